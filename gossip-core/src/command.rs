@@ -1,0 +1,196 @@
+//! What the application asks of its node, as plain data.
+//!
+//! The same values cross adapter channels, script the simulator and feed the fuzzer. Payloads are
+//! parsed where they are made ([`Key::new`], [`Value::new`]), so that a command in hand is one of
+//! a legal size.
+
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::SocketAddr;
+
+use crate::id::NodeId;
+use crate::time::UnixTime;
+
+/// The longest [`Key`] in bytes.
+pub const MAX_KEY: usize = 64;
+
+/// The longest [`Value`] in bytes: with its key and the frame it still fits a 1400-byte datagram,
+/// so that no entry is ever fragmented by IP.
+pub const MAX_VALUE: usize = 1024;
+
+/// The name of an attribute: one to [`MAX_KEY`] bytes of UTF-8 without control characters.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(heapless::String<MAX_KEY>);
+
+impl Key {
+    /// Parses a key.
+    ///
+    /// # Errors
+    /// [`KeyError`] says which rule the text breaks.
+    pub fn new(text: &str) -> Result<Self, KeyError> {
+        if text.is_empty() {
+            return Err(KeyError::Empty);
+        }
+        if text.chars().any(char::is_control) {
+            return Err(KeyError::Control);
+        }
+        heapless::String::try_from(text)
+            .map(Self)
+            .map_err(|_| KeyError::TooLong(text.len()))
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+/// Why a text is not a [`Key`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// The text is empty.
+    #[error("the key is empty: give one to {MAX_KEY} bytes")]
+    Empty,
+    /// The text is too long.
+    #[error("the key has {0} bytes: shorten it to at most {MAX_KEY}")]
+    TooLong(usize),
+    /// The text holds a control character.
+    #[error("the key holds a control character: use printable text")]
+    Control,
+}
+
+/// The value of an attribute: up to [`MAX_VALUE`] bytes of the application's own format.
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Value(Vec<u8>);
+
+impl Value {
+    /// Takes the bytes.
+    ///
+    /// # Errors
+    /// [`ValueError`] where there are more than [`MAX_VALUE`].
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, ValueError> {
+        let bytes = bytes.into();
+        if bytes.len() > MAX_VALUE {
+            Err(ValueError(bytes.len()))
+        } else {
+            Ok(Self(bytes))
+        }
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", self.0.escape_ascii())
+    }
+}
+
+/// A value has more than [`MAX_VALUE`] bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the value has {0} bytes: keep it to at most {MAX_VALUE}, or store a reference to the data"
+)]
+pub struct ValueError(pub usize);
+
+/// What [`Node::handle_command`](crate::Node::handle_command) accepts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Command {
+    /// Sets an attribute of this node.
+    Set {
+        /// Its name.
+        key: Key,
+        /// Its new value.
+        value: Value,
+    },
+    /// Deletes an attribute of this node. Deleting what is not there does nothing.
+    Unset {
+        /// Its name.
+        key: Key,
+    },
+    /// Announces departure. [`Event::LeaveCompleted`](crate::Event::LeaveCompleted) tells when the
+    /// node may be stopped; from then on it is silent.
+    Leave,
+    /// Removes a member that is down or has left, without waiting for `remove_after`.
+    Forget {
+        /// The member.
+        id: NodeId,
+    },
+    /// Replaces the seeds, as after a new look at the DNS.
+    SetSeeds {
+        /// The new seeds.
+        seeds: Vec<SocketAddr>,
+    },
+    /// Tells the node that the wall clock was set.
+    SetWallClock {
+        /// The wall clock now.
+        wall: UnixTime,
+    },
+}
+
+/// Why a command was refused. A refused command has changed nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommandError {
+    /// The write would take this node's state over `max_state`.
+    #[error(
+        "this node's state would grow to {size} bytes, over the limit of {limit}: delete attributes, or raise max_state on every node"
+    )]
+    StateFull {
+        /// Its size after the write, in bytes.
+        size: usize,
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// This node leaves, has left, or has lost its name to another.
+    #[error("this node has left the cluster: start a new one")]
+    Left,
+    /// No such member.
+    #[error("no member has the id {0}: look it up with members()")]
+    UnknownMember(NodeId),
+    /// The member is alive.
+    #[error("member {0} is alive: only one that is down or has left can be forgotten")]
+    MemberAlive(NodeId),
+    /// The value does not fit a datagram of this node's configuration.
+    #[error(
+        "key and value have {size} bytes, but max_datagram leaves room for {limit}: shorten the value, or raise max_datagram on every node"
+    )]
+    EntryTooLarge {
+        /// Bytes of key and value.
+        size: usize,
+        /// The most that fits.
+        limit: usize,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn oversize_is_refused_where_it_is_made() {
+        assert_eq!(Key::new(&"k".repeat(65)), Err(KeyError::TooLong(65)));
+        assert_eq!(Key::new(""), Err(KeyError::Empty));
+        assert_eq!(Key::new("a\u{7}"), Err(KeyError::Control));
+        assert_eq!(Value::new([0; 1025]), Err(ValueError(1025)));
+        assert_eq!(Value::new([0; 1024]).unwrap().as_bytes().len(), 1024);
+    }
+}

@@ -1,0 +1,109 @@
+//! What the node tells the application, as plain data.
+
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use crate::command::{Key, Value};
+use crate::id::{Generation, Name, NodeId};
+
+/// What [`Node::poll_event`](crate::Node::poll_event) returns.
+///
+/// The queue is bounded. When it overflows, what it held is replaced by one [`Event::Lagged`]; the
+/// views of the node still tell the truth.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// This node has learned the table from its seeds, or found none that answers, and has
+    /// announced itself.
+    Joined {
+        /// How many other live members it knows.
+        members: usize,
+    },
+    /// A member can be counted on.
+    MemberUp {
+        /// The member.
+        id: NodeId,
+        /// Its name.
+        name: Name,
+        /// Where it is reached.
+        address: SocketAddr,
+        /// Its generation.
+        generation: Generation,
+        /// What brought it up.
+        cause: UpCause,
+    },
+    /// This node has heard nothing from a neighbour for suspiciously long and is probing it.
+    MemberSuspected {
+        /// The neighbour.
+        id: NodeId,
+        /// Its phi at this moment.
+        phi: f64,
+    },
+    /// A majority of a member's witnesses find it silent.
+    MemberDown {
+        /// The member.
+        id: NodeId,
+        /// Its generation.
+        generation: Generation,
+        /// Its phi, where this node observes it.
+        phi: Option<f64>,
+        /// How many valid votes stand against it.
+        votes: usize,
+    },
+    /// A member has left by its own announcement.
+    MemberLeft {
+        /// The member.
+        id: NodeId,
+        /// Its generation.
+        generation: Generation,
+    },
+    /// A member that was down or had left was dropped from the table.
+    MemberRemoved {
+        /// The member.
+        id: NodeId,
+        /// The name that it had.
+        name: Name,
+    },
+    /// An attribute of a member changed.
+    AttributeChanged {
+        /// Whose attribute.
+        id: NodeId,
+        /// Its name.
+        key: Key,
+        /// Its new value, or `None` where it was deleted.
+        value: Option<Value>,
+    },
+    /// This node holds every other member down: most likely it is itself cut off.
+    Isolated,
+    /// This node hears from another member again after [`Event::Isolated`].
+    Rejoined,
+    /// Another live node holds this node's name. The younger of the two falls silent; this one did.
+    IdentityConflict {
+        /// Where the other one is.
+        address: SocketAddr,
+    },
+    /// A member's clock is further ahead than `max_clock_skew`: what it writes is refused until
+    /// one of the two clocks is set right.
+    ClockSkew {
+        /// The member.
+        id: NodeId,
+        /// How far it is ahead of this node's wall clock.
+        ahead: Duration,
+    },
+    /// The departure asked for by [`Command::Leave`](crate::Command::Leave) has been announced; the
+    /// node is silent and may be dropped.
+    LeaveCompleted,
+    /// Events were lost because nobody took them in time: look at the views.
+    Lagged,
+}
+
+/// What brought a member up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpCause {
+    /// This node has not known it before.
+    Joined,
+    /// It was down and shows life again.
+    Recovered,
+    /// It runs under a newer generation.
+    Restarted,
+}

@@ -1,0 +1,229 @@
+//! Who a node is: name, id, generation, address.
+
+use core::fmt;
+use core::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+use siphasher::sip::SipHasher24;
+
+use crate::stamp::Stamp;
+
+/// The longest [`Name`] in bytes: the DNS label length, which host and pod names keep to.
+pub const MAX_NAME: usize = 63;
+
+/// A short printable name: of a node, or of a datacenter.
+///
+/// One to [`MAX_NAME`] bytes of UTF-8 without control characters.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(heapless::String<MAX_NAME>);
+
+impl Name {
+    /// Parses a name.
+    ///
+    /// # Errors
+    /// [`NameError`] says which rule the text breaks.
+    pub fn new(text: &str) -> Result<Self, NameError> {
+        if text.is_empty() {
+            return Err(NameError::Empty);
+        }
+        if text.chars().any(char::is_control) {
+            return Err(NameError::Control);
+        }
+        heapless::String::try_from(text)
+            .map(Self)
+            .map_err(|_| NameError::TooLong(text.len()))
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+/// Why a text is not a [`Name`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// The text is empty.
+    #[error("the name is empty: give one to {MAX_NAME} bytes")]
+    Empty,
+    /// The text is too long.
+    #[error("the name has {0} bytes: shorten it to at most {MAX_NAME}")]
+    TooLong(usize),
+    /// The text holds a control character.
+    #[error("the name holds a control character: use printable text")]
+    Control,
+}
+
+/// A node's id: 64 bits hashed from its name, uniform over the id ring.
+///
+/// The same name gives the same id on every machine and in every version.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct NodeId(#[serde(with = "postcard::fixint::le")] u64);
+
+impl NodeId {
+    /// The id of the node with this name: SipHash-2-4 of its bytes under the all-zero key.
+    #[must_use]
+    pub fn of(name: &Name) -> Self {
+        Self(SipHasher24::new().hash(name.as_str().as_bytes()))
+    }
+
+    /// The id with this number.
+    #[must_use]
+    pub const fn from_u64(id: u64) -> Self {
+        Self(id)
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn as_u64(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Which life of a node this is: the [`Stamp`] at which its process started.
+///
+/// Rises with every restart, without a disk. The greater generation is the newer.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Generation(Stamp);
+
+impl Generation {
+    /// Older than every generation of a real node.
+    pub const ZERO: Self = Self(Stamp::ZERO);
+
+    /// The generation that began at `stamp`.
+    #[must_use]
+    pub const fn new(stamp: Stamp) -> Self {
+        Self(stamp)
+    }
+
+    /// When it began.
+    #[must_use]
+    pub const fn stamp(self) -> Stamp {
+        self.0
+    }
+}
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// What a node starts with: its name and the address at which peers reach it.
+///
+/// The id follows from the name; the generation from the wall clock at which the node starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    name: Name,
+    address: SocketAddr,
+}
+
+impl Identity {
+    /// An identity.
+    ///
+    /// # Errors
+    /// [`IdentityError`] where `name` is not a [`Name`], or where `address` is one that nobody can
+    /// send to.
+    pub fn new(name: &str, address: SocketAddr) -> Result<Self, IdentityError> {
+        let name = Name::new(name)?;
+        if address.ip().is_unspecified() || address.ip().is_multicast() || address.port() == 0 {
+            return Err(IdentityError::Unreachable(address));
+        }
+        Ok(Self { name, address })
+    }
+
+    /// The id.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        NodeId::of(&self.name)
+    }
+
+    /// The name.
+    #[must_use]
+    pub const fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// The address that peers are told.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// Why an [`Identity`] was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IdentityError {
+    /// The name is not usable.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// Peers cannot send to this address.
+    #[error(
+        "peers cannot send to {0}: advertise an address with a real IP and a port other than 0"
+    )]
+    Unreachable(SocketAddr),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_of_a_name_is_fixed_for_ever() {
+        let id = NodeId::of(&Name::new("a").unwrap());
+        assert_eq!(id, NodeId::of(&Name::new("a").unwrap()));
+        assert_eq!(
+            id.as_u64(),
+            0x96c2_0860_cd93_a249,
+            "changing it splits every cluster"
+        );
+    }
+
+    #[test]
+    fn names_are_short_and_printable() {
+        assert_eq!(Name::new(""), Err(NameError::Empty));
+        assert_eq!(Name::new("a\nb"), Err(NameError::Control));
+        let long = "x".repeat(64);
+        assert_eq!(Name::new(&long), Err(NameError::TooLong(64)));
+        assert_eq!(Name::new(&long[..63]).unwrap().as_str().len(), 63);
+    }
+
+    #[test]
+    fn an_address_nobody_can_send_to_is_refused() {
+        for address in ["0.0.0.0:7946", "[::]:7946", "127.0.0.1:0", "224.0.0.1:7946"] {
+            let address = address.parse().unwrap();
+            assert_eq!(
+                Identity::new("a", address),
+                Err(IdentityError::Unreachable(address))
+            );
+        }
+        assert!(Identity::new("a", "127.0.0.1:7946".parse().unwrap()).is_ok());
+    }
+}

@@ -1,0 +1,24 @@
+//! A gossip protocol as a sans-IO state machine.
+#![no_std]
+
+extern crate alloc;
+#[cfg(any(test, feature = "std"))]
+extern crate std;
+
+mod command;
+mod config;
+mod event;
+mod id;
+mod metrics;
+mod node;
+mod stamp;
+mod time;
+
+pub use command::{Command, CommandError, Key, KeyError, MAX_KEY, MAX_VALUE, Value, ValueError};
+pub use config::{Config, ConfigError, ConfigWarning, Dissemination, Mode, PhiModel};
+pub use event::{Event, UpCause};
+pub use id::{Generation, Identity, IdentityError, MAX_NAME, Name, NameError, NodeId};
+pub use metrics::{Dropped, Metrics};
+pub use node::{Agreement, Member, Node, Standing, Status, Transmit, Vote};
+pub use stamp::Stamp;
+pub use time::{Instant, UnixTime};

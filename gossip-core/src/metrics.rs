@@ -1,0 +1,97 @@
+//! Counters and gauges of one node (R20).
+
+/// What a node has counted since it was made. All counters only rise; gauges are named as such.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Metrics {
+    /// Datagrams received, the dropped ones included.
+    pub datagrams_in: u64,
+    /// Datagrams sent.
+    pub datagrams_out: u64,
+    /// Payload bytes received.
+    pub bytes_in: u64,
+    /// Payload bytes sent.
+    pub bytes_out: u64,
+    /// Datagrams dropped on arrival, by reason.
+    pub dropped: Dropped,
+    /// Exchanges begun: SYNs sent.
+    pub exchanges: u64,
+    /// SYNs received whose table hash equalled ours: nothing was sent in return.
+    pub exchanges_in_agreement: u64,
+    /// Entries of other origins that were applied.
+    pub entries_applied: u64,
+    /// Deltas refused because their origin's state would exceed `max_state`.
+    pub refused_state: u64,
+    /// Deltas refused because the table already holds `max_members`.
+    pub refused_members: u64,
+    /// Deltas and generations refused because they lie too far in the future.
+    pub refused_skew: u64,
+    /// Deltas received in part and dropped because too many others were.
+    pub staging_dropped: u64,
+    /// Messages dropped from a full outbox.
+    pub outbox_dropped: u64,
+    /// Events lost to a full queue.
+    pub events_lost: u64,
+    /// Times this node began to suspect a neighbour.
+    pub suspicions: u64,
+    /// Votes this node cast.
+    pub votes_cast: u64,
+    /// Votes against itself that this node refuted.
+    pub refutations: u64,
+    /// Times a member went down in this node's view.
+    pub verdicts: u64,
+    /// Times a member that was down came up again under the same generation: each is a false
+    /// verdict, or a member that was cut off or paused (R9).
+    pub flaps: u64,
+    /// Times the local clock jumped, so that this node must have been paused.
+    pub pauses: u64,
+    /// Gauge: members in the table, this node included, in whatever state.
+    pub members: u64,
+    /// Gauge: members that are up, this node included.
+    pub live: u64,
+    /// Gauge: members that are down.
+    pub down: u64,
+    /// Gauge: bytes of all members' state.
+    pub state_bytes: u64,
+}
+
+/// Why datagrams were dropped on arrival.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Dropped {
+    /// Shorter than the smallest frame, or longer than `max_datagram`.
+    pub length: u64,
+    /// Another protocol version.
+    pub version: u64,
+    /// Flags that this version does not know.
+    pub flags: u64,
+    /// Another cluster.
+    pub cluster: u64,
+    /// Damaged: the checksum does not match.
+    pub checksum: u64,
+    /// Undamaged, but not a message.
+    pub malformed: u64,
+    /// A message of a kind that this version does not know.
+    pub unknown: u64,
+    /// Sent by this node itself.
+    pub own: u64,
+}
+
+impl Dropped {
+    /// The sum over all reasons.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        [
+            self.length,
+            self.version,
+            self.flags,
+            self.cluster,
+            self.checksum,
+            self.malformed,
+            self.unknown,
+            self.own,
+        ]
+        .into_iter()
+        .fold(0, u64::saturating_add)
+    }
+}
