@@ -9,10 +9,14 @@ mod command;
 mod config;
 mod event;
 mod id;
+mod membership;
 mod metrics;
 mod node;
+mod rng;
 mod stamp;
+mod state;
 mod time;
+mod wire;
 
 pub use command::{Command, CommandError, Key, KeyError, MAX_KEY, MAX_VALUE, Value, ValueError};
 pub use config::{Config, ConfigError, ConfigWarning, Dissemination, Mode, PhiModel};
