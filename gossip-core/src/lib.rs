@@ -7,6 +7,11 @@ extern crate std;
 
 mod command;
 mod config;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the node that asks it is still being built")
+)]
+mod detector;
 mod event;
 mod id;
 mod metrics;
