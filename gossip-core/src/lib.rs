@@ -7,8 +7,8 @@ extern crate std;
 
 mod command;
 mod config;
-mod event;
 mod detector;
+mod event;
 mod id;
 mod liveness;
 mod membership;

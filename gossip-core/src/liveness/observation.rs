@@ -354,7 +354,7 @@ mod tests {
             loss.heartbeat(1);
         }
         assert_eq!(loss.pings(), 5);
-        for _ in 0..100 {
+        for _ in 0..300 {
             loss.heartbeat(2);
         }
         assert!((38..=40).contains(&loss.pings()), "{}", loss.pings());
