@@ -123,6 +123,10 @@ impl Node {
         }
         self.learn_from_answer(now, head, &leg);
         let greet = stranger && head.leg == FIRST_LEG;
+        if greet && !may_ask {
+            // It only takes. Whoever wants to know it has to begin.
+            self.begin_exchange(from);
+        }
         if head.leg < LAST_LEG && (greet || !leg.plan.is_empty()) {
             leg.plan.reverse();
             self.outbox.push(Outgoing::Answer(Answer {

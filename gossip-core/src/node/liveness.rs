@@ -155,10 +155,14 @@ impl Node {
             .retain(|(id, _)| !new.contains(id) && condition(*id) == Some(Condition::Live));
         self.observations.retain(|observation| {
             let id = observation.id;
-            // A vote stands as long as its subject does not live again, neighbour or not.
-            let voted = observation.is_silent()
-                && matches!(condition(id), Some(Condition::Live | Condition::Down));
-            new.contains(&id) || voted
+            // Who goes down is observed further: others may still need this node's vote, and it
+            // may be the first to hear the member again. A vote stands until its subject lives.
+            let open = match condition(id) {
+                Some(Condition::Down) => true,
+                Some(Condition::Live) => observation.is_silent(),
+                _ => false,
+            };
+            new.contains(&id) || open
         });
         for id in &new {
             if let Err(at) = self.observations.binary_search_by_key(id, |o| o.id) {
