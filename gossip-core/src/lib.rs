@@ -7,12 +7,18 @@ extern crate std;
 
 mod command;
 mod config;
+mod detector;
 mod event;
 mod id;
+mod liveness;
+mod membership;
 mod metrics;
 mod node;
+mod rng;
 mod stamp;
+mod state;
 mod time;
+mod wire;
 
 pub use command::{Command, CommandError, Key, KeyError, MAX_KEY, MAX_VALUE, Value, ValueError};
 pub use config::{Config, ConfigError, ConfigWarning, Dissemination, Mode, PhiModel};
