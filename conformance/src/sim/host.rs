@@ -221,6 +221,12 @@ impl Host {
         matches!(self.process, Process::Running(_))
     }
 
+    /// How often its process has been started.
+    #[must_use]
+    pub const fn lives(&self) -> u32 {
+        self.lives
+    }
+
     /// What its monotonic clock shows.
     pub(crate) fn instant(&self, now: Time) -> Instant {
         Instant::from_nanos(self.origin.saturating_add(now.as_nanos()))

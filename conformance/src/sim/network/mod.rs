@@ -16,6 +16,7 @@ use crate::num::real;
 pub use bursts::Bursts;
 use bursts::Weather;
 pub(crate) use damage::Damage;
+pub(crate) use delay::exponential;
 pub use delay::{Delay, Tail};
 pub use fault::{Effect, Fault, Scope};
 
