@@ -1,5 +1,14 @@
 //! A gossip protocol as a sans-IO state machine.
 #![no_std]
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::std_instead_of_core,
+        clippy::std_instead_of_alloc,
+        clippy::alloc_instead_of_core,
+        clippy::arithmetic_side_effects
+    )
+)]
 
 extern crate alloc;
 #[cfg(any(test, feature = "std"))]

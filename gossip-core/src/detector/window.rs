@@ -50,16 +50,19 @@ impl Window {
         self.moments = Moments::default();
     }
 
+    #[cfg(test)]
     /// How many intervals it holds.
     pub(crate) fn len(&self) -> usize {
         self.samples.len()
     }
 
+    #[cfg(test)]
     /// The mean interval in seconds; zero when empty.
     pub(crate) fn mean(&self) -> f64 {
         self.moments.mean()
     }
 
+    #[cfg(test)]
     /// The sample standard deviation of the intervals in seconds; zero with fewer than two.
     pub(crate) fn deviation(&self) -> f64 {
         self.moments.deviation()

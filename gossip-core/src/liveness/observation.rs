@@ -24,6 +24,10 @@ pub(crate) struct Observation {
     pub(crate) id: NodeId,
     pub(crate) generation: Generation,
     window: Window,
+    /// The silence after which it is suspect, and the one after which it is convicted, by the
+    /// window as it is.
+    suspect_after: Duration,
+    convict_after: Duration,
     /// The greatest heartbeat counter received.
     counter: Option<u64>,
     /// When the latest heartbeat came; `None` where the interval to the next is no sample.
@@ -38,7 +42,11 @@ pub(crate) struct Observation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Alive,
-    Suspect { pings_left: u32, next: Instant, spacing: Duration },
+    Suspect {
+        pings_left: u32,
+        next: Instant,
+        spacing: Duration,
+    },
     Silent,
 }
 
@@ -68,11 +76,20 @@ pub(crate) enum Due {
 
 impl Observation {
     /// Begins to observe a neighbour.
-    pub(crate) fn new(id: NodeId, generation: Generation, capacity: u8, now: Instant) -> Self {
+    pub(crate) fn new(
+        id: NodeId,
+        generation: Generation,
+        capacity: u8,
+        detector: &Detector,
+        now: Instant,
+    ) -> Self {
+        let window = Window::new(capacity);
         Self {
             id,
             generation,
-            window: Window::new(capacity),
+            suspect_after: detector.suspect_after(&window),
+            convict_after: detector.convict_after(&window),
+            window,
             counter: None,
             beat: None,
             evidence: now,
@@ -81,23 +98,26 @@ impl Observation {
         }
     }
 
-    /// A heartbeat came. Returns what it changed, and how many were expected since the last one, for
-    /// the measure of loss; `None` where it is a repetition.
-    pub(crate) fn heartbeat(&mut self, now: Instant, counter: u64) -> Option<(Relief, u64)> {
+    /// A heartbeat came; that it is a sign of life has been noted before. Returns how many were
+    /// expected since the last one, for the measure of loss; `None` for a repetition.
+    pub(crate) fn heartbeat(
+        &mut self,
+        now: Instant,
+        counter: u64,
+        detector: &Detector,
+    ) -> Option<u64> {
         if self.counter.is_some_and(|last| counter <= last) {
             return None;
         }
         let expected = self.counter.map_or(1, |last| counter.saturating_sub(last));
         self.counter = Some(counter);
-        // Silence that ended in a suspicion was an outage, of the link or of the neighbour, and not
-        // an interval of its heartbeat.
-        let outage = self.state == State::Silent;
-        if let Some(beat) = self.beat.filter(|_| !outage) {
+        if let Some(beat) = self.beat.replace(now) {
             self.window.push(now.saturating_since(beat));
+            self.suspect_after = detector.suspect_after(&self.window);
+            self.convict_after = detector.convict_after(&self.window);
         }
-        self.beat = Some(now);
         self.refuted = 0;
-        Some((self.evidence(now), expected))
+        Some(expected)
     }
 
     /// Some other message came.
@@ -107,6 +127,7 @@ impl Observation {
             State::Alive => Relief::None,
             State::Suspect { .. } => Relief::Cleared,
             State::Silent => {
+                // The silence was an outage, not an interval between heartbeats.
                 self.beat = None;
                 Relief::Revived
             }
@@ -130,11 +151,16 @@ impl Observation {
     }
 
     /// The neighbour has begun another life.
-    pub(crate) fn restarted(&mut self, generation: Generation, now: Instant) {
+    pub(crate) fn restarted(&mut self, generation: Generation, detector: &Detector, now: Instant) {
         self.generation = generation;
+        self.window.clear();
+        self.suspect_after = detector.suspect_after(&self.window);
+        self.convict_after = detector.convict_after(&self.window);
         self.counter = None;
+        self.beat = None;
+        self.evidence = now;
         self.state = State::Alive;
-        self.rest(now);
+        self.refuted = 0;
     }
 
     /// Its latest heartbeat counter.
@@ -156,18 +182,18 @@ impl Observation {
     }
 
     /// When [`Observation::due`] has something to do next.
-    pub(crate) fn deadline(&self, detector: &Detector) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.state {
-            State::Alive => Some(self.crosses(detector.suspect_after(&self.window))),
+            State::Alive => Some(self.crosses(self.suspect_after)),
             State::Suspect { next, .. } => Some(next),
             State::Silent => None,
         }
     }
 
     /// What is due at this moment. `pings` is how many make a burst at the loss measured now.
-    pub(crate) fn due(&mut self, now: Instant, detector: &Detector, pings: u32) -> Due {
+    pub(crate) fn due(&mut self, now: Instant, pings: u32) -> Due {
         match self.state {
-            State::Alive if now >= self.crosses(detector.suspect_after(&self.window)) => {
+            State::Alive if now >= self.crosses(self.suspect_after) => {
                 let pings = pings.max(1);
                 let spacing = BURST.checked_div(pings).unwrap_or(BURST);
                 self.state = State::Suspect {
@@ -177,20 +203,31 @@ impl Observation {
                 };
                 Due::Suspected
             }
-            State::Suspect { pings_left, next, spacing } if now >= next => {
+            State::Suspect {
+                pings_left,
+                next,
+                spacing,
+            } if now >= next => {
                 if pings_left > 0 {
                     let pings_left = pings_left.saturating_sub(1);
                     let wait = if pings_left == 0 { ANSWER } else { spacing };
-                    self.state =
-                        State::Suspect { pings_left, next: now.saturating_add(wait), spacing };
+                    self.state = State::Suspect {
+                        pings_left,
+                        next: now.saturating_add(wait),
+                        spacing,
+                    };
                     return Due::Ping;
                 }
-                let convict = self.crosses(detector.convict_after(&self.window));
+                let convict = self.crosses(self.convict_after);
                 if now >= convict {
                     self.state = State::Silent;
                     return Due::Silent;
                 }
-                self.state = State::Suspect { pings_left, next: convict, spacing };
+                self.state = State::Suspect {
+                    pings_left,
+                    next: convict,
+                    spacing,
+                };
                 Due::Nothing
             }
             _ => Due::Nothing,
@@ -238,7 +275,11 @@ impl Loss {
             return 5;
         }
         let needed = libm::ceil(libm::log(1e-5) / libm::log(unanswered));
-        if needed >= 40.0 { 40 } else { (5..40).find(|n| f64::from(*n) >= needed).unwrap_or(40) }
+        if needed >= 40.0 {
+            40
+        } else {
+            (5..40).find(|n| f64::from(*n) >= needed).unwrap_or(40)
+        }
     }
 }
 
@@ -259,20 +300,29 @@ mod tests {
 
     /// An observation after `beats` heartbeats, one a second.
     fn after(beats: u32) -> Observation {
+        let id = NodeId::from_u64(1);
         let mut observation =
-            Observation::new(NodeId::from_u64(1), Generation::ZERO, 64, Instant::ORIGIN);
+            Observation::new(id, Generation::ZERO, 64, &detector(), Instant::ORIGIN);
         for n in 0..beats {
-            observation.heartbeat(at(f64::from(n)), u64::from(n) + 1);
+            beat(&mut observation, f64::from(n), u64::from(n) + 1);
         }
         observation
     }
 
+    /// A heartbeat as the node takes it in: first a sign of life, then a sample.
+    fn beat(observation: &mut Observation, seconds: f64, counter: u64) -> (Relief, Option<u64>) {
+        let relief = observation.evidence(at(seconds));
+        (
+            relief,
+            observation.heartbeat(at(seconds), counter, &detector()),
+        )
+    }
+
     /// Runs the deadlines until nothing is due any more; returns what was due, and when.
     fn run(observation: &mut Observation) -> std::vec::Vec<(Due, Instant)> {
-        let detector = detector();
         let mut log = std::vec::Vec::new();
-        while let Some(now) = observation.deadline(&detector) {
-            let due = observation.due(now, &detector, 5);
+        while let Some(now) = observation.deadline() {
+            let due = observation.due(now, 5);
             log.push((due, now));
         }
         log
@@ -282,11 +332,21 @@ mod tests {
     fn a_silent_neighbour_is_suspected_probed_and_found_silent() {
         let mut observation = after(70);
         let log = run(&mut observation);
-        let dues: std::vec::Vec<_> =
-            log.iter().map(|(due, _)| *due).filter(|due| *due != Due::Nothing).collect();
+        let dues: std::vec::Vec<_> = log
+            .iter()
+            .map(|(due, _)| *due)
+            .filter(|due| *due != Due::Nothing)
+            .collect();
         assert_eq!(
             dues,
-            [Due::Suspected, Due::Ping, Due::Ping, Due::Ping, Due::Ping, Due::Silent]
+            [
+                Due::Suspected,
+                Due::Ping,
+                Due::Ping,
+                Due::Ping,
+                Due::Ping,
+                Due::Silent
+            ]
         );
         let silence = log.last().unwrap().1.saturating_since(at(69.0));
         assert!(silence < Duration::from_millis(3600), "{silence:?}");
@@ -295,26 +355,25 @@ mod tests {
     #[test]
     fn one_lost_heartbeat_raises_no_suspicion() {
         let mut observation = after(70);
-        assert_eq!(observation.due(at(71.1), &detector(), 5), Due::Nothing);
+        assert_eq!(observation.due(at(71.1), 5), Due::Nothing);
     }
 
     #[test]
     fn an_answer_ends_the_suspicion_and_is_no_sample() {
         let mut observation = after(70);
-        let detector = detector();
-        let suspected = observation.deadline(&detector).unwrap();
-        assert_eq!(observation.due(suspected, &detector, 5), Due::Suspected);
+        let suspected = observation.deadline().unwrap();
+        assert_eq!(observation.due(suspected, 5), Due::Suspected);
         assert_eq!(observation.evidence(suspected), Relief::Cleared);
         assert!(!observation.is_suspect());
-        assert!(observation.deadline(&detector).unwrap() > suspected);
+        assert!(observation.deadline().unwrap() > suspected);
     }
 
     #[test]
-    fn a_repeated_or_reordered_heartbeat_is_no_evidence() {
+    fn a_repeated_or_reordered_heartbeat_is_no_sample() {
         let mut observation = after(70);
-        assert_eq!(observation.heartbeat(at(72.0), 70), None);
-        assert_eq!(observation.heartbeat(at(72.0), 3), None);
-        assert_eq!(observation.heartbeat(at(72.0), 73), Some((Relief::None, 3)));
+        assert_eq!(beat(&mut observation, 72.0, 70), (Relief::None, None));
+        assert_eq!(beat(&mut observation, 72.0, 3), (Relief::None, None));
+        assert_eq!(beat(&mut observation, 72.0, 73), (Relief::None, Some(3)));
     }
 
     #[test]
@@ -322,9 +381,12 @@ mod tests {
         let mut observation = after(70);
         run(&mut observation);
         assert!(observation.is_silent());
-        assert_eq!(observation.heartbeat(at(500.0), 71), Some((Relief::Revived, 1)));
-        observation.heartbeat(at(501.0), 72);
-        let detected = observation.deadline(&detector()).unwrap().saturating_since(at(501.0));
+        assert_eq!(
+            beat(&mut observation, 500.0, 71),
+            (Relief::Revived, Some(1))
+        );
+        beat(&mut observation, 501.0, 72);
+        let detected = observation.deadline().unwrap().saturating_since(at(501.0));
         assert!(detected < 3 * SECOND, "{detected:?}");
     }
 
@@ -336,13 +398,13 @@ mod tests {
             run(&mut observation);
             let now = at(1000.0);
             observation.refuted(now);
-            let patience = observation.deadline(&detector()).unwrap().saturating_since(now);
+            let patience = observation.deadline().unwrap().saturating_since(now);
             assert!(patience > last);
             last = patience;
             observation.evidence = at(70.0);
         }
-        observation.heartbeat(at(2000.0), 100);
-        let patience = observation.deadline(&detector()).unwrap().saturating_since(at(2000.0));
+        beat(&mut observation, 2000.0, 100);
+        let patience = observation.deadline().unwrap().saturating_since(at(2000.0));
         assert!(patience < last);
     }
 

@@ -86,20 +86,33 @@ impl Evidence<'_> {
                 }
             }
         }
-        contested.into_iter().map(|case| (case.subject, case.down)).collect()
+        contested
+            .into_iter()
+            .map(|case| (case.subject, case.down))
+            .collect()
     }
 
     /// The members against which there is a valid vote, or evidence of this node's own.
     fn contested(&self) -> Vec<Contested> {
-        let silent = self.observations.iter().filter(|o| o.is_silent()).map(|o| o.id);
-        let voted = self.votes.subjects().filter(|subject| self.valid_votes(*subject) > 0);
+        let silent = self
+            .observations
+            .iter()
+            .filter(|o| o.is_silent())
+            .map(|o| o.id);
+        let voted = self
+            .votes
+            .subjects()
+            .filter(|subject| self.valid_votes(*subject) > 0);
         let mut subjects: Vec<NodeId> = silent.chain(voted).collect();
         subjects.sort_unstable();
         subjects.dedup();
         subjects.retain(|subject| {
             let takes_part = |condition| matches!(condition, Condition::Live | Condition::Down);
             *subject != self.own
-                && self.table.get(*subject).is_some_and(|record| takes_part(record.condition))
+                && self
+                    .table
+                    .get(*subject)
+                    .is_some_and(|record| takes_part(record.condition))
         });
         let contest = |subject| Contested {
             subject,
@@ -111,23 +124,32 @@ impl Evidence<'_> {
 
     /// How many votes stand against a member, whoever cast them.
     pub(crate) fn valid_votes(&self, subject: NodeId) -> usize {
-        let Some(record) = self.table.get(subject) else { return 0 };
+        let Some(record) = self.table.get(subject) else {
+            return 0;
+        };
         let casts = self.votes.against(subject).iter();
-        casts.filter(|cast| cast.is_valid(&record.log, self.now)).count()
+        casts
+            .filter(|cast| cast.is_valid(&record.log, self.now))
+            .count()
     }
 
     fn tally(&self, case: &Contested, contested: &[Contested]) -> Tally {
-        let mut tally = Tally { against: 0, witnesses: 0 };
-        let Some(subject) = self.table.get(case.subject) else { return tally };
+        let mut tally = Tally {
+            against: 0,
+            witnesses: 0,
+        };
+        let Some(subject) = self.table.get(case.subject) else {
+            return tally;
+        };
         let casts = self.votes.against(case.subject);
         for observer in &case.observers {
             if *observer == self.own || self.is_out(*observer, contested) {
                 continue;
             }
             tally.witnesses = tally.witnesses.saturating_add(1);
-            let votes = casts.iter().any(|cast| {
-                cast.observer == *observer && cast.is_valid(&subject.log, self.now)
-            });
+            let votes = casts
+                .iter()
+                .any(|cast| cast.observer == *observer && cast.is_valid(&subject.log, self.now));
             tally.against = tally.against.saturating_add(usize::from(votes));
         }
         if self.finds_silent(case.subject) {
@@ -146,9 +168,10 @@ impl Evidence<'_> {
         }
         match contested.binary_search_by_key(&observer, |case| case.subject) {
             Ok(at) => contested.get(at).is_some_and(|case| case.down),
-            Err(_) => {
-                self.table.get(observer).is_none_or(|record| record.condition != Condition::Live)
-            }
+            Err(_) => self
+                .table
+                .get(observer)
+                .is_none_or(|record| record.condition != Condition::Live),
         }
     }
 

@@ -74,8 +74,8 @@ impl Votes {
             };
             let case = self.case(ballot.subject);
             match case.casts.iter_mut().find(|old| old.observer == observer) {
-                Some(old)
-                    if (old.generation, old.frontier) == (cast.generation, cast.frontier) => {}
+                Some(old) if (old.generation, old.frontier) == (cast.generation, cast.frontier) => {
+                }
                 Some(old) => *old = cast,
                 None => case.casts.push(cast),
             }
@@ -84,7 +84,10 @@ impl Votes {
     }
 
     fn remove(&mut self, observer: NodeId, subject: NodeId) {
-        let Ok(at) = self.cases.binary_search_by_key(&subject, |case| case.subject) else {
+        let Ok(at) = self
+            .cases
+            .binary_search_by_key(&subject, |case| case.subject)
+        else {
             return;
         };
         if let Some(case) = self.cases.get_mut(at) {
@@ -96,10 +99,19 @@ impl Votes {
     }
 
     fn case(&mut self, subject: NodeId) -> &mut Case {
-        let at = match self.cases.binary_search_by_key(&subject, |case| case.subject) {
+        let at = match self
+            .cases
+            .binary_search_by_key(&subject, |case| case.subject)
+        {
             Ok(at) => at,
             Err(at) => {
-                self.cases.insert(at, Case { subject, casts: SmallVec::new() });
+                self.cases.insert(
+                    at,
+                    Case {
+                        subject,
+                        casts: SmallVec::new(),
+                    },
+                );
                 at
             }
         };
@@ -124,7 +136,10 @@ impl Votes {
     /// When the next vote begins to count.
     pub(crate) fn next(&self, now: Instant) -> Option<Instant> {
         let casts = self.cases.iter().flat_map(|case| &case.casts);
-        casts.map(|cast| cast.counts).filter(|counts| *counts > now).min()
+        casts
+            .map(|cast| cast.counts)
+            .filter(|counts| *counts > now)
+            .min()
     }
 }
 
@@ -141,7 +156,12 @@ mod tests {
 
     fn ballot(subject: u64, frontier: u64) -> Ballot {
         let generation = Generation::new(Stamp::from_bits(1));
-        Ballot { subject: id(subject), generation, frontier, age: 0 }
+        Ballot {
+            subject: id(subject),
+            generation,
+            frontier,
+            age: 0,
+        }
     }
 
     fn log(generation: u64, writes: u64) -> Log {
@@ -160,12 +180,20 @@ mod tests {
     fn a_vote_is_void_once_its_subject_shows_more() {
         let mut votes = Votes::default();
         publish(&mut votes, &[], &[ballot(1, 3)]);
-        let [cast] = votes.against(id(1)) else { panic!("one vote") };
+        let [cast] = votes.against(id(1)) else {
+            panic!("one vote")
+        };
         assert!(cast.is_valid(&log(1, 3), NOW));
-        assert!(cast.is_valid(&log(1, 2), NOW), "the author may know more than this node");
+        assert!(
+            cast.is_valid(&log(1, 2), NOW),
+            "the author may know more than this node"
+        );
         assert!(!cast.is_valid(&log(1, 4), NOW), "refuted");
         assert!(!cast.is_valid(&log(2, 3), NOW), "restarted");
-        assert!(!cast.is_valid(&log(1, 3), Instant::from_nanos(999)), "not yet");
+        assert!(
+            !cast.is_valid(&log(1, 3), Instant::from_nanos(999)),
+            "not yet"
+        );
     }
 
     #[test]
@@ -183,7 +211,9 @@ mod tests {
     fn republishing_does_not_delay_a_vote() {
         let mut votes = Votes::default();
         let a = ballot(1, 3);
-        votes.replace(id(9), [].into_iter(), [a].into_iter(), |_| Instant::from_nanos(5));
+        votes.replace(id(9), [].into_iter(), [a].into_iter(), |_| {
+            Instant::from_nanos(5)
+        });
         publish(&mut votes, &[a], &[a, ballot(2, 1)]);
         assert!(votes.against(id(1))[0].is_valid(&log(1, 3), Instant::from_nanos(5)));
         assert_eq!(votes.next(Instant::ORIGIN), Some(Instant::from_nanos(5)));

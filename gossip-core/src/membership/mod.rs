@@ -1,7 +1,7 @@
 //! Who is in the cluster: the member table, and the id ring on which members are neighbours.
 
 pub(crate) mod member;
-mod region;
+pub(crate) mod region;
 pub(crate) mod ring;
 pub(crate) mod table;
 

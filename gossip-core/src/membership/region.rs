@@ -31,11 +31,6 @@ impl Region {
         NodeId::from_u64(self.prefix | low_bits(self.bits))
     }
 
-    /// Whether the region holds an id.
-    pub(crate) fn contains(self, id: NodeId) -> bool {
-        (self.first()..=self.last()).contains(&id)
-    }
-
     /// What a peer sent is a region: no more than 64 bits, nothing below the prefix.
     pub(crate) fn is_valid(self) -> bool {
         self.bits <= 64 && self.prefix & low_bits(self.bits) == 0

@@ -152,12 +152,18 @@ pub(crate) fn delegate(
     } else if after == 0 {
         parts
     } else {
-        let share = parts.saturating_mul(before).checked_div(others).unwrap_or(0);
+        let share = parts
+            .saturating_mul(before)
+            .checked_div(others)
+            .unwrap_or(0);
         share.clamp(1, parts.saturating_sub(1).max(1))
     };
     let parts_after = parts.saturating_sub(parts_before).min(after);
     let mut delegations = SmallVec::new();
-    let sides = [(0, before, parts_before.min(before)), (before, after, parts_after)];
+    let sides = [
+        (0, before, parts_before.min(before)),
+        (before, after, parts_after),
+    ];
     for (offset, len, parts) in sides {
         for part in 0..parts {
             let bound = |part: usize| {

@@ -37,10 +37,6 @@ impl Serialize for Bytes<'_> {
     }
 }
 
-#[expect(
-    clippy::ref_option,
-    reason = "serde calls it with a reference to the field"
-)]
 fn optional_bytes<S: Serializer>(bytes: &Option<&[u8]>, serializer: S) -> Result<S::Ok, S::Error> {
     bytes.map(Bytes).serialize(serializer)
 }

@@ -57,6 +57,8 @@ pub(crate) enum Extent {
     Whole,
     /// The leg has further datagrams.
     Part,
+    /// The last of several.
+    Last,
     /// The last datagram of a leg that was cut short by its byte budget: ask again.
     Truncated,
 }
@@ -232,6 +234,12 @@ impl<'b> Encoder<'b> {
     pub(crate) fn new(buffer: &'b mut [u8], sender: Sender, message: Message) -> Option<Self> {
         let mut encoder = Self { buffer, len: 0 };
         (encoder.put(&sender) && encoder.put(&message)).then_some(encoder)
+    }
+
+    /// Replaces the head by one of the same length.
+    pub(crate) fn rewrite_head(&mut self, sender: Sender, message: Message) {
+        // The head fitted before.
+        let _ = Encoder::new(self.buffer, sender, message);
     }
 
     /// Appends an item if it fits.
