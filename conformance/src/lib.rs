@@ -4,9 +4,11 @@
 //!   interface, with every fault that networks, clocks and machines have.
 //! - [`invariant`]: what must hold, as checks over plain data.
 //! - [`scenario`]: questions put to a simulated cluster, each answered by figures.
+//! - [`swarm`]: clusters, faults and commands drawn from a seed, and every invariant checked.
 
 pub mod invariant;
 mod num;
 pub mod scenario;
 pub mod sim;
 pub mod stats;
+pub mod swarm;
