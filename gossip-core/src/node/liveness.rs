@@ -29,6 +29,18 @@ const HEARD: u32 = 3;
 /// Intervals after which a vote is late.
 const LATE: u32 = 2;
 
+/// Former neighbours that still get heartbeats, at most.
+const MAX_FORMER: usize = 32;
+
+/// Whether a member's log continues or begins anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Life {
+    /// The log that was known goes on, or none was known.
+    Same,
+    /// The member has restarted.
+    Another,
+}
+
 impl Node {
     /// Any message is a sign of life of its sender.
     pub(super) fn on_life(&mut self, now: Instant, sender: Sender) {
@@ -135,6 +147,8 @@ impl Node {
                 self.former.push((*old, until));
             }
         }
+        let beyond = self.former.len().saturating_sub(MAX_FORMER);
+        self.former.drain(..beyond);
         let table = &self.table;
         let condition = |id| table.get(id).map(|record| record.condition);
         self.former
@@ -186,8 +200,16 @@ impl Node {
         }
     }
 
-    /// An author's log has changed: takes over the votes that it publishes now.
-    pub(super) fn on_votes(&mut self, now: Instant, author: NodeId, old: &[u8], new: &[u8]) {
+    /// An author's log has changed: takes over the votes that it publishes now. Those that it
+    /// withdraws may revive their subjects; those that it forgot in a restart do not.
+    pub(super) fn on_votes(
+        &mut self,
+        now: Instant,
+        author: NodeId,
+        life: Life,
+        old: &[u8],
+        new: &[u8],
+    ) {
         if old == new {
             return;
         }
@@ -210,7 +232,9 @@ impl Node {
                         now
                     }
                 });
-        self.reconsider.extend(withdrawn);
+        if life == Life::Same {
+            self.reconsider.extend(withdrawn);
+        }
         self.stale.verdicts = true;
         for ballot in decode_ballots(new) {
             if ballot.subject == self.own {
