@@ -5,7 +5,9 @@
 //! - [`invariant`]: what must hold, as checks over plain data.
 //! - [`scenario`]: questions put to a simulated cluster, each answered by figures.
 //! - [`swarm`]: clusters, faults and commands drawn from a seed, and every invariant checked.
+//! - [`fuzz`]: what the fuzz targets do.
 
+pub mod fuzz;
 pub mod invariant;
 mod num;
 pub mod scenario;
