@@ -78,8 +78,8 @@ pub fn moves_on(now: Instant, deadline: Option<Instant>) -> Option<Violation> {
 #[must_use]
 pub fn gauge(view: &super::View) -> Option<Violation> {
     use gossip_core::Status;
-    let up = |member: &&super::MemberView| matches!(member.status, Status::Up | Status::Suspect);
-    let shown = count(view.members.iter().filter(up).count());
+    let gone = |member: &&super::MemberView| matches!(member.status, Status::Down | Status::Left);
+    let shown = count(view.members.iter().filter(|member| !gone(member)).count());
     (view.live != shown).then_some(Violation::GaugeWrong {
         gauge: view.live,
         shown,

@@ -74,6 +74,8 @@ pub struct Node {
     config: Config,
     own: NodeId,
     standing: Standing,
+    /// How often departure has been announced.
+    farewells: u8,
     now: Instant,
     clock: Clock,
     rng: ChaCha8Rng,
@@ -162,6 +164,7 @@ impl Node {
         let mut node = Self {
             own,
             standing: Standing::Joining,
+            farewells: 0,
             now,
             clock,
             rng,
