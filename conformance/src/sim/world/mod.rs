@@ -247,10 +247,11 @@ impl World {
         None
     }
 
-    /// Does something to the world, now.
-    pub fn perform(&mut self, action: Action) {
+    /// Does something to the world, now. Gives the step that a node has made of it.
+    pub fn perform(&mut self, action: Action) -> Option<Step> {
         self.outputs.events.clear();
-        self.act(action);
+        let at = self.now;
+        self.act(action).map(|host| Step { at, host })
     }
 
     /// What is true of the cluster, whatever its nodes believe: to be asked once no fault is left.
