@@ -316,6 +316,8 @@ impl Node {
     /// Derives anew what an input has made stale. Each can make the others stale, but a verdict
     /// only ever follows new facts, so this ends; the bound guards against a mistake in here.
     fn settle(&mut self, now: Instant) {
+        // Another input may come in before the timer is handled.
+        self.stale.verdicts |= self.timers.take_due(Timer::Vote, now);
         for _ in 0..8 {
             let Stale {
                 neighbours,
