@@ -1,0 +1,2 @@
+//! The `gossip` command-line agent.
+fn main() {}
