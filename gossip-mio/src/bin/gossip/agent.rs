@@ -42,7 +42,7 @@ pub(crate) struct Options {
     attributes: Vec<(Key, Value)>,
 
     /// The datacenter that this node is in: gossip stays inside it, with thin traffic between
-    #[arg(long, value_parser = Name::new)]
+    #[arg(long, value_name = "NAME", value_parser = Name::new)]
     datacenter: Option<Name>,
 
     /// The cluster's name: nodes of other clusters are ignored

@@ -36,9 +36,7 @@ Exit codes: 0 done, 1 failed while running, 2 wrong command line, 130 interrupte
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Run one node and print what happens, until Ctrl-C
     Agent(Box<agent::Options>),
-    /// Run a small cluster on this machine and tell its story, in less than a minute
     Demo(demo::Options),
 }
 
