@@ -204,7 +204,10 @@ impl Demo {
         for act in Act::ALL {
             let asked = act.asked(self.nodes);
             // Below a certain interval the machine's own delays set the pace.
-            let limit = (self.interval * act.limit()).max(Duration::from_secs(2));
+            let limit = self
+                .interval
+                .saturating_mul(act.limit())
+                .max(Duration::from_secs(2));
             self.story.begin(act.name(), asked, limit)?;
             if go_on {
                 let took = self.perform(act, limit)?;

@@ -22,9 +22,8 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 
 /// A small whole number.
 pub(crate) fn count(text: &str) -> Result<u8, String> {
-    text.parse().map_err(|_| {
-        "it is not a whole number from 0 to 255: write it in digits, like 3".to_owned()
-    })
+    text.parse()
+        .map_err(|_| "it is not a whole number from 1 to 16: write it in digits, like 3".to_owned())
 }
 
 /// `key=value`.
@@ -134,7 +133,7 @@ mod tests {
             ),
             (
                 "gossip agent --name a --fanout many",
-                "--fanout \"many\": it is not a whole number from 0 to 255: write it in digits, like 3",
+                "--fanout \"many\": it is not a whole number from 1 to 16: write it in digits, like 3",
             ),
             (
                 "gossip agent --fanuot 3",
