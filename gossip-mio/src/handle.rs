@@ -95,10 +95,15 @@ impl Handle {
         self.0.0.command(command)
     }
 
-    /// Looks at the node, also after it has stopped. The node waits for the closure: take what is
-    /// needed and return it. Using this handle or the events inside the closure would deadlock.
+    /// Looks at the node as it is now, or as it was when it stopped. The node waits for the closure:
+    /// take what is needed and return it. Using this handle or the events inside it would deadlock.
     pub fn read<R>(&self, view: impl FnOnce(&Node) -> R) -> R {
-        view(&self.0.0.lock().node)
+        let mut state = self.0.0.lock();
+        if matches!(state.phase, Phase::Running) {
+            // Time passes for a view (phi, above all) only when the node is told.
+            state.node.handle_timeout(self.0.0.now());
+        }
+        view(&state.node)
     }
 
     /// The address at which the node receives.

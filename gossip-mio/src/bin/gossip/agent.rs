@@ -68,6 +68,7 @@ its id and name, too:
   started              address
   member_up            address, generation, cause: joined, recovered (was down) or restarted
   member_suspected     phi
+  suspicion_cleared
   member_down          generation, phi (null where not observed), votes
   member_left          generation
   member_removed

@@ -76,7 +76,7 @@ impl Names {
     /// Learns the names of all that the node knows.
     pub(crate) fn learn(&mut self, node: &Node) {
         for member in node.members() {
-            self.remember(member.id(), member.name());
+            self.remember(member.id(), member.name().as_str());
         }
     }
 
@@ -184,6 +184,9 @@ impl Line {
                     .with("phi", rounded(*phi))
                     .saying(format!("phi {phi:.1}"))
             }
+            Event::SuspicionCleared { .. } => {
+                line("suspicion_cleared", "cleared", Tone::Good).saying("it shows life")
+            }
             Event::MemberDown {
                 generation,
                 phi,
@@ -245,6 +248,7 @@ fn subject(event: &Event) -> Option<NodeId> {
     match event {
         Event::MemberUp { id, .. }
         | Event::MemberSuspected { id, .. }
+        | Event::SuspicionCleared { id }
         | Event::MemberDown { id, .. }
         | Event::MemberLeft { id, .. }
         | Event::MemberRemoved { id, .. }

@@ -191,6 +191,10 @@ impl Story {
                 Tone::Doubt,
                 format!("{observer} suspects {} (phi {phi:.1})", self.names.of(*id)),
             ),
+            Event::SuspicionCleared { id } => (
+                Tone::Good,
+                format!("{observer} hears {} after all", self.names.of(*id)),
+            ),
             Event::MemberDown { id, votes, .. } => (
                 Tone::Bad,
                 format!(
@@ -318,6 +322,7 @@ fn phi(phi: Option<f64>) -> String {
 
 fn status(status: Option<Status>) -> &'static str {
     match status {
+        Some(Status::Joining) => "joining",
         Some(Status::Up) => "up",
         Some(Status::Suspect) => "suspect",
         Some(Status::Leaving) => "leaving",
