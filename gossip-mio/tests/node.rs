@@ -217,10 +217,13 @@ fn a_killed_node_is_down_and_comes_back_restarted() {
     let (b, _) = start("b", &[&a]);
     let (c, _) = start("c", &[&a]);
     let c_id = c.read(Node::id);
-    wait_for_up(&mut events, b.read(Node::id));
-    if status(&a, c_id).is_none() {
-        wait_for_up(&mut events, c_id);
-    }
+    let mut expected = HashSet::from([b.read(Node::id), c_id]);
+    wait_for(&mut events, "both are up", |event| {
+        if let Event::MemberUp { id, .. } = event {
+            expected.remove(&id);
+        }
+        expected.is_empty().then_some(())
+    });
     let generation = c.read(Node::generation);
 
     c.shutdown();

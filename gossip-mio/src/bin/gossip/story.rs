@@ -111,7 +111,7 @@ impl Story {
         };
         step.outcome = took.map_or(Outcome::Failed, Outcome::Took);
         let sentence = match took {
-            Some(took) => format!("=> {}: {:.2} s", step.asked, took.as_secs_f64()),
+            Some(took) => format!("=> {}: {:.3} s", step.asked, took.as_secs_f64()),
             None => format!(
                 "=> not so within {} s: {}",
                 step.limit.as_secs_f64(),
@@ -292,7 +292,7 @@ impl Story {
         self.report.text(&Tone::Strong.paint(head))?;
         for step in &self.steps {
             let took = match step.outcome {
-                Outcome::Took(took) => format!("{:.2} s", took.as_secs_f64()),
+                Outcome::Took(took) => format!("{:.3} s", took.as_secs_f64()),
                 Outcome::Failed | Outcome::NotRun => "-".to_owned(),
             };
             let (_, result, tone) = step.outcome.words();
