@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use gossip_mio::gossip_core::{self, Command, Event, Generation, Key, Node, NodeId, Status, Value};
+use gossip_mio::gossip_core::{Command, Event, Generation, Key, Node, NodeId, Status, Value};
 use gossip_mio::{Config, Events, Handle, spawn};
 
 use crate::report::{Format, Report, Tone};
@@ -56,6 +56,9 @@ const TICK: Duration = Duration::from_millis(20);
 const SCHEMA: &str = "schema";
 const OLD: &str = "v4";
 const NEW: &str = "v5";
+
+/// Silence that a busy machine may cause. At a second's interval the usual patience covers it.
+const HICCUP: Duration = Duration::from_millis(500);
 
 /// Heartbeats that make a rhythm: a silence is judged by the intervals between earlier ones.
 const HEARTBEATS: u64 = 6;
@@ -235,13 +238,14 @@ impl Demo {
 
     /// Does what the step asks and waits for its effect; how long that took, if in time.
     fn perform(&mut self, act: Act, limit: Duration) -> Result<Option<Duration>, Failure> {
+        let begun = Instant::now();
         let (nodes, schema) = (self.nodes, self.schema.clone());
         match act {
             Act::Meet => {
                 for number in 1..=nodes {
                     self.start(format!("node-{number}"))?;
                 }
-                self.wait(limit, Watch::Nothing, |peer| peer.knows(nodes))
+                self.wait(begun, limit, Watch::Nothing, |peer| peer.knows(nodes))
             }
             Act::Schema => {
                 self.story
@@ -249,12 +253,14 @@ impl Demo {
                 if let Some(first) = self.peers.first() {
                     set(&first.handle, &schema, NEW)?;
                 }
-                self.wait(limit, Watch::Nothing, |peer| peer.sees_agreement(&schema))
+                self.wait(begun, limit, Watch::Nothing, |peer| {
+                    peer.sees_agreement(&schema)
+                })
             }
             Act::Listen => {
                 let learning = "the nodes learn the rhythm of each other's heartbeats";
                 self.story.tell(Tone::Plain, learning)?;
-                self.wait(limit, Watch::Nothing, Peer::knows_the_rhythm)
+                self.wait(begun, limit, Watch::Nothing, Peer::knows_the_rhythm)
             }
             Act::Kill => {
                 let victim = self.take(VICTIM)?;
@@ -262,14 +268,14 @@ impl Demo {
                 victim.handle.shutdown();
                 let killed = format!("{VICTIM} is killed without a word");
                 self.story.tell(Tone::Bad, killed)?;
-                self.wait(limit, Watch::Phi(victim.id), |peer| {
+                self.wait(begun, limit, Watch::Phi(victim.id), |peer| {
                     peer.status_of(victim.id) == Some(Status::Down)
                 })
             }
             Act::Restart => {
                 let old = self.killed;
                 let id = self.start(VICTIM.to_owned())?;
-                self.wait(limit, Watch::Nothing, |peer| {
+                self.wait(begun, limit, Watch::Nothing, |peer| {
                     peer.status_of(id) == Some(Status::Up)
                         && peer.generation_of(id) > old
                         && peer.knows(nodes)
@@ -281,7 +287,7 @@ impl Demo {
                 self.story
                     .tell(Tone::Strong, format!("{LEAVER} says goodbye"))?;
                 leaver.handle.leave()?;
-                self.wait(limit, Watch::NeverDown(leaver.id), |peer| {
+                self.wait(begun, limit, Watch::NeverDown(leaver.id), |peer| {
                     peer.status_of(leaver.id) == Some(Status::Left)
                 })
             }
@@ -291,11 +297,10 @@ impl Demo {
     /// Starts a node on a port that the system chooses.
     fn start(&mut self, name: String) -> Result<NodeId, Failure> {
         let mut config = Config::new(&name, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-        if self.interval < Duration::from_millis(500) {
-            // A machine's hiccups do not shrink with the interval: forgive more of them.
-            config.node = gossip_core::Config::local();
-        }
         config.node.interval = self.interval;
+        // A machine's hiccups do not shrink with the interval.
+        let hiccup = HICCUP.as_secs_f64() / self.interval.as_secs_f64();
+        config.node.acceptable_pause = config.node.acceptable_pause.max(hiccup);
         config.node.cluster = "gossip demo".to_owned();
         config.node.seeds = self
             .peers
@@ -328,11 +333,11 @@ impl Demo {
     /// Tells what happens until every node's view is as wanted; `None` when it takes too long.
     fn wait(
         &mut self,
+        begun: Instant,
         limit: Duration,
         watch: Watch,
         wanted: impl Fn(&Peer) -> bool,
     ) -> Result<Option<Duration>, Failure> {
-        let begun = Instant::now();
         loop {
             let took = begun.elapsed();
             let done = self.peers.iter().all(&wanted);

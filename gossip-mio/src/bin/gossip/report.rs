@@ -306,14 +306,14 @@ impl Report {
             && AutoStream::choice(&stdout) != ColorChoice::Never
     }
 
-    /// A line of the agent.
-    pub(crate) fn line(&mut self, line: &Line) -> io::Result<()> {
+    /// A line of the agent with this name, which is what a line without a subject is about.
+    pub(crate) fn line(&mut self, agent: &str, line: &Line) -> io::Result<()> {
         match self.format {
             Format::Json => self.json(line.event, line.fields.clone()),
             Format::Text => {
                 let time = self.elapsed().as_secs_f64();
                 let label = line.tone.paint(format_args!("{:<10}", line.label));
-                let subject = line.subject.as_deref().unwrap_or("-");
+                let subject = line.subject.as_deref().unwrap_or(agent);
                 let text = format!("{time:>10.3} s  {label}  {subject:<16}  {}", line.details);
                 self.text(text.trim_end())
             }
