@@ -297,6 +297,11 @@ impl Node {
         };
     }
 
+    /// Whether anybody finds anybody silent.
+    pub(super) fn is_anybody_contested(&self) -> bool {
+        self.votes.subjects().next().is_some() || self.observations.iter().any(|o| o.is_silent())
+    }
+
     /// Draws the verdicts anew and acts on what has changed.
     pub(super) fn judge(&mut self, now: Instant) {
         let evidence = Evidence {

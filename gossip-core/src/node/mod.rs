@@ -74,6 +74,8 @@ pub struct Node {
     config: Config,
     own: NodeId,
     standing: Standing,
+    /// How often departure has been announced.
+    farewells: u8,
     now: Instant,
     clock: Clock,
     rng: ChaCha8Rng,
@@ -162,6 +164,7 @@ impl Node {
         let mut node = Self {
             own,
             standing: Standing::Joining,
+            farewells: 0,
             now,
             clock,
             rng,
@@ -313,6 +316,8 @@ impl Node {
     /// Derives anew what an input has made stale. Each can make the others stale, but a verdict
     /// only ever follows new facts, so this ends; the bound guards against a mistake in here.
     fn settle(&mut self, now: Instant) {
+        // Another input may come in before the timer is handled.
+        self.stale.verdicts |= self.timers.take_due(Timer::Vote, now);
         for _ in 0..8 {
             let Stale {
                 neighbours,

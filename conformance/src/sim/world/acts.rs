@@ -78,7 +78,7 @@ impl World {
         host.node()?;
         let node_id = host.node_id();
         host.ended = match fate(host) {
-            Fate::Lives(_) => Fate::Died,
+            Some(Fate::Lives(generation)) => Some(Fate::Died(generation)),
             parting => parting,
         };
         if let Process::Paused(_, buffer) = core::mem::replace(&mut host.process, Process::Off) {
