@@ -402,6 +402,7 @@ impl Node {
         };
         let verdicts = evidence.verdicts();
         let reconsider = core::mem::take(&mut self.reconsider);
+        let verdicts_before = self.metrics.verdicts;
         for (id, verdict) in &verdicts {
             match verdict {
                 Verdict::Down => self.take_down(now, *id),
@@ -416,15 +417,14 @@ impl Node {
                 self.revive(now, id);
             }
         }
-        let others = self.table.live_len().saturating_sub(1);
-        let isolated = others == 0 && self.table.down_len() > 0;
-        if isolated != self.isolated && self.standing != Standing::Left {
-            self.isolated = isolated;
-            self.events.push(if isolated {
-                Event::Isolated
-            } else {
-                Event::Rejoined
-            });
+        let alone = self.table.live_len() <= 1;
+        let fell = self.metrics.verdicts > verdicts_before;
+        if alone && fell && !self.isolated {
+            self.isolated = true;
+            self.events.push(Event::Isolated);
+        } else if !alone && self.isolated {
+            self.isolated = false;
+            self.events.push(Event::Rejoined);
         }
     }
 

@@ -83,6 +83,9 @@ impl Node {
             Command::Forget { id } => self.forget(now, id),
             Command::SetSeeds { seeds } => {
                 self.config.seeds = seeds;
+                if self.table.live_len() <= 1 {
+                    self.ask_all_seeds();
+                }
                 Ok(())
             }
             Command::SetWallClock { wall } => {
