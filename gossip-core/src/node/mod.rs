@@ -34,6 +34,7 @@ use crate::detector::Detector;
 use crate::event::Event;
 use crate::id::{Generation, Identity, NodeId};
 use crate::liveness::observation::{Loss, Observation};
+use crate::liveness::probes::Probes;
 use crate::liveness::votes::Votes;
 use crate::membership::Table;
 use crate::membership::ring::Neighbours;
@@ -99,6 +100,7 @@ pub struct Node {
     beats: u64,
     loss: Loss,
     votes: Votes,
+    probes: Probes,
     /// The votes that this node publishes.
     ballots: SmallVec<[Ballot; 8]>,
     /// Members that are down and of which there is news that may revive them.
@@ -182,6 +184,7 @@ impl Node {
             beats: 0,
             loss: Loss::default(),
             votes: Votes::default(),
+            probes: Probes::default(),
             ballots: SmallVec::new(),
             reconsider: SmallVec::new(),
             isolated: false,
@@ -272,6 +275,7 @@ impl Node {
                 Timer::Heartbeat => self.on_heartbeat_due(now),
                 Timer::Observation => self.on_observations_due(now),
                 Timer::Vote => self.stale.verdicts = true,
+                Timer::Probe => self.on_probe_due(now),
                 Timer::Flush => self.flush(),
                 Timer::Announce => self.announce(now),
                 Timer::Leave => self.on_leave_due(now),

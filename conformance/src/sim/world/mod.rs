@@ -300,6 +300,9 @@ impl World {
     }
 }
 
+#[cfg(test)]
+mod tests;
+
 /// What became of a host's node, if there ever was one.
 fn fate(host: &Host) -> Option<Fate> {
     let Some(node) = host.node() else {
