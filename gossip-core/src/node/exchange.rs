@@ -93,7 +93,9 @@ impl Node {
             record.condition == Condition::Live && record.log.generation() == sender.generation
         });
         if head.leg == FIRST_LEG && theirs == self.table.hash() && !stranger {
-            return count(&mut self.metrics.exchanges_in_agreement);
+            count(&mut self.metrics.exchanges_in_agreement);
+            // Who agrees with a member knows the table, whoever began.
+            return self.announce(now);
         }
         // The initiator sends the odd legs.
         let i_began = head.leg.is_multiple_of(2);

@@ -2,7 +2,7 @@
 
 use super::outbox::Outgoing;
 use super::timers::Timer;
-use super::{Node, Standing, count};
+use super::{Node, count};
 use crate::event::{Event, UpCause};
 use crate::id::{Generation, NodeId};
 use crate::liveness::observation::{Due, Observation, Relief};
