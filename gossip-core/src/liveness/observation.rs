@@ -36,6 +36,8 @@ pub(crate) struct Observation {
     samples_from: Instant,
     /// The latest sign of life, or when observation began.
     evidence: Instant,
+    /// The latest sign of life.
+    heard: Option<Instant>,
     state: State,
     /// Votes against it that were refuted since its latest heartbeat.
     refuted: u32,
@@ -92,6 +94,7 @@ impl Observation {
             beat: None,
             samples_from: now,
             evidence: now,
+            heard: None,
             state: State::Alive,
             refuted: 0,
         }
@@ -125,6 +128,7 @@ impl Observation {
     /// Some other message came.
     pub(crate) fn evidence(&mut self, now: Instant) -> Relief {
         self.evidence = self.evidence.max(now);
+        self.heard = Some(self.evidence);
         match core::mem::replace(&mut self.state, State::Alive) {
             State::Alive => Relief::None,
             State::Suspect { .. } => Relief::Cleared,
@@ -171,8 +175,14 @@ impl Observation {
         self.counter = None;
         self.beat = None;
         self.evidence = now;
+        self.heard = None;
         self.state = State::Alive;
         self.refuted = 0;
+    }
+
+    /// When it last showed life to this node, or through others.
+    pub(crate) const fn heard(&self) -> Option<Instant> {
+        self.heard
     }
 
     /// Its latest heartbeat counter.

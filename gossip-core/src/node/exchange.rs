@@ -27,7 +27,7 @@ use crate::id::{Generation, NodeId};
 use crate::membership::region::PARTS;
 use crate::membership::{Condition, Region};
 use crate::rng::below;
-use crate::state::attribute::{Declared, STATUS, VOTES};
+use crate::state::attribute::{ADDRESS, Declared, STATUS, VOTES};
 use crate::state::entry::Entries;
 use crate::state::log::{Claim, Log};
 use crate::state::staging::Outcome;
@@ -364,6 +364,7 @@ impl Node {
         } else {
             Condition::Live
         };
+        self.stale.neighbours |= old.get(ADDRESS) != new.get(ADDRESS);
         let changes = changes(&old, new);
         let ballots: Vec<u8> = new.get(VOTES).unwrap_or_default().to_vec();
         let generation = new.generation();

@@ -168,6 +168,7 @@ impl Node {
             return;
         }
         let generation = Generation::new(self.clock.tick(now));
+        self.generation = generation;
         self.table
             .change_log(self.own, |log| log.reissue(generation, 0));
         self.pushed = 0;
