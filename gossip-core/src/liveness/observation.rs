@@ -5,6 +5,7 @@
 //! is found silent: when loss sets in all at once, windows full of clean samples convict by chance,
 //! and a burst tells loss from death within half a second.
 
+use alloc::boxed::Box;
 use core::time::Duration;
 
 use crate::detector::{Detector, Window};
@@ -23,7 +24,7 @@ const MAX_PATIENCE: u32 = 4;
 pub(crate) struct Observation {
     pub(crate) id: NodeId,
     pub(crate) generation: Generation,
-    window: Window,
+    window: Box<Window>,
     /// The silence after which it is suspect, and the one after which it is convicted, by the
     /// window as it is.
     suspect_after: Duration,
@@ -36,6 +37,8 @@ pub(crate) struct Observation {
     samples_from: Instant,
     /// The latest sign of life, or when observation began.
     evidence: Instant,
+    /// The latest sign of life.
+    heard: Option<Instant>,
     state: State,
     /// Votes against it that were refuted since its latest heartbeat.
     refuted: u32,
@@ -44,12 +47,8 @@ pub(crate) struct Observation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Alive,
-    Suspect {
-        pings_left: u32,
-        next: Instant,
-        spacing: Duration,
-    },
-    Silent,
+    Suspect { pinged: u32, next: Instant },
+    Silent { since: Instant },
 }
 
 /// What a sign of life has changed.
@@ -85,7 +84,7 @@ impl Observation {
         detector: &Detector,
         now: Instant,
     ) -> Self {
-        let window = Window::new(capacity);
+        let window = Box::new(Window::new(capacity));
         Self {
             id,
             generation,
@@ -96,6 +95,7 @@ impl Observation {
             beat: None,
             samples_from: now,
             evidence: now,
+            heard: None,
             state: State::Alive,
             refuted: 0,
         }
@@ -116,7 +116,9 @@ impl Observation {
         self.counter = Some(counter);
         let last = self.beat.replace(now).filter(|_| now >= self.samples_from);
         if let Some(beat) = last {
-            self.window.push(now.saturating_since(beat));
+            // An outage that ended in time moves the statistics, but no further than a suspicion.
+            self.window
+                .push(now.saturating_since(beat).min(self.suspect_after));
             self.suspect_after = detector.suspect_after(&self.window);
             self.convict_after = detector.convict_after(&self.window);
         }
@@ -127,10 +129,11 @@ impl Observation {
     /// Some other message came.
     pub(crate) fn evidence(&mut self, now: Instant) -> Relief {
         self.evidence = self.evidence.max(now);
+        self.heard = Some(self.evidence);
         match core::mem::replace(&mut self.state, State::Alive) {
             State::Alive => Relief::None,
             State::Suspect { .. } => Relief::Cleared,
-            State::Silent => {
+            State::Silent { .. } => {
                 // The silence was an outage, not an interval between heartbeats.
                 self.beat = None;
                 Relief::Revived
@@ -173,8 +176,14 @@ impl Observation {
         self.counter = None;
         self.beat = None;
         self.evidence = now;
+        self.heard = None;
         self.state = State::Alive;
         self.refuted = 0;
+    }
+
+    /// When it last showed life to this node, or through others.
+    pub(crate) const fn heard(&self) -> Option<Instant> {
+        self.heard
     }
 
     /// Its latest heartbeat counter.
@@ -186,8 +195,16 @@ impl Observation {
         matches!(self.state, State::Suspect { .. })
     }
 
-    pub(crate) fn is_silent(&self) -> bool {
-        self.state == State::Silent
+    pub(crate) const fn is_silent(&self) -> bool {
+        self.silent_since().is_some()
+    }
+
+    /// When it was found silent, if it is.
+    pub(crate) const fn silent_since(&self) -> Option<Instant> {
+        match self.state {
+            State::Silent { since } => Some(since),
+            State::Alive | State::Suspect { .. } => None,
+        }
     }
 
     /// Phi of the current silence.
@@ -200,47 +217,40 @@ impl Observation {
         match self.state {
             State::Alive => Some(self.crosses(self.suspect_after)),
             State::Suspect { next, .. } => Some(next),
-            State::Silent => None,
+            State::Silent { .. } => None,
         }
     }
 
-    /// What is due at this moment. `pings` is how many make a burst at the loss measured now.
+    /// What is due at this moment. `pings` is how many make a burst at the loss measured now; where
+    /// that has grown since the burst began, it goes on.
     pub(crate) fn due(&mut self, now: Instant, pings: u32) -> Due {
+        let spacing = BURST.checked_div(pings).unwrap_or(BURST);
         match self.state {
             State::Alive if now >= self.crosses(self.suspect_after) => {
-                let pings = pings.max(1);
-                let spacing = BURST.checked_div(pings).unwrap_or(BURST);
                 self.state = State::Suspect {
-                    pings_left: pings.saturating_sub(1),
+                    pinged: 1,
                     next: now.saturating_add(spacing),
-                    spacing,
                 };
                 Due::Suspected
             }
-            State::Suspect {
-                pings_left,
-                next,
-                spacing,
-            } if now >= next => {
-                if pings_left > 0 {
-                    let pings_left = pings_left.saturating_sub(1);
-                    let wait = if pings_left == 0 { ANSWER } else { spacing };
+            State::Suspect { pinged, next } if now >= next => {
+                if pinged < pings {
+                    let pinged = pinged.saturating_add(1);
+                    let wait = if pinged < pings { spacing } else { ANSWER };
                     self.state = State::Suspect {
-                        pings_left,
+                        pinged,
                         next: now.saturating_add(wait),
-                        spacing,
                     };
                     return Due::Ping;
                 }
                 let convict = self.crosses(self.convict_after);
                 if now >= convict {
-                    self.state = State::Silent;
+                    self.state = State::Silent { since: now };
                     return Due::Silent;
                 }
                 self.state = State::Suspect {
-                    pings_left,
+                    pinged,
                     next: convict,
-                    spacing,
                 };
                 Due::Nothing
             }
@@ -255,7 +265,7 @@ impl Observation {
 }
 
 /// How many of the datagrams that should have come have not: measured by the counters of the
-/// neighbours' heartbeats, over about the last ten seconds of a full neighbourhood.
+/// neighbours' heartbeats, over about the last eight intervals of a full neighbourhood.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Loss {
     expected: u64,
@@ -263,7 +273,7 @@ pub(crate) struct Loss {
 }
 
 impl Loss {
-    const MEMORY: u64 = 96;
+    const MEMORY: u64 = 64;
 
     /// One heartbeat came out of `expected`.
     pub(crate) fn heartbeat(&mut self, expected: u64) {

@@ -2,16 +2,21 @@
 
 use super::outbox::Outgoing;
 use super::timers::Timer;
-use super::{Node, Standing, count};
+use super::{Node, count};
 use crate::event::{Event, UpCause};
 use crate::id::{Generation, NodeId};
 use crate::liveness::observation::{Due, Observation, Relief};
-use crate::liveness::verdict::Evidence;
+use crate::liveness::probes::TURN;
+use crate::liveness::verdict::{Evidence, Verdict};
 use crate::membership::Condition;
-use crate::membership::ring::neighbours;
-use crate::state::attribute::{Ballot, Declared, VOTES, decode_ballots, encode_ballots};
+use crate::membership::ring::{fallen_nearby, neighbours};
+use crate::state::attribute::{
+    Ballot, Declared, MAX_BALLOTS, VOTES, decode_ballots, encode_ballots,
+};
 use crate::time::{Instant, UnixTime};
 use crate::wire::message::Sender;
+use core::net::SocketAddr;
+use core::time::Duration;
 use rand_core::Rng;
 use smallvec::SmallVec;
 
@@ -29,8 +34,18 @@ const HEARD: u32 = 3;
 /// Intervals after which a vote is late.
 const LATE: u32 = 2;
 
+/// Members observed at a time, those who are down included. Neighbours always are.
+const MAX_OBSERVED: usize = MAX_BALLOTS;
+
 /// Former neighbours that still get heartbeats, at most.
 const MAX_FORMER: usize = 32;
+
+/// A ring neighbour, as a receiver of heartbeats.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Neighbour {
+    id: NodeId,
+    address: Option<SocketAddr>,
+}
 
 /// Whether a member's log continues or begins anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +59,16 @@ pub(super) enum Life {
 impl Node {
     /// Any message is a sign of life of its sender.
     pub(super) fn on_life(&mut self, now: Instant, sender: Sender) {
+        let observation = self.observation_mut(sender.id);
+        let observed = observation.filter(|observed| observed.generation == sender.generation);
+        if let Some(observation) = observed {
+            let relief = observation.evidence(now);
+            self.on_relief(sender.id, relief);
+            // Neighbours are heard all the time, and mostly nobody is down: no need to look them up.
+            if self.table.down_len() == 0 {
+                return;
+            }
+        }
         let Some(record) = self.table.get_mut(sender.id) else {
             return;
         };
@@ -51,11 +76,12 @@ impl Node {
             return;
         }
         record.heard = Some(now);
-        let relief = match self.observation_mut(sender.id) {
-            Some(observation) => observation.evidence(now),
-            None => return,
-        };
-        self.on_relief(sender.id, relief);
+        // Whatever took it down, it is heard now: down it stays only while a majority says so.
+        let down = record.condition == Condition::Down;
+        if self.probes.heard(sender.id) || down {
+            self.reconsider.push(sender.id);
+            self.stale.verdicts = true;
+        }
     }
 
     pub(super) fn on_heartbeat(&mut self, now: Instant, sender: Sender, counter: u64) {
@@ -82,14 +108,18 @@ impl Node {
     fn on_relief(&mut self, id: NodeId, relief: Relief) {
         match relief {
             Relief::None => {}
-            Relief::Cleared => self.events.push(Event::SuspicionCleared { id }),
+            Relief::Cleared => {
+                if self
+                    .table
+                    .get(id)
+                    .is_some_and(|r| r.condition == Condition::Live)
+                {
+                    self.events.push(Event::SuspicionCleared { id });
+                }
+            }
             Relief::Revived => {
                 self.reconsider.push(id);
-                self.stale = super::Stale {
-                    neighbours: true,
-                    verdicts: true,
-                    ballots: true,
-                };
+                self.stale = super::Stale::ALL;
             }
         }
     }
@@ -101,15 +131,18 @@ impl Node {
             .set(Timer::Heartbeat, Some(now.saturating_add(next)));
         self.beats = self.beats.saturating_add(1);
         self.former.retain(|(_, until)| *until > now);
-        let former = self.former.iter().map(|(id, _)| id);
-        for to in self.neighbours.iter().chain(former) {
-            self.outbox.push(Outgoing::Heartbeat { to: *to });
+        let former = self.former.iter().map(|(neighbour, _)| neighbour);
+        for neighbour in self.neighbours.iter().chain(former) {
+            if let Some(to) = neighbour.address {
+                self.outbox.push(Outgoing::Heartbeat { to });
+            }
         }
     }
 
     /// Does what is due for the observed neighbours.
     pub(super) fn on_observations_due(&mut self, now: Instant) {
         let pings = self.loss.pings();
+        self.stale.deadlines = true;
         for at in 0..self.observations.len() {
             // As many steps as are due; each sets a later deadline.
             while let Some(observation) = self.observations.get_mut(at) {
@@ -118,8 +151,14 @@ impl Node {
                     Due::Nothing => break,
                     Due::Suspected => {
                         let phi = observation.phi(&self.detector, now);
-                        count(&mut self.metrics.suspicions);
-                        self.events.push(Event::MemberSuspected { id, phi });
+                        if self
+                            .table
+                            .get(id)
+                            .is_some_and(|r| r.condition == Condition::Live)
+                        {
+                            count(&mut self.metrics.suspicions);
+                            self.events.push(Event::MemberSuspected { id, phi });
+                        }
                         self.ping(id);
                     }
                     Due::Ping => self.ping(id),
@@ -133,6 +172,59 @@ impl Node {
         }
     }
 
+    /// Asks everybody not heard lately, while so many neighbours have just fallen silent that this
+    /// node may be in a minority.
+    pub(super) fn sweep(&mut self, now: Instant) {
+        let lately = now.saturating_sub(self.intervals(SETTLING));
+        let fell_silent = |o: &&Observation| o.silent_since().is_some_and(|since| since > lately);
+        let silent = self.observations.iter().filter(fell_silent).count();
+        let observed = self.observations.len();
+        if silent > 0 && silent.saturating_mul(4) >= observed {
+            for at in 0..self.table.live_len() {
+                self.ask_in_doubt(now, self.table.live_at(at).map(|record| record.id));
+            }
+        }
+        let lasting = self.intervals(SETTLING);
+        let Self { probes, table, .. } = self;
+        let gone = |id| {
+            !table
+                .get(id)
+                .is_some_and(|record| matches!(record.condition, Condition::Live | Condition::Down))
+        };
+        probes.forget(now, lasting, gone);
+    }
+
+    /// Asks a member whether it lives, unless this node can tell.
+    fn ask_in_doubt(&mut self, now: Instant, id: Option<NodeId>) {
+        let Some(record) = id.and_then(|id| self.table.get(id)) else {
+            return;
+        };
+        let lately = now.saturating_sub(self.intervals(HEARD));
+        let heard = record.heard.is_some_and(|heard| heard > lately);
+        let observed = self
+            .observations
+            .binary_search_by_key(&record.id, |o| o.id)
+            .is_ok();
+        if record.id != self.own && !heard && !observed {
+            self.probes.ask(record.id, now);
+            self.timers
+                .advance(Timer::Probe, now.saturating_add(Duration::from_nanos(1)));
+        }
+    }
+
+    /// Sends the next pings to members in doubt.
+    pub(super) fn on_probe_due(&mut self, now: Instant) {
+        let turn = self.probes.turn(now, self.loss.pings());
+        for id in turn.ping {
+            self.ping(id);
+        }
+        self.stale.verdicts |= turn.found_silent;
+        if self.probes.is_asking() {
+            self.timers
+                .set(Timer::Probe, Some(now.saturating_add(TURN)));
+        }
+    }
+
     fn ping(&mut self, to: NodeId) {
         let token = self.rng.next_u32();
         self.outbox.push(Outgoing::Ping { to, token });
@@ -143,7 +235,8 @@ impl Node {
         let new = neighbours(&self.table, self.own, usize::from(self.config.neighbours));
         let until = now.saturating_add(self.intervals(FAREWELL));
         for old in &self.neighbours {
-            if !new.contains(old) && !self.former.iter().any(|(id, _)| id == old) {
+            let known = self.former.iter().any(|(former, _)| former.id == old.id);
+            if !new.contains(&old.id) && !known {
                 self.former.push((*old, until));
             }
         }
@@ -151,8 +244,11 @@ impl Node {
         self.former.drain(..beyond);
         let table = &self.table;
         let condition = |id| table.get(id).map(|record| record.condition);
-        self.former
-            .retain(|(id, _)| !new.contains(id) && condition(*id) == Some(Condition::Live));
+        self.former.retain(|(former, _)| {
+            !new.contains(&former.id) && condition(former.id) == Some(Condition::Live)
+        });
+        let k = usize::from(self.config.neighbours);
+        let fallen = fallen_nearby(&self.table, self.own, k);
         self.observations.retain(|observation| {
             let id = observation.id;
             // Who goes down is observed further: others may still need this node's vote, and it
@@ -164,7 +260,8 @@ impl Node {
             };
             new.contains(&id) || open
         });
-        for id in &new {
+        let room = MAX_OBSERVED.saturating_sub(self.observations.len());
+        for id in new.iter().chain(fallen.iter().take(room)) {
             if let Err(at) = self.observations.binary_search_by_key(id, |o| o.id) {
                 let generation = self
                     .table
@@ -175,7 +272,12 @@ impl Node {
                 self.observations.insert(at, observation);
             }
         }
-        self.neighbours = new;
+        let neighbour = |id: &NodeId| Neighbour {
+            id: *id,
+            address: self.table.get(*id).and_then(|record| record.address()),
+        };
+        self.neighbours = new.iter().map(neighbour).collect();
+        self.stale.deadlines = true;
         self.stale.ballots = true;
     }
 
@@ -290,11 +392,14 @@ impl Node {
         {
             observation.restarted(generation, detector, now);
         }
-        self.stale = super::Stale {
-            neighbours: true,
-            verdicts: true,
-            ballots: true,
-        };
+        self.stale = super::Stale::ALL;
+    }
+
+    /// Whether anybody finds anybody silent.
+    pub(super) fn is_anybody_contested(&self) -> bool {
+        self.votes.subjects().next().is_some()
+            || self.observations.iter().any(Observation::is_silent)
+            || self.probes.silent().next().is_some()
     }
 
     /// Draws the verdicts anew and acts on what has changed.
@@ -304,6 +409,7 @@ impl Node {
             table: &self.table,
             votes: &self.votes,
             observations: &self.observations,
+            probes: &self.probes,
             neighbours: usize::from(self.config.neighbours),
             now,
             settled_before: now.saturating_sub(self.intervals(SETTLING)),
@@ -311,27 +417,29 @@ impl Node {
         };
         let verdicts = evidence.verdicts();
         let reconsider = core::mem::take(&mut self.reconsider);
-        for (id, down) in &verdicts {
-            if *down {
-                self.take_down(now, *id);
+        let verdicts_before = self.metrics.verdicts;
+        for (id, verdict) in &verdicts {
+            match verdict {
+                Verdict::Down => self.take_down(now, *id),
+                Verdict::Doubtful => self.ask_in_doubt(now, Some(*id)),
+                Verdict::Cleared => {}
             }
         }
         // Down is down until there is news of the member itself or of a voter who has changed its
         // mind; voters that merely vanish revive nobody.
         for id in reconsider {
-            if !verdicts.contains(&(id, true)) {
+            if !verdicts.contains(&(id, Verdict::Down)) {
                 self.revive(now, id);
             }
         }
-        let others = self.table.live_len().saturating_sub(1);
-        let isolated = others == 0 && self.table.down_len() > 0;
-        if isolated != self.isolated && self.standing != Standing::Left {
-            self.isolated = isolated;
-            self.events.push(if isolated {
-                Event::Isolated
-            } else {
-                Event::Rejoined
-            });
+        let alone = self.table.live_len() <= 1;
+        let fell = self.metrics.verdicts > verdicts_before;
+        if alone && fell && !self.isolated {
+            self.isolated = true;
+            self.events.push(Event::Isolated);
+        } else if !alone && self.isolated {
+            self.isolated = false;
+            self.events.push(Event::Rejoined);
         }
     }
 

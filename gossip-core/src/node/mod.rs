@@ -19,6 +19,7 @@ mod timers;
 mod transmit;
 mod view;
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -34,9 +35,9 @@ use crate::detector::Detector;
 use crate::event::Event;
 use crate::id::{Generation, Identity, NodeId};
 use crate::liveness::observation::{Loss, Observation};
+use crate::liveness::probes::Probes;
 use crate::liveness::votes::Votes;
 use crate::membership::Table;
-use crate::membership::ring::Neighbours;
 use crate::metrics::Metrics;
 use crate::rng::{duration_below, jitter};
 use crate::stamp::Clock;
@@ -50,6 +51,7 @@ use crate::time::{Instant, UnixTime};
 use crate::wire::frame::{self, ClusterTag, Refused};
 use crate::wire::message::{Datagram, Message, Sender, Unreadable};
 use events::Events;
+use liveness::Neighbour;
 use outbox::{Outbox, Outgoing};
 use push::SeenPushes;
 use recents::Recents;
@@ -69,10 +71,15 @@ pub use view::{Agreement, Member, Standing, Status, Vote};
 ///
 /// No method blocks, reads a clock or panics on any input. Time never runs backwards: an earlier
 /// `now` counts as the latest one seen. The same seed and the same inputs give the same outputs.
+// What is large and rarely touched is boxed: a heartbeat should find the rest in a few cache lines,
+// for a process may run thousands of nodes.
 #[derive(Debug)]
 pub struct Node {
-    config: Config,
+    config: Box<Config>,
     own: NodeId,
+    /// The generation of the own log, and the address that it names.
+    generation: Generation,
+    address: SocketAddr,
     standing: Standing,
     /// How often departure has been announced.
     farewells: u8,
@@ -90,15 +97,16 @@ pub struct Node {
     /// Where the next round goes on tending records.
     tended: usize,
     // Liveness plane.
-    detector: Detector,
-    neighbours: Neighbours,
+    detector: Box<Detector>,
+    neighbours: Vec<Neighbour>,
     /// Who was a neighbour a moment ago, and until when it still gets heartbeats.
-    former: SmallVec<[(NodeId, Instant); 16]>,
+    former: Vec<(Neighbour, Instant)>,
     /// Sorted by id.
     observations: Vec<Observation>,
     beats: u64,
     loss: Loss,
     votes: Votes,
+    probes: Probes,
     /// The votes that this node publishes.
     ballots: SmallVec<[Ballot; 8]>,
     /// Members that are down and of which there is news that may revive them.
@@ -118,8 +126,20 @@ pub struct Node {
 #[derive(Clone, Copy, Debug, Default)]
 struct Stale {
     neighbours: bool,
+    /// An observation may be due earlier than the timer says. That one is due later needs no
+    /// care: the timer then rings for nothing.
+    deadlines: bool,
     verdicts: bool,
     ballots: bool,
+}
+
+impl Stale {
+    const ALL: Self = Self {
+        neighbours: true,
+        deadlines: true,
+        verdicts: true,
+        ballots: true,
+    };
 }
 
 impl Node {
@@ -141,7 +161,8 @@ impl Node {
         let mut rng = ChaCha8Rng::from_seed(seed);
         let mut clock = Clock::new(now, wall, config.max_clock_skew);
         let own = identity.id();
-        let mut log = Log::new(Generation::new(clock.tick(now)));
+        let generation = Generation::new(clock.tick(now));
+        let mut log = Log::new(generation);
         log.write(0, ADDRESS, Some(&encode_address(identity.address())));
         log.write(0, NAME, Some(identity.name().as_str().as_bytes()));
         if let Some(datacenter) = &config.datacenter {
@@ -163,6 +184,8 @@ impl Node {
         );
         let mut node = Self {
             own,
+            generation,
+            address: identity.address(),
             standing: Standing::Joining,
             farewells: 0,
             now,
@@ -175,13 +198,14 @@ impl Node {
             seen_pushes: SeenPushes::default(),
             pushed: 0,
             tended: 0,
-            detector,
-            neighbours: Neighbours::new(),
-            former: SmallVec::new(),
+            detector: Box::new(detector),
+            neighbours: Vec::new(),
+            former: Vec::new(),
             observations: Vec::new(),
             beats: 0,
             loss: Loss::default(),
             votes: Votes::default(),
+            probes: Probes::default(),
             ballots: SmallVec::new(),
             reconsider: SmallVec::new(),
             isolated: false,
@@ -191,7 +215,7 @@ impl Node {
             outbox: Outbox::new(usize::from(config.outbox)),
             events: Events::new(usize::from(config.event_queue)),
             metrics: Metrics::default(),
-            config,
+            config: Box::new(config),
         };
         let phase = duration_below(&mut node.rng, node.config.interval);
         node.timers
@@ -272,6 +296,7 @@ impl Node {
                 Timer::Heartbeat => self.on_heartbeat_due(now),
                 Timer::Observation => self.on_observations_due(now),
                 Timer::Vote => self.stale.verdicts = true,
+                Timer::Probe => self.on_probe_due(now),
                 Timer::Flush => self.flush(),
                 Timer::Announce => self.announce(now),
                 Timer::Leave => self.on_leave_due(now),
@@ -306,6 +331,7 @@ impl Node {
             count(&mut self.metrics.pauses);
             // The timer that was missed is due now; it must not count as a second pause.
             self.timers.postpone(now);
+            self.stale.deadlines = true;
             for observation in &mut self.observations {
                 observation.paused(now, gap, self.config.interval);
             }
@@ -316,9 +342,12 @@ impl Node {
     /// Derives anew what an input has made stale. Each can make the others stale, but a verdict
     /// only ever follows new facts, so this ends; the bound guards against a mistake in here.
     fn settle(&mut self, now: Instant) {
+        // Another input may come in before the timer is handled.
+        self.stale.verdicts |= self.timers.take_due(Timer::Vote, now);
         for _ in 0..8 {
             let Stale {
                 neighbours,
+                deadlines,
                 verdicts,
                 ballots,
             } = core::mem::take(&mut self.stale);
@@ -331,13 +360,20 @@ impl Node {
             if ballots {
                 self.publish_ballots(now);
             }
-            if !(neighbours || verdicts || ballots) {
+            if deadlines {
+                self.schedule_observations(now);
+            }
+            if !(neighbours || deadlines || verdicts || ballots) {
                 break;
             }
         }
         if self.standing == Standing::Left {
             return;
         }
+        self.timers.set(Timer::Vote, self.votes.next(now));
+    }
+
+    fn schedule_observations(&mut self, now: Instant) {
         let after_now = now.saturating_add(Duration::from_nanos(1));
         let due = self
             .observations
@@ -346,20 +382,19 @@ impl Node {
             .min();
         self.timers
             .set(Timer::Observation, due.map(|due| due.max(after_now)));
-        self.timers.set(Timer::Vote, self.votes.next(now));
     }
 
     /// How this node introduces itself in a datagram.
     fn sender(&self) -> Sender {
         Sender {
             id: self.own,
-            generation: self.generation(),
+            generation: self.generation,
         }
     }
 
     /// Milliseconds since this node's generation began, by the wall clock.
     fn age(&self, now: Instant) -> u64 {
-        let began = self.generation().stamp().time().as_millis();
+        let began = self.generation.stamp().time().as_millis();
         self.clock.wall(now).as_millis().saturating_sub(began)
     }
 

@@ -1,0 +1,192 @@
+//! `gossip agent`: one node, and what happens.
+
+use std::io;
+use std::net::SocketAddr;
+use std::process::{self, ExitCode};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use clap::Args;
+use gossip_mio::gossip_core::{Command, Event, Key, Name, Node, Value};
+use gossip_mio::{Config, Events, Handle, NoEvent, spawn};
+
+use crate::report::{Format, Line, Names, Report, complain};
+use crate::{Failure, parse};
+
+/// Run one node and print what happens, until Ctrl-C.
+///
+/// The node finds its cluster through the seeds: give the addresses of three to five nodes that are
+/// usually up. Without a seed it starts a cluster of its own, which others find through it. Ctrl-C
+/// (or SIGTERM) tells the others that it leaves; a second one stops it at once.
+#[derive(Args, Debug)]
+#[command(after_long_help = JSON)]
+pub(crate) struct Options {
+    /// The node's name, unique in its cluster: 1 to 63 bytes. The same name later is the same node
+    #[arg(long, value_parser = Name::new)]
+    name: Name,
+
+    /// The local address to receive on; port 0 lets the system choose one
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:7946", value_parser = parse::address)]
+    bind: SocketAddr,
+
+    /// The address that others are told, where it is not the one bound (NAT, 0.0.0.0)
+    #[arg(long, value_name = "IP:PORT", value_parser = parse::address)]
+    advertise: Option<SocketAddr>,
+
+    /// Where to find the cluster; repeat it for more. Names are looked up, again and again
+    #[arg(long = "seed", value_name = "HOST:PORT")]
+    seeds: Vec<String>,
+
+    /// Something that this node says about itself; repeat it for more. Key up to 64 bytes, value
+    /// up to 1024
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = parse::attribute)]
+    attributes: Vec<(Key, Value)>,
+
+    /// The datacenter that this node is in: gossip stays inside it, with thin traffic between
+    #[arg(long, value_name = "NAME", value_parser = Name::new)]
+    datacenter: Option<Name>,
+
+    /// The cluster's name: nodes of other clusters are ignored
+    #[arg(long, value_name = "NAME", default_value = "")]
+    cluster: String,
+
+    /// Time between two rounds, such as 500ms or 1s. Recommended is 1s to 3s
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse::duration)]
+    interval: Duration,
+
+    /// Nodes to talk to in each round, 1 to 16. Recommended is 3 (small clusters) to 5 (large ones)
+    #[arg(long, value_name = "N", default_value = "3", value_parser = parse::count)]
+    fanout: u8,
+
+    /// Print one JSON object on each line
+    #[arg(long)]
+    json: bool,
+}
+
+const JSON: &str = "\
+JSON lines: each object has t (seconds since the start) and event. These are about a member and have
+its id and name, too:
+  started              address
+  member_up            address, generation, cause: joined, recovered (was down) or restarted
+  member_suspected     phi
+  suspicion_cleared
+  member_down          generation, phi (null where not observed), votes
+  member_left          generation
+  member_removed
+  attribute_changed    key, value (null when deleted; value_escaped where it is not printable text)
+  clock_skew           ahead_s
+These are about this node:
+  joined               members: how many others it knows
+  isolated, rejoined, lagged, leave_completed
+  identity_conflict    address
+  seed_unresolved      seed, reason";
+
+/// How often to look for seeds that cannot be looked up.
+const FAULTS: Duration = Duration::from_secs(1);
+
+pub(crate) fn run(options: Options) -> Result<ExitCode, Failure> {
+    let mut config = Config::new(options.name.as_str(), options.bind);
+    config.advertise = options.advertise;
+    config.seeds = options.seeds;
+    config.node.cluster = options.cluster;
+    config.node.datacenter = options.datacenter;
+    config.node.interval = options.interval;
+    config.node.fanout = options.fanout;
+    let warnings = config.warnings();
+
+    let (handle, events) = spawn(config)?;
+    for warning in warnings {
+        complain("warning", &warning.to_string());
+    }
+    leave_on_signal(handle.clone())?;
+    let mut agent = Agent {
+        name: options.name.to_string(),
+        handle: handle.clone(),
+        names: Names::default(),
+        report: Report::new(Format::of_flag(options.json)),
+    };
+    let told = agent.run(events, options.attributes);
+    // Whatever went wrong, the others are told.
+    let _ = handle.leave();
+    handle
+        .join()
+        .map_err(|e| Failure::Runtime(format!("the socket was lost: {e}; start the node again")))?;
+    told
+}
+
+struct Agent {
+    name: String,
+    handle: Handle,
+    names: Names,
+    report: Report,
+}
+
+impl Agent {
+    /// Prints what happens until the node has stopped.
+    fn run(
+        &mut self,
+        mut events: Events,
+        attributes: Vec<(Key, Value)>,
+    ) -> Result<ExitCode, Failure> {
+        let id = self.handle.read(Node::id);
+        self.names.remember(id, &self.name);
+        self.print(&Line::started(id, &self.name, self.handle.local_addr()))?;
+        for (key, value) in attributes {
+            self.handle.command(Command::Set { key, value })?;
+        }
+        let mut unresolved = Vec::new();
+        let mut conflict = None;
+        loop {
+            match events.next_timeout(FAULTS) {
+                Ok(event) => {
+                    self.tell(&event)?;
+                    if let Event::IdentityConflict { address } = event {
+                        conflict = Some(address);
+                    }
+                }
+                Err(NoEvent::Yet) => {
+                    let now = self.handle.faults().unresolved;
+                    for (seed, reason) in now.iter().filter(|one| !unresolved.contains(*one)) {
+                        self.print(&Line::unresolved(seed, reason))?;
+                    }
+                    unresolved = now;
+                }
+                Err(NoEvent::Ended) => break,
+            }
+        }
+        match conflict {
+            Some(address) => Err(Failure::Runtime(format!(
+                "a live node at {address} has this name already: choose another with --name"
+            ))),
+            None => Ok(ExitCode::SUCCESS),
+        }
+    }
+
+    fn tell(&mut self, event: &Event) -> io::Result<()> {
+        if let Event::MemberUp { id, name, .. } | Event::MemberRemoved { id, name } = event {
+            self.names.remember(*id, name.as_str());
+        }
+        // An event may have been lost to lag; the node still knows the name.
+        if !self.names.know(event) {
+            self.handle.read(|node| self.names.learn(node));
+        }
+        self.print(&Line::of(event, &self.names))
+    }
+
+    fn print(&mut self, line: &Line) -> io::Result<()> {
+        self.report.line(&self.name, line)
+    }
+}
+
+/// The first signal announces departure, the second ends the process.
+fn leave_on_signal(handle: Handle) -> Result<(), Failure> {
+    let asked = AtomicBool::new(false);
+    ctrlc::set_handler(move || {
+        if asked.swap(true, Ordering::Relaxed) {
+            process::exit(130);
+        }
+        // Refused by a node that is leaving already.
+        let _ = handle.leave();
+    })
+    .map_err(|e| Failure::Runtime(format!("cannot listen for Ctrl-C: {e}")))
+}

@@ -1,0 +1,377 @@
+//! What is printed, and how: aligned columns in colour, or one JSON object on each line.
+
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Style};
+use gossip_mio::gossip_core::{Event, Node, NodeId, UpCause, Value};
+use serde_json::{Map, json};
+
+/// What the lines look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Text,
+    Json,
+}
+
+impl Format {
+    pub(crate) fn of_flag(json: bool) -> Self {
+        match json {
+            true => Self::Json,
+            false => Self::Text,
+        }
+    }
+}
+
+/// How a line is meant, shown as its colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tone {
+    Plain,
+    Strong,
+    Good,
+    Doubt,
+    Bad,
+}
+
+impl Tone {
+    pub(crate) fn style(self) -> Style {
+        let colour = |colour: AnsiColor| Style::new().fg_color(Some(colour.into()));
+        match self {
+            Self::Plain => Style::new(),
+            Self::Strong => Style::new().bold(),
+            Self::Good => colour(AnsiColor::Green),
+            Self::Doubt => colour(AnsiColor::Yellow),
+            Self::Bad => colour(AnsiColor::Red),
+        }
+    }
+
+    pub(crate) fn paint(self, text: impl Display) -> String {
+        let style = self.style();
+        format!("{style}{text}{style:#}")
+    }
+}
+
+/// Prints one sentence to standard error.
+pub(crate) fn complain(kind: &str, sentence: &str) {
+    let tone = match kind {
+        "error" => Tone::Bad,
+        _ => Tone::Doubt,
+    };
+    // Where standard error is closed, nobody is there to be told.
+    let _ = writeln!(anstream::stderr(), "{}: {sentence}", tone.paint(kind));
+}
+
+/// The names of members, the removed ones included.
+#[derive(Debug, Default)]
+pub(crate) struct Names(HashMap<NodeId, String>);
+
+impl Names {
+    pub(crate) fn remember(&mut self, id: NodeId, name: &str) {
+        self.0.insert(id, name.to_owned());
+    }
+
+    /// Learns the names of all that the node knows.
+    pub(crate) fn learn(&mut self, node: &Node) {
+        for member in node.members() {
+            self.remember(member.id(), member.name().as_str());
+        }
+    }
+
+    /// Whether the name of everybody in this event is known.
+    pub(crate) fn know(&self, event: &Event) -> bool {
+        subject(event).is_none_or(|id| self.0.contains_key(&id))
+    }
+
+    /// The name, or the id of one never heard of.
+    pub(crate) fn of(&self, id: NodeId) -> String {
+        self.0.get(&id).cloned().unwrap_or_else(|| id.to_string())
+    }
+}
+
+/// An event in words: for people, and for programs.
+#[derive(Debug)]
+pub(crate) struct Line {
+    /// Its name in JSON. Stable.
+    pub(crate) event: &'static str,
+    /// Its name for people.
+    label: &'static str,
+    tone: Tone,
+    subject: Option<String>,
+    details: String,
+    fields: Map<String, serde_json::Value>,
+}
+
+impl Line {
+    fn new(event: &'static str, label: &'static str, tone: Tone) -> Self {
+        Self {
+            event,
+            label,
+            tone,
+            subject: None,
+            details: String::new(),
+            fields: Map::new(),
+        }
+    }
+
+    fn about(mut self, id: NodeId, name: String) -> Self {
+        self = self.with("id", id.to_string()).with("name", name.as_str());
+        self.subject = Some(name);
+        self
+    }
+
+    fn saying(mut self, details: impl Into<String>) -> Self {
+        self.details = details.into();
+        self
+    }
+
+    fn with(mut self, key: &str, value: impl Into<serde_json::Value>) -> Self {
+        self.fields.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// The node's own start.
+    pub(crate) fn started(id: NodeId, name: &str, address: impl Display) -> Self {
+        Self::new("started", "started", Tone::Strong)
+            .about(id, name.to_owned())
+            .with("address", address.to_string())
+            .saying(address.to_string())
+    }
+
+    /// A seed that cannot be looked up, or can again.
+    pub(crate) fn unresolved(seed: &str, reason: &str) -> Self {
+        Self::new("seed_unresolved", "no seed", Tone::Doubt)
+            .with("seed", seed)
+            .with("reason", reason)
+            .saying(format!("{seed}: {reason}; it is tried again"))
+    }
+
+    /// An event of the node.
+    pub(crate) fn of(event: &Event, names: &Names) -> Self {
+        let line = |name, label, tone| match subject(event) {
+            Some(id) => Self::new(name, label, tone).about(id, names.of(id)),
+            None => Self::new(name, label, tone),
+        };
+        match event {
+            Event::Joined { members } => line("joined", "joined", Tone::Strong)
+                .with("members", *members)
+                .saying(match members {
+                    0 => "the first of the cluster".to_owned(),
+                    1 => "1 other member".to_owned(),
+                    more => format!("{more} other members"),
+                }),
+            Event::MemberUp {
+                address,
+                generation,
+                cause,
+                ..
+            } => {
+                let cause = match cause {
+                    UpCause::Joined => "joined",
+                    UpCause::Recovered => "recovered",
+                    UpCause::Restarted => "restarted",
+                };
+                line("member_up", "up", Tone::Good)
+                    .with("address", address.to_string())
+                    .with("generation", generation.to_string())
+                    .with("cause", cause)
+                    .saying(format!("{address}  {cause}"))
+            }
+            Event::MemberSuspected { phi, .. } => {
+                line("member_suspected", "suspected", Tone::Doubt)
+                    .with("phi", rounded(*phi))
+                    .saying(format!("phi {phi:.1}"))
+            }
+            Event::SuspicionCleared { .. } => {
+                line("suspicion_cleared", "cleared", Tone::Good).saying("it shows life")
+            }
+            Event::MemberDown {
+                generation,
+                phi,
+                votes,
+                ..
+            } => line("member_down", "down", Tone::Bad)
+                .with("generation", generation.to_string())
+                .with("phi", phi.map(rounded))
+                .with("votes", *votes)
+                .saying(match phi {
+                    Some(phi) => format!("phi {phi:.1}, {votes} votes"),
+                    None => format!("{votes} votes"),
+                }),
+            Event::MemberLeft { generation, .. } => line("member_left", "left", Tone::Plain)
+                .with("generation", generation.to_string())
+                .saying("by its own announcement"),
+            Event::MemberRemoved { .. } => line("member_removed", "removed", Tone::Plain),
+            Event::AttributeChanged { key, value, .. } => {
+                let line =
+                    line("attribute_changed", "attribute", Tone::Plain).with("key", key.as_str());
+                match value {
+                    Some(value) => {
+                        let (field, text) = readable(value);
+                        line.with(field, text.as_str())
+                            .saying(format!("{key} = {text}"))
+                    }
+                    None => line
+                        .with("value", serde_json::Value::Null)
+                        .saying(format!("{key} deleted")),
+                }
+            }
+            Event::Isolated => line("isolated", "isolated", Tone::Bad)
+                .saying("all other members are down: most likely this node is cut off"),
+            Event::Rejoined => {
+                line("rejoined", "rejoined", Tone::Good).saying("other members are heard again")
+            }
+            Event::IdentityConflict { address } => line("identity_conflict", "conflict", Tone::Bad)
+                .with("address", address.to_string())
+                .saying(format!(
+                    "{address} holds this node's name: this node gives up"
+                )),
+            Event::ClockSkew { ahead, .. } => line("clock_skew", "clock skew", Tone::Doubt)
+                .with("ahead_s", rounded(ahead.as_secs_f64()))
+                .saying(format!(
+                    "its clock is {:.0} s ahead: set one of the two right",
+                    ahead.as_secs_f64()
+                )),
+            Event::LeaveCompleted => line("leave_completed", "goodbye", Tone::Strong)
+                .saying("the others know that this node has left"),
+            Event::Lagged => line("lagged", "lagged", Tone::Doubt)
+                .saying("some events were lost: this output was read too slowly"),
+            other => line("unknown", "unknown", Tone::Plain).saying(format!("{other:?}")),
+        }
+    }
+}
+
+/// The member that an event is about.
+fn subject(event: &Event) -> Option<NodeId> {
+    match event {
+        Event::MemberUp { id, .. }
+        | Event::MemberSuspected { id, .. }
+        | Event::SuspicionCleared { id }
+        | Event::MemberDown { id, .. }
+        | Event::MemberLeft { id, .. }
+        | Event::MemberRemoved { id, .. }
+        | Event::AttributeChanged { id, .. }
+        | Event::ClockSkew { id, .. } => Some(*id),
+        _ => None,
+    }
+}
+
+/// A value as text, and the JSON key that says how to read it.
+fn readable(value: &Value) -> (&'static str, String) {
+    match std::str::from_utf8(value.as_bytes()) {
+        Ok(text) if !text.chars().any(char::is_control) => ("value", text.to_owned()),
+        _ => ("value_escaped", value.as_bytes().escape_ascii().to_string()),
+    }
+}
+
+/// A number with no more digits than it is worth.
+pub(crate) fn rounded(number: f64) -> f64 {
+    (number * 1000.0).round() / 1000.0
+}
+
+/// Standard output, with the time since the start.
+pub(crate) struct Report {
+    out: AutoStream<io::Stdout>,
+    format: Format,
+    start: Instant,
+    /// Lines of the table on the screen, which the next one replaces.
+    drawn: usize,
+}
+
+impl Report {
+    pub(crate) fn new(format: Format) -> Self {
+        Self {
+            out: anstream::stdout(),
+            format,
+            start: Instant::now(),
+            drawn: 0,
+        }
+    }
+
+    pub(crate) fn format(&self) -> Format {
+        self.format
+    }
+
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// Whether a table may be redrawn in place.
+    pub(crate) fn is_live(&self) -> bool {
+        let stdout = io::stdout();
+        self.format == Format::Text
+            && stdout.is_terminal()
+            && AutoStream::choice(&stdout) != ColorChoice::Never
+    }
+
+    /// A line of the agent with this name, which is what a line without a subject is about.
+    pub(crate) fn line(&mut self, agent: &str, line: &Line) -> io::Result<()> {
+        match self.format {
+            Format::Json => self.json(line.event, line.fields.clone()),
+            Format::Text => {
+                let time = self.elapsed().as_secs_f64();
+                let label = line.tone.paint(format_args!("{:<10}", line.label));
+                let subject = line.subject.as_deref().unwrap_or(agent);
+                let text = format!("{time:>10.3} s  {label}  {subject:<16}  {}", line.details);
+                self.text(text.trim_end())
+            }
+        }
+    }
+
+    /// One object: the time, the event, then its fields.
+    pub(crate) fn json(
+        &mut self,
+        event: &str,
+        fields: Map<String, serde_json::Value>,
+    ) -> io::Result<()> {
+        let mut object = Map::new();
+        object.insert("t".into(), json!(rounded(self.elapsed().as_secs_f64())));
+        object.insert("event".into(), json!(event));
+        object.extend(fields);
+        writeln!(self.out, "{}", serde_json::Value::Object(object))
+    }
+
+    /// An event as one observer of several sees it.
+    pub(crate) fn observed(&mut self, observer: &str, line: Line) -> io::Result<()> {
+        let line = line.with("observer", observer);
+        self.json(line.event, line.fields)
+    }
+
+    /// A sentence on the time line.
+    pub(crate) fn tell(&mut self, tone: Tone, sentence: impl Display) -> io::Result<()> {
+        let time = self.elapsed().as_secs_f64();
+        self.text(&format!("[{time:>6.2} s] {}", tone.paint(sentence)))
+    }
+
+    /// A line of text, above the table if there is one.
+    pub(crate) fn text(&mut self, line: &str) -> io::Result<()> {
+        self.erase()?;
+        writeln!(self.out, "{line}")
+    }
+
+    /// Draws a table in the place of the one before.
+    pub(crate) fn draw(&mut self, rows: &[String]) -> io::Result<()> {
+        self.erase()?;
+        for row in rows {
+            writeln!(self.out, "{row}")?;
+        }
+        self.drawn = rows.len();
+        self.out.flush()
+    }
+
+    /// Leaves the table where it is.
+    pub(crate) fn settle(&mut self) {
+        self.drawn = 0;
+    }
+
+    fn erase(&mut self) -> io::Result<()> {
+        if self.drawn > 0 {
+            // Up to the table's first line, then clear to the end of the screen.
+            write!(self.out, "\x1b[{}A\x1b[J", self.drawn)?;
+            self.drawn = 0;
+        }
+        Ok(())
+    }
+}

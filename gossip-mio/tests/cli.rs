@@ -1,0 +1,250 @@
+//! The `gossip` program from outside: exit codes, and what it prints.
+#![cfg(feature = "cli")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::UdpSocket;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+const LIMIT: Duration = Duration::from_secs(40);
+
+fn gossip(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gossip"));
+    command.args(arguments);
+    command
+}
+
+fn output(arguments: &[&str]) -> Output {
+    gossip(arguments).output().unwrap()
+}
+
+/// A running agent that prints JSON.
+struct Agent {
+    child: Child,
+    lines: Receiver<Value>,
+    address: String,
+}
+
+impl Agent {
+    fn start(name: &str, more: &[&str]) -> Self {
+        Self::start_at("100ms", name, more)
+    }
+
+    fn start_at(interval: &str, name: &str, more: &[&str]) -> Self {
+        let mut child = gossip(&["agent", "--name", name, "--interval", interval])
+            .args(["--bind", "127.0.0.1:0", "--json"])
+            .args(more)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let (sender, lines) = mpsc::channel();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                let _ = sender.send(serde_json::from_str(&line).expect(&line));
+            }
+        });
+        let mut agent = Self {
+            child,
+            lines,
+            address: String::new(),
+        };
+        let started = agent.wait_for("started", |_| true);
+        assert_eq!(started["name"], name);
+        agent.address = started["address"].as_str().unwrap().to_owned();
+        agent
+    }
+
+    /// Reads lines until one is this event and wanted.
+    fn wait_for(&self, event: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = self
+                .lines
+                .recv_timeout(left)
+                .unwrap_or_else(|e| panic!("no {event}: {e}"));
+            if line["event"] == event && wanted(&line) {
+                return line;
+            }
+        }
+    }
+
+    #[cfg(unix)]
+    fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill").args([signal, &pid]).status().unwrap();
+        assert!(status.success());
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_wrong_command_line_gets_one_sentence_and_exit_code_2() {
+    let long_key = format!("{}=v", "k".repeat(65));
+    let long_value = format!("k={}", "v".repeat(1025));
+    let many: Vec<String> = (0..20)
+        .map(|i| format!("k{i}={}", "v".repeat(1000)))
+        .collect();
+    let mut too_much = vec!["--bind", "127.0.0.1:0"];
+    too_much.extend(many.iter().flat_map(|set| ["--set", set]));
+    let cases: [(&[&str], &str); 11] = [
+        (&["--interval", "0s"], "interval is 0 s"),
+        (&["--interval", "soon"], "500ms, 1s or 2m"),
+        (&["--fanout", "0"], "fanout is 0"),
+        (&["--bind", "localhost"], "write it like 127.0.0.1:7946"),
+        (&["--bind", "0.0.0.0:0"], "advertise"),
+        (&["--seed", "10.0.0.1"], "write it like 10.0.0.1:7946"),
+        (&["--set", "schema"], "write key=value"),
+        (&["--set", &long_key], "shorten it to at most 64"),
+        (&["--set", &long_value], "keep it to at most 1024"),
+        (&too_much, "delete attributes, or raise max_state"),
+        (&["--frobnicate"], "--help lists what there is"),
+    ];
+    for (arguments, remedy) in cases {
+        let output = gossip(&["agent", "--name", "a"])
+            .args(arguments)
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
+        let errors: Vec<_> = stderr
+            .lines()
+            .filter(|line| !line.starts_with("warning: "))
+            .collect();
+        assert_eq!(errors.len(), 1, "{stderr}");
+        assert!(errors[0].starts_with("error: "), "{stderr}");
+        assert!(errors[0].contains(remedy), "{stderr}");
+    }
+}
+
+#[test]
+fn help_and_version_are_no_errors() {
+    for arguments in [
+        &["--help"][..],
+        &["--version"],
+        &["agent", "--help"],
+        &["demo", "--help"],
+    ] {
+        let output = output(arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        assert!(!output.stdout.is_empty() && output.stderr.is_empty());
+    }
+}
+
+#[test]
+fn a_taken_address_is_exit_code_1() {
+    let holder = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = holder.local_addr().unwrap().to_string();
+    let output = output(&["agent", "--name", "a", "--bind", &address]);
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains(&format!("{address} is in use")), "{stderr}");
+}
+
+#[cfg(unix)]
+#[test]
+fn agents_meet_tell_of_themselves_and_leave_on_a_signal() {
+    let a = Agent::start("a", &[]);
+    let mut b = Agent::start("b", &["--seed", &a.address, "--set", "role=db"]);
+    let up = a.wait_for("member_up", |line| line["name"] == "b");
+    assert_eq!(up["address"], b.address.as_str());
+    assert_eq!(up["cause"], "joined");
+    let role = a.wait_for("attribute_changed", |line| line["key"] == "role");
+    assert_eq!((&role["name"], &role["value"]), (&"b".into(), &"db".into()));
+
+    b.signal("-TERM");
+    let end = a.wait_for("member_left", |_| true);
+    assert_eq!(end["name"], "b");
+    assert_eq!(b.child.wait().unwrap().code(), Some(0));
+    b.wait_for("leave_completed", |_| true);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_killed_agent_is_down_by_name() {
+    let a = Agent::start("a", &[]);
+    let b = Agent::start("b", &["--seed", &a.address]);
+    a.wait_for("member_up", |line| line["name"] == "b");
+    b.wait_for("member_up", |line| line["name"] == "a");
+    b.signal("-KILL");
+    let down = a.wait_for("member_down", |_| true);
+    assert_eq!(down["name"], "b");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_second_signal_ends_an_agent_at_once() {
+    // Leaving takes a share of the interval; this one leaves time for a second thought.
+    let mut a = Agent::start_at("60s", "a", &[]);
+    a.signal("-INT");
+    a.signal("-TERM");
+    assert_eq!(a.child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn the_agent_prints_columns_for_people() {
+    let mut child = gossip(&["agent", "--name", "a", "--bind", "127.0.0.1:0"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let words: Vec<_> = line.split_whitespace().collect();
+    assert_eq!(words[1..4], ["s", "started", "a"], "{line}");
+    assert!(!line.contains('\x1b'), "no colour into a pipe: {line:?}");
+}
+
+#[test]
+fn the_demo_succeeds_and_sums_up() {
+    let mut child = gossip(&["demo", "--nodes", "4", "--interval", "200ms", "--json"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut text = String::new();
+    child
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut text)
+        .unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{text}");
+    let lines: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let steps: Vec<_> = lines
+        .iter()
+        .filter(|line| line["event"] == "step")
+        .map(|line| {
+            (
+                line["step"].as_str().unwrap(),
+                line["result"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    let names = ["meet", "schema", "listen", "kill", "restart", "leave"];
+    assert_eq!(steps, names.map(|name| (name, "ok")));
+    assert_eq!(lines.last().unwrap()["ok"], true);
+    assert!(lines.iter().any(|line| line["event"] == "phi"));
+}
