@@ -97,7 +97,7 @@ impl Setup {
         let mut rng = Seeds::new(self.seed).rng(Stream::Plan);
         let spread = crate::sim::nanos(STARTS);
         for number in 0..self.nodes {
-            let host = world.add(&format!("n{number}"), self.config())?;
+            let host = world.add(HostId::new(number).name().as_str(), self.config())?;
             let at = Time::from_nanos(between(&mut rng, 0, spread));
             world.schedule(at, Action::Start(host));
         }
