@@ -279,7 +279,7 @@ impl Config {
         range("push_fanout", self.push_fanout, 2, 32, "2 to 32")?;
         range("push_trees", self.push_trees, 1, 4, "1 to 4")?;
         range("neighbours", self.neighbours, 2, 16, "2 to 16, even")?;
-        if self.neighbours % 2 != 0 {
+        if !self.neighbours.is_multiple_of(2) {
             range("neighbours", self.neighbours, 0, 0, "2 to 16, even")?;
         }
         range("phi_convict", self.phi_convict, 1.0, 16.0, "1 to 16")?;

@@ -39,6 +39,11 @@ pub enum Event {
         /// Its phi at this moment.
         phi: f64,
     },
+    /// A suspected neighbour has shown life.
+    SuspicionCleared {
+        /// The neighbour.
+        id: NodeId,
+    },
     /// A majority of a member's witnesses find it silent.
     MemberDown {
         /// The member.

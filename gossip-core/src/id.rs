@@ -34,6 +34,14 @@ impl Name {
             .map_err(|_| NameError::TooLong(text.len()))
     }
 
+    /// Stands in for the name of a member that published none.
+    pub(crate) fn placeholder() -> Self {
+        let mut text = heapless::String::new();
+        // One byte fits.
+        let _ = text.push('?');
+        Self(text)
+    }
+
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {

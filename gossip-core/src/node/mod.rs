@@ -1,142 +1,130 @@
-//! The state machine (stub while its parts are being built).
+//! The one public machine: [`Node`].
+//!
+//! It routes. What arrives is handed to the components (table, logs, staging, observations, votes),
+//! what they decide is queued for the caller. Submodules hold the parts of the protocol:
+//! [`peers`] and [`round`] (whom to talk to), [`exchange`] (the legs), [`push`] (eager
+//! dissemination), [`liveness`] (heartbeats, votes, verdicts), [`own`] (what this node says of
+//! itself), [`transmit`] (writing datagrams), [`view`] (what the application may look at).
+
+mod events;
+mod exchange;
+mod liveness;
+mod outbox;
+mod own;
+mod peers;
+mod push;
+mod recents;
+mod round;
+mod timers;
+mod transmit;
+mod view;
 
 use alloc::vec::Vec;
 use core::net::SocketAddr;
+use core::time::Duration;
 
-use crate::command::{Command, CommandError, Key};
-use crate::config::{Config, ConfigError};
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng, SeedableRng};
+use siphasher::sip::SipHasher13;
+use smallvec::SmallVec;
+
+use crate::command::{Command, CommandError};
+use crate::config::{Config, ConfigError, Dissemination};
+use crate::detector::Detector;
 use crate::event::Event;
 use crate::id::{Generation, Identity, NodeId};
+use crate::liveness::observation::{Loss, Observation};
+use crate::liveness::votes::Votes;
+use crate::membership::Table;
+use crate::membership::ring::Neighbours;
 use crate::metrics::Metrics;
+use crate::rng::{duration_below, jitter};
+use crate::stamp::Clock;
+use crate::state::attribute::{
+    ADDRESS, Ballot, DATACENTER, Declared, NAME, STATUS, encode_address,
+};
+use crate::state::hash::HashKey;
+use crate::state::log::Log;
+use crate::state::staging::Staging;
 use crate::time::{Instant, UnixTime};
+use crate::wire::frame::{self, ClusterTag, Refused};
+use crate::wire::message::{Datagram, Message, Sender, Unreadable};
+use events::Events;
+use outbox::{Outbox, Outgoing};
+use push::SeenPushes;
+use recents::Recents;
+use timers::{Timer, Timers};
 
-/// One node of a cluster.
+pub use transmit::Transmit;
+pub use view::{Agreement, Member, Standing, Status, Vote};
+
+/// One node of a cluster, as a state machine without I/O.
+///
+/// Its methods are of four kinds:
+/// - **inputs**, `handle_*`: a datagram came, the application wants something, time has passed;
+/// - **outputs**, `poll_*`: datagrams to send, events, the next deadline. After each input, drain
+///   transmits and events, then read the deadline;
+/// - **views**: what the node holds of itself and of others, read-only;
+/// - [`Node::new`].
+///
+/// No method blocks, reads a clock or panics on any input. Time never runs backwards: an earlier
+/// `now` counts as the latest one seen. The same seed and the same inputs give the same outputs.
 #[derive(Debug)]
 pub struct Node {
-    identity: Identity,
+    config: Config,
+    own: NodeId,
+    standing: Standing,
+    now: Instant,
+    clock: Clock,
+    rng: ChaCha8Rng,
+    tag: ClusterTag,
+    // State plane.
+    table: Table,
+    staging: Staging,
+    recents: Recents,
+    seen_pushes: SeenPushes,
+    /// How much of the own log has been pushed.
+    pushed: u64,
+    /// Where the next round goes on tending records.
+    tended: usize,
+    // Liveness plane.
+    detector: Detector,
+    neighbours: Neighbours,
+    /// Who was a neighbour a moment ago, and until when it still gets heartbeats.
+    former: SmallVec<[(NodeId, Instant); 16]>,
+    /// Sorted by id.
+    observations: Vec<Observation>,
+    beats: u64,
+    loss: Loss,
+    votes: Votes,
+    /// The votes that this node publishes.
+    ballots: SmallVec<[Ballot; 8]>,
+    /// Members that are down and of which there is news that may revive them.
+    reconsider: SmallVec<[NodeId; 8]>,
+    isolated: bool,
+    /// Whose clock was reported last, and when.
+    skew_told: Option<(NodeId, Instant)>,
+    stale: Stale,
+    // Outputs.
+    timers: Timers,
+    outbox: Outbox,
+    events: Events,
+    metrics: Metrics,
 }
 
-/// A datagram to send.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Transmit<'b> {
-    /// Where to.
-    pub to: SocketAddr,
-    /// What.
-    pub payload: &'b [u8],
-}
-
-/// How far this node itself has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// Learning the table from its seeds; not announced yet.
-    Joining,
-    /// Announced.
-    Up,
-    /// Announcing its departure.
-    Leaving,
-    /// Silent: it has left, or has lost its name to another node.
-    Left,
-}
-
-/// What this node holds of a member.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Status {
-    /// Alive, as far as is known.
-    Up,
-    /// Up by verdict, but silent for suspiciously long towards this node.
-    Suspect,
-    /// Announcing its departure.
-    Leaving,
-    /// Left by its own announcement.
-    Left,
-    /// Down by verdict.
-    Down,
-}
-
-/// A vote: an observer finds a member silent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Vote {
-    /// Who cast it.
-    pub observer: NodeId,
-    /// Against whom.
-    pub subject: NodeId,
-    /// The subject's generation when it was cast.
-    pub generation: Generation,
-}
-
-/// What a node holds of one member, itself included.
-#[derive(Clone, Copy, Debug)]
-pub struct Member<'a> {
-    node: &'a Node,
-    id: NodeId,
-}
-
-impl<'a> Member<'a> {
-    /// The id.
-    pub fn id(&self) -> NodeId {
-        self.id
-    }
-    /// The name, hashed into the id.
-    pub fn name(&self) -> &'a str {
-        todo!()
-    }
-    /// Where it is reached.
-    pub fn address(&self) -> SocketAddr {
-        todo!()
-    }
-    /// Its generation.
-    pub fn generation(&self) -> Generation {
-        todo!()
-    }
-    /// Its datacenter, if it names one.
-    pub fn datacenter(&self) -> Option<&'a str> {
-        todo!()
-    }
-    /// Its status in this node's view.
-    pub fn status(&self) -> Status {
-        todo!()
-    }
-    /// The version up to which this node knows its log.
-    pub fn frontier(&self) -> u64 {
-        todo!()
-    }
-    /// Its heartbeat counter, where this node observes it.
-    pub fn heartbeat(&self) -> Option<u64> {
-        todo!()
-    }
-    /// How often it went down and came up again.
-    pub fn flaps(&self) -> u16 {
-        todo!()
-    }
-    /// Its user attributes, in the order in which they were written.
-    pub fn attributes(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
-        core::iter::empty()
-    }
-    /// One of its attributes.
-    pub fn attribute(&self, key: &Key) -> Option<&'a [u8]> {
-        todo!()
-    }
-}
-
-/// Whether all live members show the same value of an attribute (R19).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Agreement {
-    /// Live members whose value equals this node's, this node included.
-    pub agreeing: usize,
-    /// Live members that show another value, or none.
-    pub differing: Vec<NodeId>,
-}
-
-impl Agreement {
-    /// All live members show the value that this node shows.
-    #[must_use]
-    pub fn is_reached(&self) -> bool {
-        self.differing.is_empty()
-    }
+/// What must be derived anew before an input is done with.
+#[derive(Clone, Copy, Debug, Default)]
+struct Stale {
+    neighbours: bool,
+    verdicts: bool,
+    ballots: bool,
 }
 
 impl Node {
-    /// A node that begins to join at once: `poll_transmit` has its first messages.
+    /// A node that begins to join at once: the first messages to the seeds are ready to be polled.
+    ///
+    /// `seed` must differ from node to node and from start to start, as the operating system's
+    /// random numbers do. `wall` decides the generation and the stamps of what this node writes.
     ///
     /// # Errors
     /// [`ConfigError`] names the first field that cannot work.
@@ -148,90 +136,249 @@ impl Node {
         wall: UnixTime,
     ) -> Result<Self, ConfigError> {
         config.check()?;
-        let _ = (seed, now, wall);
-        Ok(Self { identity })
+        let mut rng = ChaCha8Rng::from_seed(seed);
+        let mut clock = Clock::new(now, wall, config.max_clock_skew);
+        let own = identity.id();
+        let mut log = Log::new(Generation::new(clock.tick(now)));
+        log.write(0, ADDRESS, Some(&encode_address(identity.address())));
+        log.write(0, NAME, Some(identity.name().as_str().as_bytes()));
+        if let Some(datacenter) = &config.datacenter {
+            log.write(0, DATACENTER, Some(datacenter.as_str().as_bytes()));
+        }
+        log.write(0, STATUS, Some(Declared::Joining.encode()));
+        let index_key = SipHasher13::new_with_keys(rng.next_u64(), rng.next_u64());
+        let mut table = Table::new(HashKey::of(&config.cluster), index_key);
+        table.ensure(own, now);
+        table.change_log(own, |held| *held = log);
+        let detector = Detector::new(
+            config.phi_model,
+            config.window,
+            config.phi_suspect,
+            config.phi_convict,
+            config.interval,
+            config.min_deviation,
+            config.acceptable_pause,
+        );
+        let mut node = Self {
+            own,
+            standing: Standing::Joining,
+            now,
+            clock,
+            rng,
+            tag: ClusterTag::of(&config.cluster),
+            table,
+            staging: Staging::default(),
+            recents: Recents::default(),
+            seen_pushes: SeenPushes::default(),
+            pushed: 0,
+            tended: 0,
+            detector,
+            neighbours: Neighbours::new(),
+            former: SmallVec::new(),
+            observations: Vec::new(),
+            beats: 0,
+            loss: Loss::default(),
+            votes: Votes::default(),
+            ballots: SmallVec::new(),
+            reconsider: SmallVec::new(),
+            isolated: false,
+            skew_told: None,
+            stale: Stale::default(),
+            timers: Timers::default(),
+            outbox: Outbox::new(usize::from(config.outbox)),
+            events: Events::new(usize::from(config.event_queue)),
+            metrics: Metrics::default(),
+            config,
+        };
+        let phase = duration_below(&mut node.rng, node.config.interval);
+        node.timers
+            .set(Timer::Heartbeat, Some(now.saturating_add(phase)));
+        node.begin_joining(now);
+        Ok(node)
     }
 
-    /// A datagram has arrived.
+    /// A datagram has come in.
+    ///
+    /// Never an error: what cannot be used is dropped and counted in
+    /// [`Metrics::dropped`]. O(length), and O(members) at worst where tables differ.
     pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
-        let _ = (now, from, datagram);
+        let now = self.advance(now);
+        let metrics = &mut self.metrics;
+        count(&mut metrics.datagrams_in);
+        metrics.bytes_in = metrics.bytes_in.saturating_add(length(datagram));
+        if self.standing == Standing::Left {
+            return;
+        }
+        let dropped = &mut metrics.dropped;
+        let body = match frame::open(self.tag, usize::from(self.config.max_datagram), datagram) {
+            Ok(body) => body,
+            Err(refused) => {
+                return count(match refused {
+                    Refused::Length => &mut dropped.length,
+                    Refused::Version => &mut dropped.version,
+                    Refused::Flags => &mut dropped.flags,
+                    Refused::Cluster => &mut dropped.cluster,
+                    Refused::Checksum => &mut dropped.checksum,
+                });
+            }
+        };
+        let Datagram {
+            sender,
+            message,
+            items,
+        } = match Datagram::decode(body) {
+            Ok(datagram) => datagram,
+            Err(Unreadable::Unknown) => return count(&mut dropped.unknown),
+            Err(Unreadable::Malformed) => return count(&mut dropped.malformed),
+        };
+        if sender.id == self.own {
+            return count(&mut dropped.own);
+        }
+        self.on_life(now, sender);
+        match message {
+            Message::Heartbeat { counter } => self.on_heartbeat(now, sender, counter),
+            Message::Ping { token } => self.outbox.push(Outgoing::Pong { to: from, token }),
+            Message::Pong { .. } => {}
+            Message::Exchange(head) => self.on_exchange(now, from, sender, head, items),
+            Message::Push(head) => self.on_push(now, from, head, items),
+        }
+        self.settle(now);
     }
+
     /// The application wants something.
     ///
     /// # Errors
     /// [`CommandError`]; nothing has changed then.
     pub fn handle_command(&mut self, now: Instant, command: Command) -> Result<(), CommandError> {
-        let _ = (now, command);
-        Ok(())
-    }
-    /// Time has passed. Harmless when early or late.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        let _ = now;
-    }
-    /// The next datagram to send, written into `buffer`, which needs [`Node::max_datagram`] bytes.
-    pub fn poll_transmit<'b>(
-        &mut self,
-        now: Instant,
-        buffer: &'b mut [u8],
-    ) -> Option<Transmit<'b>> {
-        let _ = (now, buffer);
-        None
-    }
-    /// The next event.
-    pub fn poll_event(&mut self) -> Option<Event> {
-        None
-    }
-    /// When to call `handle_timeout` next; `None` once the node has left.
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        let now = self.advance(now);
+        let result = self.on_command(now, command);
+        self.settle(now);
+        result
     }
 
-    /// This node's id.
-    pub fn id(&self) -> NodeId {
-        self.identity.id()
+    /// Time has passed. Does what is due; harmless when early, late or needless. Afterwards
+    /// [`Node::poll_timeout`] lies after `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let now = self.advance(now);
+        for timer in Timer::ALL {
+            if !self.timers.take_due(timer, now) {
+                continue;
+            }
+            match timer {
+                Timer::Round => self.on_round(now),
+                Timer::Heartbeat => self.on_heartbeat_due(now),
+                Timer::Observation => self.on_observations_due(now),
+                Timer::Vote => self.stale.verdicts = true,
+                Timer::Flush => self.flush(),
+                Timer::Announce => self.announce(now),
+                Timer::Leave => self.on_leave_due(now),
+            }
+        }
+        self.settle(now);
     }
-    /// This node's generation.
-    pub fn generation(&self) -> Generation {
-        todo!()
+
+    /// The next event, or `None` until the next input.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop()
     }
-    /// How far this node has come.
-    pub fn standing(&self) -> Standing {
-        todo!()
+
+    /// When to call [`Node::handle_timeout`] next. `None` once the node has left.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
     }
-    /// The largest datagram that this node sends, in bytes.
-    pub fn max_datagram(&self) -> usize {
-        todo!()
+
+    /// Moves time on, never back; notices that this process stood still.
+    ///
+    /// A deadline missed by half an interval means that the machine slept or was overloaded: what
+    /// the neighbours sent meanwhile is not their silence.
+    fn advance(&mut self, now: Instant) -> Instant {
+        self.now = self.now.max(now);
+        let now = self.now;
+        if let Some(due) = self.timers.next()
+            && now.saturating_since(due) > self.config.interval.div_f64(2.0)
+        {
+            count(&mut self.metrics.pauses);
+            for observation in &mut self.observations {
+                observation.rest(now);
+            }
+        }
+        now
     }
-    /// All members in the order of their ids, this node included once it has announced itself.
-    pub fn members(&self) -> impl Iterator<Item = Member<'_>> {
-        core::iter::empty()
+
+    /// Derives anew what an input has made stale. Each can make the others stale, but a verdict
+    /// only ever follows new facts, so this ends; the bound guards against a mistake in here.
+    fn settle(&mut self, now: Instant) {
+        for _ in 0..8 {
+            let Stale {
+                neighbours,
+                verdicts,
+                ballots,
+            } = core::mem::take(&mut self.stale);
+            if neighbours {
+                self.refresh_neighbours(now);
+            }
+            if verdicts {
+                self.judge(now);
+            }
+            if ballots {
+                self.publish_ballots(now);
+            }
+            if !(neighbours || verdicts || ballots) {
+                break;
+            }
+        }
+        if self.standing == Standing::Left {
+            return;
+        }
+        let after_now = now.saturating_add(Duration::from_nanos(1));
+        let due = self
+            .observations
+            .iter()
+            .filter_map(Observation::deadline)
+            .min();
+        self.timers
+            .set(Timer::Observation, due.map(|due| due.max(after_now)));
+        self.timers.set(Timer::Vote, self.votes.next(now));
     }
-    /// One member.
-    pub fn member(&self, id: NodeId) -> Option<Member<'_>> {
-        let _ = id;
-        None
+
+    /// How this node introduces itself in a datagram.
+    fn sender(&self) -> Sender {
+        Sender {
+            id: self.own,
+            generation: self.generation(),
+        }
     }
-    /// The current phi of a ring neighbour; `None` for members that this node does not observe.
-    pub fn phi(&self, id: NodeId) -> Option<f64> {
-        let _ = id;
-        None
+
+    /// Milliseconds since this node's generation began, by the wall clock.
+    fn age(&self, now: Instant) -> u64 {
+        let began = self.generation().stamp().time().as_millis();
+        self.clock.wall(now).as_millis().saturating_sub(began)
     }
-    /// The valid votes against a member.
-    pub fn votes(&self, id: NodeId) -> impl Iterator<Item = Vote> + '_ {
-        let _ = id;
-        core::iter::empty()
+
+    fn is_eager(&self) -> bool {
+        self.config.dissemination == Dissemination::Eager
     }
-    /// Whether all live members show the same value of an attribute as this node.
-    pub fn agreement(&self, key: &Key) -> Agreement {
-        let _ = key;
-        todo!()
+
+    /// A multiple of the interval.
+    fn intervals(&self, n: u32) -> Duration {
+        self.config.interval.saturating_mul(n)
     }
-    /// The 128-bit hash over the table: equal on two nodes that know the same.
-    pub fn table_hash(&self) -> u128 {
-        todo!()
-    }
-    /// Counters and gauges.
-    pub fn metrics(&self) -> Metrics {
-        todo!()
+
+    /// The interval, spread a little so that nodes do not fall into step.
+    fn next_interval(&mut self) -> Duration {
+        jitter(&mut self.rng, self.config.interval, 100)
     }
 }
+
+/// Adds one.
+fn count(counter: &mut u64) {
+    *counter = counter.saturating_add(1);
+}
+
+fn length(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

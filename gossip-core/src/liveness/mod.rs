@@ -1,0 +1,10 @@
+//! The liveness plane: what this node hears of its neighbours, what others vote, and the verdict
+//! that follows.
+//!
+//! Arrows: an [observation](observation) turns heartbeats into suspicion with the detector's
+//! arithmetic; [votes](votes) collect what other observers publish; the [verdict](verdict) is a pure
+//! function of both and of the ring. Nothing in here knows the node, the network or the queues.
+
+pub(crate) mod observation;
+pub(crate) mod verdict;
+pub(crate) mod votes;

@@ -1,0 +1,426 @@
+//! What this node hears of one ring neighbour.
+//!
+//! `Alive → Suspect → Silent`, and back to `Alive` at any evidence of life. Only heartbeats feed the
+//! statistics; any message is evidence. A suspect is probed with a short burst of pings before it
+//! is found silent: when loss sets in all at once, windows full of clean samples convict by chance,
+//! and a burst tells loss from death within half a second.
+
+use core::time::Duration;
+
+use crate::detector::{Detector, Window};
+use crate::id::{Generation, NodeId};
+use crate::time::Instant;
+
+/// How long a burst of pings takes.
+const BURST: Duration = Duration::from_millis(400);
+/// How long after the last ping its answer may still come.
+const ANSWER: Duration = Duration::from_millis(150);
+/// After this many refuted votes in a row the patience no longer doubles.
+const MAX_PATIENCE: u32 = 4;
+
+/// One observed neighbour.
+#[derive(Debug)]
+pub(crate) struct Observation {
+    pub(crate) id: NodeId,
+    pub(crate) generation: Generation,
+    window: Window,
+    /// The silence after which it is suspect, and the one after which it is convicted, by the
+    /// window as it is.
+    suspect_after: Duration,
+    convict_after: Duration,
+    /// The greatest heartbeat counter received.
+    counter: Option<u64>,
+    /// When the latest heartbeat came; `None` where the interval to the next is no sample.
+    beat: Option<Instant>,
+    /// The latest sign of life, or when observation began.
+    evidence: Instant,
+    state: State,
+    /// Votes against it that were refuted since its latest heartbeat.
+    refuted: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Alive,
+    Suspect {
+        pings_left: u32,
+        next: Instant,
+        spacing: Duration,
+    },
+    Silent,
+}
+
+/// What a sign of life has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Relief {
+    /// Nothing: it was held alive.
+    None,
+    /// It was suspected.
+    Cleared,
+    /// It had been found silent: the vote against it is to be withdrawn.
+    Revived,
+}
+
+/// What is due for a neighbour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// Nothing.
+    Nothing,
+    /// It has become suspect: tell, and ping it.
+    Suspected,
+    /// Ping it.
+    Ping,
+    /// It has been found silent: vote.
+    Silent,
+}
+
+impl Observation {
+    /// Begins to observe a neighbour.
+    pub(crate) fn new(
+        id: NodeId,
+        generation: Generation,
+        capacity: u8,
+        detector: &Detector,
+        now: Instant,
+    ) -> Self {
+        let window = Window::new(capacity);
+        Self {
+            id,
+            generation,
+            suspect_after: detector.suspect_after(&window),
+            convict_after: detector.convict_after(&window),
+            window,
+            counter: None,
+            beat: None,
+            evidence: now,
+            state: State::Alive,
+            refuted: 0,
+        }
+    }
+
+    /// A heartbeat came; that it is a sign of life has been noted before. Returns how many were
+    /// expected since the last one, for the measure of loss; `None` for a repetition.
+    pub(crate) fn heartbeat(
+        &mut self,
+        now: Instant,
+        counter: u64,
+        detector: &Detector,
+    ) -> Option<u64> {
+        if self.counter.is_some_and(|last| counter <= last) {
+            return None;
+        }
+        let expected = self.counter.map_or(1, |last| counter.saturating_sub(last));
+        self.counter = Some(counter);
+        if let Some(beat) = self.beat.replace(now) {
+            self.window.push(now.saturating_since(beat));
+            self.suspect_after = detector.suspect_after(&self.window);
+            self.convict_after = detector.convict_after(&self.window);
+        }
+        self.refuted = 0;
+        Some(expected)
+    }
+
+    /// Some other message came.
+    pub(crate) fn evidence(&mut self, now: Instant) -> Relief {
+        self.evidence = self.evidence.max(now);
+        match core::mem::replace(&mut self.state, State::Alive) {
+            State::Alive => Relief::None,
+            State::Suspect { .. } => Relief::Cleared,
+            State::Silent => {
+                // The silence was an outage, not an interval between heartbeats.
+                self.beat = None;
+                Relief::Revived
+            }
+        }
+    }
+
+    /// It refuted a vote through others. Evidence, but while nothing comes from it directly, each
+    /// time is believed twice as long before the next vote.
+    pub(crate) fn refuted(&mut self, now: Instant) -> Relief {
+        self.refuted = self.refuted.saturating_add(1).min(MAX_PATIENCE);
+        self.evidence(now)
+    }
+
+    /// This node was paused, or the neighbour restarted: the current silence counts from now on.
+    pub(crate) fn rest(&mut self, now: Instant) {
+        self.beat = None;
+        if self.state != State::Silent {
+            self.state = State::Alive;
+            self.evidence = now;
+        }
+    }
+
+    /// The neighbour has begun another life.
+    pub(crate) fn restarted(&mut self, generation: Generation, detector: &Detector, now: Instant) {
+        self.generation = generation;
+        self.window.clear();
+        self.suspect_after = detector.suspect_after(&self.window);
+        self.convict_after = detector.convict_after(&self.window);
+        self.counter = None;
+        self.beat = None;
+        self.evidence = now;
+        self.state = State::Alive;
+        self.refuted = 0;
+    }
+
+    /// Its latest heartbeat counter.
+    pub(crate) const fn counter(&self) -> Option<u64> {
+        self.counter
+    }
+
+    pub(crate) fn is_suspect(&self) -> bool {
+        matches!(self.state, State::Suspect { .. })
+    }
+
+    pub(crate) fn is_silent(&self) -> bool {
+        self.state == State::Silent
+    }
+
+    /// Phi of the current silence.
+    pub(crate) fn phi(&self, detector: &Detector, now: Instant) -> f64 {
+        detector.phi(&self.window, now.saturating_since(self.evidence))
+    }
+
+    /// When [`Observation::due`] has something to do next.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match self.state {
+            State::Alive => Some(self.crosses(self.suspect_after)),
+            State::Suspect { next, .. } => Some(next),
+            State::Silent => None,
+        }
+    }
+
+    /// What is due at this moment. `pings` is how many make a burst at the loss measured now.
+    pub(crate) fn due(&mut self, now: Instant, pings: u32) -> Due {
+        match self.state {
+            State::Alive if now >= self.crosses(self.suspect_after) => {
+                let pings = pings.max(1);
+                let spacing = BURST.checked_div(pings).unwrap_or(BURST);
+                self.state = State::Suspect {
+                    pings_left: pings.saturating_sub(1),
+                    next: now.saturating_add(spacing),
+                    spacing,
+                };
+                Due::Suspected
+            }
+            State::Suspect {
+                pings_left,
+                next,
+                spacing,
+            } if now >= next => {
+                if pings_left > 0 {
+                    let pings_left = pings_left.saturating_sub(1);
+                    let wait = if pings_left == 0 { ANSWER } else { spacing };
+                    self.state = State::Suspect {
+                        pings_left,
+                        next: now.saturating_add(wait),
+                        spacing,
+                    };
+                    return Due::Ping;
+                }
+                let convict = self.crosses(self.convict_after);
+                if now >= convict {
+                    self.state = State::Silent;
+                    return Due::Silent;
+                }
+                self.state = State::Suspect {
+                    pings_left,
+                    next: convict,
+                    spacing,
+                };
+                Due::Nothing
+            }
+            _ => Due::Nothing,
+        }
+    }
+
+    fn crosses(&self, after: Duration) -> Instant {
+        let patience = 1_u32.checked_shl(self.refuted).unwrap_or(1);
+        self.evidence.saturating_add(after.saturating_mul(patience))
+    }
+}
+
+/// How many of the datagrams that should have come have not: measured by the counters of the
+/// neighbours' heartbeats, over about the last ten seconds of a full neighbourhood.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Loss {
+    expected: u64,
+    received: u64,
+}
+
+impl Loss {
+    const MEMORY: u64 = 96;
+
+    /// One heartbeat came out of `expected`.
+    pub(crate) fn heartbeat(&mut self, expected: u64) {
+        if expected > Self::MEMORY {
+            return; // An outage, not loss.
+        }
+        self.expected = self.expected.saturating_add(expected);
+        self.received = self.received.saturating_add(1);
+        if self.expected > Self::MEMORY {
+            self.expected = self.expected.div_euclid(2);
+            self.received = self.received.div_euclid(2).max(1);
+        }
+    }
+
+    /// How many pings make it all but impossible (1 in 100,000) that every one of them, or its
+    /// answer, is lost by chance. Five to forty.
+    pub(crate) fn pings(&self) -> u32 {
+        let expected = u32::try_from(self.expected.max(1)).unwrap_or(u32::MAX);
+        let received = u32::try_from(self.received).unwrap_or(u32::MAX);
+        let arrives = (f64::from(received) / f64::from(expected)).clamp(0.0, 1.0);
+        let unanswered = 1.0 - arrives * arrives;
+        if self.expected == 0 || unanswered <= 0.1 {
+            return 5;
+        }
+        let needed = libm::ceil(libm::log(1e-5) / libm::log(unanswered));
+        if needed >= 40.0 {
+            40
+        } else {
+            (5..40).find(|n| f64::from(*n) >= needed).unwrap_or(40)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::PhiModel;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn detector() -> Detector {
+        Detector::new(PhiModel::StudentT, 64, 6.0, 8.0, SECOND, 0.1, 1.4)
+    }
+
+    fn at(seconds: f64) -> Instant {
+        Instant::from_origin(Duration::from_secs_f64(seconds))
+    }
+
+    /// An observation after `beats` heartbeats, one a second.
+    fn after(beats: u32) -> Observation {
+        let id = NodeId::from_u64(1);
+        let mut observation =
+            Observation::new(id, Generation::ZERO, 64, &detector(), Instant::ORIGIN);
+        for n in 0..beats {
+            beat(&mut observation, f64::from(n), u64::from(n) + 1);
+        }
+        observation
+    }
+
+    /// A heartbeat as the node takes it in: first a sign of life, then a sample.
+    fn beat(observation: &mut Observation, seconds: f64, counter: u64) -> (Relief, Option<u64>) {
+        let relief = observation.evidence(at(seconds));
+        (
+            relief,
+            observation.heartbeat(at(seconds), counter, &detector()),
+        )
+    }
+
+    /// Runs the deadlines until nothing is due any more; returns what was due, and when.
+    fn run(observation: &mut Observation) -> std::vec::Vec<(Due, Instant)> {
+        let mut log = std::vec::Vec::new();
+        while let Some(now) = observation.deadline() {
+            let due = observation.due(now, 5);
+            log.push((due, now));
+        }
+        log
+    }
+
+    #[test]
+    fn a_silent_neighbour_is_suspected_probed_and_found_silent() {
+        let mut observation = after(70);
+        let log = run(&mut observation);
+        let dues: std::vec::Vec<_> = log
+            .iter()
+            .map(|(due, _)| *due)
+            .filter(|due| *due != Due::Nothing)
+            .collect();
+        assert_eq!(
+            dues,
+            [
+                Due::Suspected,
+                Due::Ping,
+                Due::Ping,
+                Due::Ping,
+                Due::Ping,
+                Due::Silent
+            ]
+        );
+        let silence = log.last().unwrap().1.saturating_since(at(69.0));
+        assert!(silence < Duration::from_millis(3600), "{silence:?}");
+    }
+
+    #[test]
+    fn one_lost_heartbeat_raises_no_suspicion() {
+        let mut observation = after(70);
+        assert_eq!(observation.due(at(71.1), 5), Due::Nothing);
+    }
+
+    #[test]
+    fn an_answer_ends_the_suspicion_and_is_no_sample() {
+        let mut observation = after(70);
+        let suspected = observation.deadline().unwrap();
+        assert_eq!(observation.due(suspected, 5), Due::Suspected);
+        assert_eq!(observation.evidence(suspected), Relief::Cleared);
+        assert!(!observation.is_suspect());
+        assert!(observation.deadline().unwrap() > suspected);
+    }
+
+    #[test]
+    fn a_repeated_or_reordered_heartbeat_is_no_sample() {
+        let mut observation = after(70);
+        assert_eq!(beat(&mut observation, 72.0, 70), (Relief::None, None));
+        assert_eq!(beat(&mut observation, 72.0, 3), (Relief::None, None));
+        assert_eq!(beat(&mut observation, 72.0, 73), (Relief::None, Some(3)));
+    }
+
+    #[test]
+    fn the_dead_come_back_without_poisoning_the_window() {
+        let mut observation = after(70);
+        run(&mut observation);
+        assert!(observation.is_silent());
+        assert_eq!(
+            beat(&mut observation, 500.0, 71),
+            (Relief::Revived, Some(1))
+        );
+        beat(&mut observation, 501.0, 72);
+        let detected = observation.deadline().unwrap().saturating_since(at(501.0));
+        assert!(detected < 3 * SECOND, "{detected:?}");
+    }
+
+    #[test]
+    fn refutation_through_others_is_believed_longer_each_time() {
+        let mut observation = after(70);
+        let mut last = Duration::ZERO;
+        for _ in 0..3 {
+            run(&mut observation);
+            let now = at(1000.0);
+            observation.refuted(now);
+            let patience = observation.deadline().unwrap().saturating_since(now);
+            assert!(patience > last);
+            last = patience;
+            observation.evidence = at(70.0);
+        }
+        beat(&mut observation, 2000.0, 100);
+        let patience = observation.deadline().unwrap().saturating_since(at(2000.0));
+        assert!(patience < last);
+    }
+
+    #[test]
+    fn more_loss_takes_more_pings() {
+        let mut loss = Loss::default();
+        assert_eq!(loss.pings(), 5);
+        for _ in 0..100 {
+            loss.heartbeat(1);
+        }
+        assert_eq!(loss.pings(), 5);
+        for _ in 0..300 {
+            loss.heartbeat(2);
+        }
+        assert!((38..=40).contains(&loss.pings()), "{}", loss.pings());
+        loss.heartbeat(u64::MAX);
+        assert!(loss.pings() <= 40);
+    }
+}

@@ -1,0 +1,222 @@
+//! The votes that other members have published.
+//!
+//! A vote is an attribute of its author: it spreads, repairs and dies with the author like any other
+//! entry. It is void once its subject shows a newer generation, or an entry beyond the frontier that
+//! the author knew: that is how a subject refutes.
+
+use alloc::vec::Vec;
+
+use smallvec::SmallVec;
+
+use crate::id::{Generation, NodeId};
+use crate::state::attribute::Ballot;
+use crate::state::log::Log;
+use crate::time::Instant;
+
+/// A vote as this node holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cast {
+    pub(crate) observer: NodeId,
+    generation: Generation,
+    frontier: u64,
+    /// From when on it counts.
+    counts: Instant,
+}
+
+impl Cast {
+    /// Whether it stands against this state of its subject.
+    pub(crate) fn is_valid(&self, subject: &Log, now: Instant) -> bool {
+        self.generation == subject.generation()
+            && self.frontier >= subject.frontier()
+            && self.counts <= now
+    }
+}
+
+/// All votes against one member.
+#[derive(Debug)]
+struct Case {
+    subject: NodeId,
+    casts: SmallVec<[Cast; 8]>,
+}
+
+/// All votes that stand published, by subject.
+#[derive(Debug, Default)]
+pub(crate) struct Votes {
+    /// Sorted by subject.
+    cases: Vec<Case>,
+}
+
+impl Votes {
+    /// Replaces what an author had published by what it publishes now. A vote that it has published
+    /// before keeps its time; a new one counts from `counts(ballot)` on. Returns the subjects from
+    /// which it has withdrawn.
+    pub(crate) fn replace(
+        &mut self,
+        observer: NodeId,
+        old: impl Iterator<Item = Ballot>,
+        new: impl Iterator<Item = Ballot>,
+        counts: impl Fn(&Ballot) -> Instant,
+    ) -> SmallVec<[NodeId; 8]> {
+        let new: SmallVec<[Ballot; 8]> = new.collect();
+        let mut withdrawn = SmallVec::new();
+        for ballot in old {
+            if !new.iter().any(|other| other.subject == ballot.subject) {
+                self.remove(observer, ballot.subject);
+                withdrawn.push(ballot.subject);
+            }
+        }
+        for ballot in &new {
+            let cast = Cast {
+                observer,
+                generation: ballot.generation,
+                frontier: ballot.frontier,
+                counts: counts(ballot),
+            };
+            let case = self.case(ballot.subject);
+            match case.casts.iter_mut().find(|old| old.observer == observer) {
+                Some(old) if (old.generation, old.frontier) == (cast.generation, cast.frontier) => {
+                }
+                Some(old) => *old = cast,
+                None => case.casts.push(cast),
+            }
+        }
+        withdrawn
+    }
+
+    fn remove(&mut self, observer: NodeId, subject: NodeId) {
+        let Ok(at) = self
+            .cases
+            .binary_search_by_key(&subject, |case| case.subject)
+        else {
+            return;
+        };
+        if let Some(case) = self.cases.get_mut(at) {
+            case.casts.retain(|cast| cast.observer != observer);
+            if case.casts.is_empty() {
+                self.cases.remove(at);
+            }
+        }
+    }
+
+    fn case(&mut self, subject: NodeId) -> &mut Case {
+        let at = match self
+            .cases
+            .binary_search_by_key(&subject, |case| case.subject)
+        {
+            Ok(at) => at,
+            Err(at) => {
+                self.cases.insert(
+                    at,
+                    Case {
+                        subject,
+                        casts: SmallVec::new(),
+                    },
+                );
+                at
+            }
+        };
+        #[expect(clippy::indexing_slicing, reason = "found or inserted just above")]
+        &mut self.cases[at]
+    }
+
+    /// The members that somebody votes against.
+    pub(crate) fn subjects(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.cases.iter().map(|case| case.subject)
+    }
+
+    /// The votes against a member, void ones included.
+    pub(crate) fn against(&self, subject: NodeId) -> &[Cast] {
+        self.cases
+            .binary_search_by_key(&subject, |case| case.subject)
+            .ok()
+            .and_then(|at| self.cases.get(at))
+            .map_or(&[], |case| &case.casts)
+    }
+
+    /// When the next vote begins to count.
+    pub(crate) fn next(&self, now: Instant) -> Option<Instant> {
+        let casts = self.cases.iter().flat_map(|case| &case.casts);
+        casts
+            .map(|cast| cast.counts)
+            .filter(|counts| *counts > now)
+            .min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stamp::Stamp;
+
+    const NOW: Instant = Instant::from_nanos(1000);
+
+    fn id(n: u64) -> NodeId {
+        NodeId::from_u64(n)
+    }
+
+    fn ballot(subject: u64, frontier: u64) -> Ballot {
+        let generation = Generation::new(Stamp::from_bits(1));
+        Ballot {
+            subject: id(subject),
+            generation,
+            frontier,
+            age: 0,
+        }
+    }
+
+    fn log(generation: u64, writes: u64) -> Log {
+        let mut log = Log::new(Generation::new(Stamp::from_bits(generation)));
+        for _ in 0..writes {
+            log.write(0, b"k", None);
+        }
+        log
+    }
+
+    fn publish(votes: &mut Votes, old: &[Ballot], new: &[Ballot]) -> SmallVec<[NodeId; 8]> {
+        votes.replace(id(9), old.iter().copied(), new.iter().copied(), |_| NOW)
+    }
+
+    #[test]
+    fn a_vote_is_void_once_its_subject_shows_more() {
+        let mut votes = Votes::default();
+        publish(&mut votes, &[], &[ballot(1, 3)]);
+        let [cast] = votes.against(id(1)) else {
+            panic!("one vote")
+        };
+        assert!(cast.is_valid(&log(1, 3), NOW));
+        assert!(
+            cast.is_valid(&log(1, 2), NOW),
+            "the author may know more than this node"
+        );
+        assert!(!cast.is_valid(&log(1, 4), NOW), "refuted");
+        assert!(!cast.is_valid(&log(2, 3), NOW), "restarted");
+        assert!(
+            !cast.is_valid(&log(1, 3), Instant::from_nanos(999)),
+            "not yet"
+        );
+    }
+
+    #[test]
+    fn an_author_withdraws_by_no_longer_publishing() {
+        let mut votes = Votes::default();
+        let (a, b) = (ballot(1, 3), ballot(2, 3));
+        assert!(publish(&mut votes, &[], &[a, b]).is_empty());
+        assert_eq!(publish(&mut votes, &[a, b], &[b])[..], [id(1)]);
+        assert_eq!(votes.subjects().collect::<Vec<_>>(), [id(2)]);
+        assert_eq!(publish(&mut votes, &[b], &[])[..], [id(2)]);
+        assert_eq!(votes.subjects().count(), 0);
+    }
+
+    #[test]
+    fn republishing_does_not_delay_a_vote() {
+        let mut votes = Votes::default();
+        let a = ballot(1, 3);
+        votes.replace(id(9), [].into_iter(), [a].into_iter(), |_| {
+            Instant::from_nanos(5)
+        });
+        publish(&mut votes, &[a], &[a, ballot(2, 1)]);
+        assert!(votes.against(id(1))[0].is_valid(&log(1, 3), Instant::from_nanos(5)));
+        assert_eq!(votes.next(Instant::ORIGIN), Some(Instant::from_nanos(5)));
+        assert_eq!(votes.next(NOW), None);
+    }
+}

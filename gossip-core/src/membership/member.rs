@@ -1,0 +1,82 @@
+//! One member, as one replica holds it.
+
+use core::net::SocketAddr;
+
+use crate::id::{Name, NodeId};
+use crate::state::attribute::{ADDRESS, DATACENTER, Declared, NAME, STATUS, decode_address};
+use crate::state::log::Log;
+use crate::time::Instant;
+
+/// What a replica holds of a member. What can be read from the log is not stored again.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) id: NodeId,
+    pub(crate) log: Log,
+    /// When this replica last received anything from it directly.
+    pub(crate) heard: Option<Instant>,
+    /// When it took on its condition.
+    pub(crate) since: Instant,
+    pub(crate) condition: Condition,
+    /// How often it went down and came up again under the same generation.
+    pub(crate) flaps: u16,
+}
+
+/// How a member counts for this replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Condition {
+    /// It takes part: joining, up or leaving.
+    Live,
+    /// Down by verdict.
+    Down,
+    /// Left by its own announcement.
+    Left,
+    /// Removed. What remains is how far its log was known, so that nobody brings it back.
+    Ghost,
+}
+
+impl Record {
+    /// A member of which nothing is known yet.
+    pub(crate) const fn new(id: NodeId, now: Instant) -> Self {
+        Self {
+            id,
+            log: Log::new(crate::id::Generation::ZERO),
+            heard: None,
+            since: now,
+            condition: Condition::Live,
+            flaps: 0,
+        }
+    }
+
+    /// What it says of its own status.
+    pub(crate) fn declared(&self) -> Declared {
+        self.log
+            .get(STATUS)
+            .map_or(Declared::Joining, Declared::decode)
+    }
+
+    /// Where it is reached, if its log says so.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.log.get(ADDRESS).and_then(decode_address)
+    }
+
+    /// Its name; empty where the log has none.
+    pub(crate) fn name(&self) -> &str {
+        text(self.log.get(NAME))
+    }
+
+    /// Its datacenter.
+    pub(crate) fn datacenter(&self) -> Option<&str> {
+        self.log.get(DATACENTER).map(|value| text(Some(value)))
+    }
+
+    /// Its name as the application is told it.
+    pub(crate) fn display_name(&self) -> Name {
+        Name::new(self.name()).unwrap_or_else(|_| Name::placeholder())
+    }
+}
+
+fn text(value: Option<&[u8]>) -> &str {
+    value
+        .and_then(|value| core::str::from_utf8(value).ok())
+        .unwrap_or_default()
+}

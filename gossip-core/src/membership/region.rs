@@ -1,0 +1,109 @@
+//! Aligned ranges of the id space, as reconciliation narrows them down.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::NodeId;
+
+/// All ids whose upper `bits` bits are those of `prefix`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Region {
+    #[serde(with = "postcard::fixint::le")]
+    prefix: u64,
+    bits: u8,
+}
+
+/// A region is split into 2 to the power of this many parts.
+pub(crate) const SPLIT_BITS: u8 = 5;
+/// How many parts that makes.
+pub(crate) const PARTS: usize = 1 << SPLIT_BITS;
+
+impl Region {
+    /// The whole id space.
+    pub(crate) const ALL: Self = Self { prefix: 0, bits: 0 };
+
+    /// The smallest id.
+    pub(crate) const fn first(self) -> NodeId {
+        NodeId::from_u64(self.prefix)
+    }
+
+    /// The greatest id.
+    pub(crate) fn last(self) -> NodeId {
+        NodeId::from_u64(self.prefix | low_bits(self.bits))
+    }
+
+    /// What a peer sent is a region: no more than 64 bits, nothing below the prefix.
+    pub(crate) fn is_valid(self) -> bool {
+        self.bits <= 64 && self.prefix & low_bits(self.bits) == 0
+    }
+
+    /// The equal parts of the region, in the order of their ids; none where it is too small.
+    pub(crate) fn parts(self) -> impl Iterator<Item = Self> {
+        let bits = self.bits.saturating_add(SPLIT_BITS);
+        let shift = 64_u32.saturating_sub(u32::from(bits));
+        let count = if bits <= 64 { 1_u64 << SPLIT_BITS } else { 0 };
+        (0..count).map(move |part| Self {
+            prefix: self.prefix | part.checked_shl(shift).unwrap_or(0),
+            bits,
+        })
+    }
+}
+
+/// A mask of the bits below the upper `bits`.
+fn low_bits(bits: u8) -> u64 {
+    u64::MAX.checked_shr(u32::from(bits)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    #[test]
+    fn the_parts_tile_the_region() {
+        let mut regions = std::vec![Region::ALL];
+        for _ in 0..13 {
+            let region = regions[regions.len() / 2];
+            let parts: Vec<_> = region.parts().collect();
+            if parts.is_empty() {
+                break;
+            }
+            assert_eq!(parts.first().unwrap().first(), region.first());
+            assert_eq!(parts.last().unwrap().last(), region.last());
+            for pair in parts.windows(2) {
+                assert_eq!(pair[0].last().as_u64() + 1, pair[1].first().as_u64());
+            }
+            assert!(parts.iter().all(|part| part.is_valid()));
+            regions = parts;
+        }
+        assert!(regions[0].bits > 56, "down to regions that cannot be split");
+    }
+
+    #[test]
+    fn a_forged_region_is_no_region() {
+        assert!(
+            !Region {
+                prefix: 0,
+                bits: 65
+            }
+            .is_valid()
+        );
+        assert!(!Region { prefix: 1, bits: 8 }.is_valid());
+        assert_eq!(
+            Region {
+                prefix: 0,
+                bits: 255
+            }
+            .last(),
+            NodeId::from_u64(0)
+        );
+        assert_eq!(
+            Region {
+                prefix: 0,
+                bits: 255
+            }
+            .parts()
+            .count(),
+            0
+        );
+    }
+}

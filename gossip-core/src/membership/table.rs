@@ -1,0 +1,357 @@
+//! The member table.
+//!
+//! Records live in a slab; a hash index finds them by id, and two lists of slots keep them in the
+//! order of their ids: `order` has all of them, `live` those that take part. Iteration follows
+//! these lists, so nothing ever depends on the order of the hash table. The sum of all records'
+//! contributions is the table hash.
+//!
+//! Costs: looking up O(1); a change of a log O(1) beyond the log itself; a change of who is in the
+//! lists O(log n) comparisons and one move of at most 4n bytes.
+
+use alloc::vec::Vec;
+use core::hash::Hasher;
+use core::ops::Range;
+
+use hashbrown::HashTable;
+use siphasher::sip::SipHasher13;
+
+use super::member::{Condition, Record};
+use super::region::Region;
+use crate::id::{Generation, NodeId};
+use crate::state::hash::HashKey;
+use crate::state::log::{Claim, Log};
+use crate::time::Instant;
+
+type Slot = u32;
+
+/// All that a replica knows about members, itself included.
+#[derive(Debug)]
+pub(crate) struct Table {
+    records: Vec<Record>,
+    index: HashTable<Slot>,
+    /// Keys the index, so that nobody can pick ids that collide in it.
+    index_key: SipHasher13,
+    order: Vec<Slot>,
+    live: Vec<Slot>,
+    /// In no particular order.
+    down: Vec<Slot>,
+    hash_key: HashKey,
+    hash: u128,
+    state_bytes: usize,
+}
+
+impl Table {
+    /// An empty table. `index_key` must be unknown to the peers.
+    pub(crate) const fn new(hash_key: HashKey, index_key: SipHasher13) -> Self {
+        Self {
+            records: Vec::new(),
+            index: HashTable::new(),
+            index_key,
+            order: Vec::new(),
+            live: Vec::new(),
+            down: Vec::new(),
+            hash_key,
+            hash: 0,
+            state_bytes: 0,
+        }
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// The sum over all origins.
+    pub(crate) const fn hash(&self) -> u128 {
+        self.hash
+    }
+
+    /// Bytes of all logs.
+    pub(crate) const fn state_bytes(&self) -> usize {
+        self.state_bytes
+    }
+
+    /// What an origin known up to `frontier` contributes to the hash.
+    pub(crate) fn contribution(&self, id: NodeId, generation: Generation, frontier: u64) -> u128 {
+        self.hash_key.contribution(id, generation, frontier)
+    }
+
+    /// What this replica holds of an origin contributes to the hash.
+    pub(crate) fn own_contribution(&self, id: NodeId) -> u128 {
+        self.get(id).map_or(0, |record| {
+            self.contribution(id, record.log.generation(), record.log.frontier())
+        })
+    }
+
+    /// The hash over the origins of a region. O(members in it).
+    pub(crate) fn region_hash(&self, region: Region) -> u128 {
+        self.region(region).fold(0_u128, |sum, record| {
+            let log = &record.log;
+            sum.wrapping_add(self.contribution(record.id, log.generation(), log.frontier()))
+        })
+    }
+
+    /// The records of a region, ghosts included, in the order of their ids.
+    pub(crate) fn region(&self, region: Region) -> impl ExactSizeIterator<Item = &Record> + Clone {
+        let start = self
+            .order
+            .partition_point(|slot| self.id_at(*slot) < region.first());
+        let end = self
+            .order
+            .partition_point(|slot| self.id_at(*slot) <= region.last());
+        let slots = self.order.get(start..end).unwrap_or_default();
+        slots.iter().map(|slot| self.at(*slot))
+    }
+
+    /// All records in the order of their ids, ghosts included.
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &Record> {
+        self.order.iter().map(|slot| self.at(*slot))
+    }
+
+    /// How many members take part.
+    pub(crate) const fn live_len(&self) -> usize {
+        self.live.len()
+    }
+
+    /// How many members are down.
+    pub(crate) const fn down_len(&self) -> usize {
+        self.down.len()
+    }
+
+    /// The member at a position of the ring of those that take part, in the order of their ids.
+    pub(crate) fn live_at(&self, position: usize) -> Option<&Record> {
+        self.live.get(position).map(|slot| self.at(*slot))
+    }
+
+    /// Where an id stands, or would stand, on the ring of those that take part.
+    pub(crate) fn live_position(&self, id: NodeId) -> Result<usize, usize> {
+        self.live
+            .binary_search_by_key(&id, |slot| self.id_at(*slot))
+    }
+
+    /// The positions on the ring between two ids, both included.
+    pub(crate) fn live_between(&self, first: NodeId, last: NodeId) -> Range<usize> {
+        let start = self.live.partition_point(|slot| self.id_at(*slot) < first);
+        let end = self.live.partition_point(|slot| self.id_at(*slot) <= last);
+        start..end
+    }
+
+    /// Where an id stands, or would stand, among all.
+    pub(crate) fn position(&self, id: NodeId) -> Result<usize, usize> {
+        self.order
+            .binary_search_by_key(&id, |slot| self.id_at(*slot))
+    }
+
+    /// The record at a position among all, in the order of the ids.
+    pub(crate) fn record_at(&self, position: usize) -> Option<&Record> {
+        self.order.get(position).map(|slot| self.at(*slot))
+    }
+
+    /// One of the members that are down.
+    pub(crate) fn down_at(&self, position: usize) -> Option<&Record> {
+        self.down.get(position).map(|slot| self.at(*slot))
+    }
+
+    pub(crate) fn get(&self, id: NodeId) -> Option<&Record> {
+        self.slot(id).map(|slot| self.at(slot))
+    }
+
+    /// The record to change where neither log nor condition are touched.
+    pub(crate) fn get_mut(&mut self, id: NodeId) -> Option<&mut Record> {
+        let slot = self.slot(id)?;
+        self.records.get_mut(position(slot))
+    }
+
+    /// The record, made where there is none. A new one is live.
+    pub(crate) fn ensure(&mut self, id: NodeId, now: Instant) {
+        if self.slot(id).is_some() {
+            return;
+        }
+        let Ok(slot) = Slot::try_from(self.records.len()) else {
+            return;
+        };
+        if self.records.len() == self.records.capacity() {
+            // Grow by an eighth: tables are large and many, and rarely grow.
+            self.records
+                .reserve_exact(self.records.len().div_euclid(8).max(8));
+        }
+        self.records.push(Record::new(id, now));
+        let hash = self.index_hash(id);
+        let (records, key) = (&self.records, &self.index_key);
+        self.index.insert_unique(hash, slot, |slot| {
+            records
+                .get(position(*slot))
+                .map_or(0, |record| index_hash(key, record.id))
+        });
+        let at = self.order.partition_point(|slot| self.id_at(*slot) < id);
+        self.order.insert(at, slot);
+        let at = self.live.partition_point(|slot| self.id_at(*slot) < id);
+        self.live.insert(at, slot);
+    }
+
+    /// Changes a log, keeping the hash true.
+    pub(crate) fn change_log<R>(
+        &mut self,
+        id: NodeId,
+        change: impl FnOnce(&mut Log) -> R,
+    ) -> Option<R> {
+        let before = self.own_contribution(id);
+        let record = self.get_mut(id)?;
+        let size = record.log.size();
+        let result = change(&mut record.log);
+        let grown = record.log.size();
+        self.state_bytes = self.state_bytes.saturating_sub(size).saturating_add(grown);
+        let after = self.own_contribution(id);
+        self.hash = self.hash.wrapping_sub(before).wrapping_add(after);
+        Some(result)
+    }
+
+    /// Takes over a claim about a member.
+    pub(crate) fn apply(&mut self, id: NodeId, claim: &Claim<'_>) {
+        self.change_log(id, |log| log.apply(claim));
+    }
+
+    /// Changes how a member counts. Tells whether that is new.
+    pub(crate) fn set_condition(&mut self, id: NodeId, now: Instant, condition: Condition) -> bool {
+        let Some(slot) = self.slot(id) else {
+            return false;
+        };
+        let Some(record) = self.records.get_mut(position(slot)) else {
+            return false;
+        };
+        let old = core::mem::replace(&mut record.condition, condition);
+        if old == condition {
+            return false;
+        }
+        record.since = now;
+        match old {
+            Condition::Live => {
+                if let Ok(at) = self.live_position(id) {
+                    self.live.remove(at);
+                }
+            }
+            Condition::Down => self.down.retain(|other| *other != slot),
+            Condition::Left | Condition::Ghost => {}
+        }
+        match condition {
+            Condition::Live => {
+                let at = self.live.partition_point(|slot| self.id_at(*slot) < id);
+                self.live.insert(at, slot);
+            }
+            Condition::Down => self.down.push(slot),
+            Condition::Left => {}
+            Condition::Ghost => {
+                self.change_log(id, Log::bury);
+            }
+        }
+        true
+    }
+
+    fn slot(&self, id: NodeId) -> Option<Slot> {
+        self.index
+            .find(self.index_hash(id), |slot| self.id_at(*slot) == id)
+            .copied()
+    }
+
+    fn index_hash(&self, id: NodeId) -> u64 {
+        index_hash(&self.index_key, id)
+    }
+
+    fn at(&self, slot: Slot) -> &Record {
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "slots are made by this table and never freed"
+        )]
+        &self.records[position(slot)]
+    }
+
+    fn id_at(&self, slot: Slot) -> NodeId {
+        self.at(slot).id
+    }
+}
+
+fn index_hash(key: &SipHasher13, id: NodeId) -> u64 {
+    let mut hasher = *key;
+    hasher.write_u64(id.as_u64());
+    hasher.finish()
+}
+
+fn position(slot: Slot) -> usize {
+    usize::try_from(slot).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stamp::Stamp;
+    use proptest::prelude::*;
+
+    const NOW: Instant = Instant::ORIGIN;
+
+    fn table() -> Table {
+        Table::new(HashKey::of("c"), SipHasher13::new_with_keys(1, 2))
+    }
+
+    fn learn(table: &mut Table, id: u64, generation: u64, frontier: u64) {
+        let id = NodeId::from_u64(id);
+        table.ensure(id, NOW);
+        let generation = Generation::new(Stamp::from_bits(generation));
+        table.apply(
+            id,
+            &Claim {
+                generation,
+                after: 0,
+                frontier,
+                floor: 0,
+                run: &[],
+            },
+        );
+    }
+
+    #[test]
+    fn the_hash_tells_what_is_known_not_how_it_was_learned() {
+        let (mut a, mut b) = (table(), table());
+        learn(&mut a, 1, 1, 5);
+        learn(&mut a, 2, 1, 7);
+        learn(&mut b, 2, 1, 3);
+        learn(&mut b, 1, 1, 5);
+        assert_ne!(a.hash(), b.hash());
+        learn(&mut b, 2, 1, 7);
+        assert_eq!(a.hash(), b.hash());
+        a.set_condition(NodeId::from_u64(1), NOW, Condition::Ghost);
+        assert_eq!(
+            a.hash(),
+            b.hash(),
+            "a ghost still says how far it was known"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn the_lists_stay_sorted_and_true(
+            steps in proptest::collection::vec((any::<u8>(), 0_u8..5), 1..200),
+        ) {
+            let mut table = table();
+            for (id, step) in steps {
+                let id = NodeId::from_u64(u64::from(id) << 56);
+                table.ensure(id, NOW);
+                let condition = match step {
+                    0 => Condition::Down,
+                    1 => Condition::Left,
+                    2 => Condition::Ghost,
+                    _ => Condition::Live,
+                };
+                table.set_condition(id, NOW, condition);
+            }
+            let live: Vec<_> = (0..table.live_len()).filter_map(|n| table.live_at(n)).collect();
+            prop_assert!(live.windows(2).all(|pair| pair[0].id < pair[1].id));
+            prop_assert!(live.iter().all(|record| record.condition == Condition::Live));
+            let count = |c| table.iter().filter(|record| record.condition == c).count();
+            prop_assert_eq!(live.len(), count(Condition::Live));
+            prop_assert_eq!(table.down_len(), count(Condition::Down));
+            prop_assert_eq!(table.iter().count(), table.len());
+            let parts: u128 = Region::ALL.parts()
+                .map(|part| table.region_hash(part)).fold(0, u128::wrapping_add);
+            prop_assert_eq!(parts, table.hash());
+        }
+    }
+}

@@ -1,0 +1,381 @@
+//! Heartbeats, suspicion, votes and verdicts: where the liveness plane meets the table.
+
+use super::outbox::Outgoing;
+use super::timers::Timer;
+use super::{Node, Standing, count};
+use crate::event::{Event, UpCause};
+use crate::id::{Generation, NodeId};
+use crate::liveness::observation::{Due, Observation, Relief};
+use crate::liveness::verdict::Evidence;
+use crate::membership::Condition;
+use crate::membership::ring::neighbours;
+use crate::state::attribute::{Ballot, Declared, VOTES, decode_ballots, encode_ballots};
+use crate::time::{Instant, UnixTime};
+use crate::wire::message::Sender;
+use rand_core::Rng;
+use smallvec::SmallVec;
+
+/// Intervals for which a former neighbour still gets heartbeats, so that a ring in motion raises no
+/// suspicion.
+const FAREWELL: u32 = 5;
+
+/// Intervals after which those who replace a fallen observer are counted on in its stead: they have
+/// had the time to find the subject silent themselves.
+const SETTLING: u32 = 12;
+
+/// Intervals for which a message makes its sender heard.
+const HEARD: u32 = 3;
+
+/// Intervals after which a vote is late.
+const LATE: u32 = 2;
+
+impl Node {
+    /// Any message is a sign of life of its sender.
+    pub(super) fn on_life(&mut self, now: Instant, sender: Sender) {
+        let Some(record) = self.table.get_mut(sender.id) else {
+            return;
+        };
+        if record.log.generation() != sender.generation {
+            return;
+        }
+        record.heard = Some(now);
+        let relief = match self.observation_mut(sender.id) {
+            Some(observation) => observation.evidence(now),
+            None => return,
+        };
+        self.on_relief(sender.id, relief);
+    }
+
+    pub(super) fn on_heartbeat(&mut self, now: Instant, sender: Sender, counter: u64) {
+        let Self {
+            observations,
+            detector,
+            loss,
+            ..
+        } = self;
+        let Ok(at) = observations.binary_search_by_key(&sender.id, |o| o.id) else {
+            return;
+        };
+        let Some(observation) = observations.get_mut(at) else {
+            return;
+        };
+        if observation.generation != sender.generation {
+            return;
+        }
+        if let Some(expected) = observation.heartbeat(now, counter, detector) {
+            loss.heartbeat(expected);
+        }
+    }
+
+    fn on_relief(&mut self, id: NodeId, relief: Relief) {
+        match relief {
+            Relief::None => {}
+            Relief::Cleared => self.events.push(Event::SuspicionCleared { id }),
+            Relief::Revived => {
+                self.reconsider.push(id);
+                self.stale = super::Stale {
+                    neighbours: true,
+                    verdicts: true,
+                    ballots: true,
+                };
+            }
+        }
+    }
+
+    /// Sends the heartbeat of this interval.
+    pub(super) fn on_heartbeat_due(&mut self, now: Instant) {
+        let next = self.next_interval();
+        self.timers
+            .set(Timer::Heartbeat, Some(now.saturating_add(next)));
+        self.beats = self.beats.saturating_add(1);
+        self.former.retain(|(_, until)| *until > now);
+        let former = self.former.iter().map(|(id, _)| id);
+        for to in self.neighbours.iter().chain(former) {
+            self.outbox.push(Outgoing::Heartbeat { to: *to });
+        }
+    }
+
+    /// Does what is due for the observed neighbours.
+    pub(super) fn on_observations_due(&mut self, now: Instant) {
+        let pings = self.loss.pings();
+        for at in 0..self.observations.len() {
+            // As many steps as are due; each sets a later deadline.
+            while let Some(observation) = self.observations.get_mut(at) {
+                let id = observation.id;
+                match observation.due(now, pings) {
+                    Due::Nothing => break,
+                    Due::Suspected => {
+                        let phi = observation.phi(&self.detector, now);
+                        count(&mut self.metrics.suspicions);
+                        self.events.push(Event::MemberSuspected { id, phi });
+                        self.ping(id);
+                    }
+                    Due::Ping => self.ping(id),
+                    Due::Silent => {
+                        count(&mut self.metrics.votes_cast);
+                        self.stale.verdicts = true;
+                        self.stale.ballots = true;
+                    }
+                }
+            }
+        }
+    }
+
+    fn ping(&mut self, to: NodeId) {
+        let token = self.rng.next_u32();
+        self.outbox.push(Outgoing::Ping { to, token });
+    }
+
+    /// The ring has changed: observes the new neighbours, lets go of the old ones.
+    pub(super) fn refresh_neighbours(&mut self, now: Instant) {
+        let new = neighbours(&self.table, self.own, usize::from(self.config.neighbours));
+        let until = now.saturating_add(self.intervals(FAREWELL));
+        for old in &self.neighbours {
+            if !new.contains(old) && !self.former.iter().any(|(id, _)| id == old) {
+                self.former.push((*old, until));
+            }
+        }
+        let table = &self.table;
+        let condition = |id| table.get(id).map(|record| record.condition);
+        self.former
+            .retain(|(id, _)| !new.contains(id) && condition(*id) == Some(Condition::Live));
+        self.observations.retain(|observation| {
+            let id = observation.id;
+            // A vote stands as long as its subject does not live again, neighbour or not.
+            let voted = observation.is_silent()
+                && matches!(condition(id), Some(Condition::Live | Condition::Down));
+            new.contains(&id) || voted
+        });
+        for id in &new {
+            if let Err(at) = self.observations.binary_search_by_key(id, |o| o.id) {
+                let generation = self
+                    .table
+                    .get(*id)
+                    .map_or(Generation::ZERO, |r| r.log.generation());
+                let observation =
+                    Observation::new(*id, generation, self.config.window, &self.detector, now);
+                self.observations.insert(at, observation);
+            }
+        }
+        self.neighbours = new;
+        self.stale.ballots = true;
+    }
+
+    /// Publishes the votes that follow from the observations, where they have changed.
+    pub(super) fn publish_ballots(&mut self, now: Instant) {
+        let age = self.age(now);
+        let mut ballots: SmallVec<[Ballot; 8]> = SmallVec::new();
+        for observation in self.observations.iter().filter(|o| o.is_silent()) {
+            let Some(record) = self.table.get(observation.id) else {
+                continue;
+            };
+            let standing = self.ballots.iter().find(|ballot| {
+                ballot.subject == record.id && ballot.generation == record.log.generation()
+            });
+            ballots.push(standing.copied().unwrap_or(Ballot {
+                subject: record.id,
+                generation: record.log.generation(),
+                frontier: record.log.frontier(),
+                age,
+            }));
+        }
+        if ballots != self.ballots {
+            let value = encode_ballots(ballots.iter());
+            self.ballots = ballots;
+            self.write(now, VOTES, Some(&value));
+        }
+    }
+
+    /// An author's log has changed: takes over the votes that it publishes now.
+    pub(super) fn on_votes(&mut self, now: Instant, author: NodeId, old: &[u8], new: &[u8]) {
+        if old == new {
+            return;
+        }
+        let began = self
+            .table
+            .get(author)
+            .map_or(UnixTime::default(), |record| {
+                record.log.generation().stamp().time()
+            });
+        let wall = self.clock.wall(now).as_millis();
+        let late = u64::try_from(self.intervals(LATE).as_millis()).unwrap_or(u64::MAX);
+        let second_thought = now.saturating_add(self.config.interval);
+        let withdrawn =
+            self.votes
+                .replace(author, decode_ballots(old), decode_ballots(new), |ballot| {
+                    let cast = began.as_millis().saturating_add(ballot.age);
+                    if wall.saturating_sub(cast) > late {
+                        second_thought
+                    } else {
+                        now
+                    }
+                });
+        self.reconsider.extend(withdrawn);
+        self.stale.verdicts = true;
+        for ballot in decode_ballots(new) {
+            if ballot.subject == self.own {
+                self.refute(now, &ballot);
+            }
+        }
+    }
+
+    /// Drops the votes of a member whose word no longer counts. Nobody is revived by that.
+    pub(super) fn withdraw_all_votes_of(&mut self, author: NodeId) {
+        let Self {
+            table, votes, now, ..
+        } = self;
+        let held = table
+            .get(author)
+            .and_then(|record| record.log.get(VOTES))
+            .unwrap_or_default();
+        votes.replace(author, decode_ballots(held), core::iter::empty(), |_| *now);
+    }
+
+    /// A member has written something new, be it through others.
+    pub(super) fn on_progress(&mut self, now: Instant, id: NodeId) {
+        let down = self
+            .table
+            .get(id)
+            .is_some_and(|record| record.condition == Condition::Down);
+        if down {
+            self.reconsider.push(id);
+            self.stale.verdicts = true;
+        }
+        let silent = self
+            .observation_mut(id)
+            .filter(|observation| observation.is_silent());
+        if let Some(observation) = silent {
+            let relief = observation.refuted(now);
+            self.on_relief(id, relief);
+        }
+    }
+
+    /// A member runs under another generation.
+    pub(super) fn on_restart(&mut self, now: Instant, id: NodeId, generation: Generation) {
+        let Self {
+            observations,
+            detector,
+            ..
+        } = self;
+        if let Ok(at) = observations.binary_search_by_key(&id, |o| o.id)
+            && let Some(observation) = observations.get_mut(at)
+        {
+            observation.restarted(generation, detector, now);
+        }
+        self.stale = super::Stale {
+            neighbours: true,
+            verdicts: true,
+            ballots: true,
+        };
+    }
+
+    /// Draws the verdicts anew and acts on what has changed.
+    pub(super) fn judge(&mut self, now: Instant) {
+        let evidence = Evidence {
+            own: self.own,
+            table: &self.table,
+            votes: &self.votes,
+            observations: &self.observations,
+            neighbours: usize::from(self.config.neighbours),
+            now,
+            settled_before: now.saturating_sub(self.intervals(SETTLING)),
+            heard_after: now.saturating_sub(self.intervals(HEARD)),
+        };
+        let verdicts = evidence.verdicts();
+        let reconsider = core::mem::take(&mut self.reconsider);
+        for (id, down) in &verdicts {
+            if *down {
+                self.take_down(now, *id);
+            }
+        }
+        // Down is down until there is news of the member itself or of a voter who has changed its
+        // mind; voters that merely vanish revive nobody.
+        for id in reconsider {
+            if !verdicts.contains(&(id, true)) {
+                self.revive(now, id);
+            }
+        }
+        let others = self.table.live_len().saturating_sub(1);
+        let isolated = others == 0 && self.table.down_len() > 0;
+        if isolated != self.isolated && self.standing != Standing::Left {
+            self.isolated = isolated;
+            self.events.push(if isolated {
+                Event::Isolated
+            } else {
+                Event::Rejoined
+            });
+        }
+    }
+
+    fn take_down(&mut self, now: Instant, id: NodeId) {
+        let live = self
+            .table
+            .get(id)
+            .is_some_and(|record| record.condition == Condition::Live);
+        if !live || !self.table.set_condition(id, now, Condition::Down) {
+            return;
+        }
+        count(&mut self.metrics.verdicts);
+        self.stale.neighbours = true;
+        let Some(record) = self.table.get(id) else {
+            return;
+        };
+        let generation = record.log.generation();
+        let was_up = record.declared() != Declared::Joining;
+        let observation = self
+            .observations
+            .iter()
+            .find(|observation| observation.id == id);
+        let phi = observation.map(|observation| observation.phi(&self.detector, now));
+        let votes = self.votes(id).count();
+        if was_up {
+            self.events.push(Event::MemberDown {
+                id,
+                generation,
+                phi,
+                votes,
+            });
+        }
+    }
+
+    fn revive(&mut self, now: Instant, id: NodeId) {
+        let down = self
+            .table
+            .get(id)
+            .is_some_and(|record| record.condition == Condition::Down);
+        if !down || !self.table.set_condition(id, now, Condition::Live) {
+            return;
+        }
+        self.stale.neighbours = true;
+        if let Some(record) = self.table.get_mut(id) {
+            record.flaps = record.flaps.saturating_add(1);
+        }
+        count(&mut self.metrics.flaps);
+        self.tell_up(id, UpCause::Recovered);
+    }
+
+    /// Tells the application that a member is up, if the member says so itself.
+    pub(super) fn tell_up(&mut self, id: NodeId, cause: UpCause) {
+        let Some(record) = self.table.get(id) else {
+            return;
+        };
+        let Some(address) = record.address() else {
+            return;
+        };
+        if record.declared() == Declared::Joining {
+            return;
+        }
+        self.events.push(Event::MemberUp {
+            id,
+            name: record.display_name(),
+            address,
+            generation: record.log.generation(),
+            cause,
+        });
+    }
+
+    pub(super) fn observation_mut(&mut self, id: NodeId) -> Option<&mut Observation> {
+        let at = self.observations.binary_search_by_key(&id, |o| o.id).ok()?;
+        self.observations.get_mut(at)
+    }
+}

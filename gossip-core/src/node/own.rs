@@ -1,0 +1,217 @@
+//! What this node says of itself: joining, attributes, leaving, and a new generation where it must.
+
+use super::timers::Timer;
+use super::{Node, Standing, count};
+use crate::command::{Command, CommandError, MAX_VALUE};
+use crate::event::Event;
+use crate::id::{Generation, NodeId};
+use crate::membership::Condition;
+use crate::state::attribute::{Ballot, Declared, STATUS};
+use crate::time::Instant;
+use core::time::Duration;
+
+/// Writes made within this time share datagrams.
+const BATCH: Duration = Duration::from_millis(2);
+
+/// Rounds after which a node that hears nothing from its seeds announces itself all the same: it
+/// may be the first.
+const JOINING_ROUNDS: u32 = 3;
+
+/// What peers accept of a node beyond `max_state`, for what the protocol itself writes.
+pub(super) const PROTOCOL_RESERVE: usize = 2 * MAX_VALUE;
+
+impl Node {
+    /// Begins to learn the table from the seeds; without any, announces itself.
+    pub(super) fn begin_joining(&mut self, now: Instant) {
+        if self.config.seeds.is_empty() {
+            self.announce(now);
+        } else {
+            let patience = self.intervals(JOINING_ROUNDS);
+            self.timers
+                .set(Timer::Announce, Some(now.saturating_add(patience)));
+        }
+        self.on_round(now);
+        self.settle(now);
+    }
+
+    /// The table is learned, or nobody answers: takes part from now on.
+    pub(super) fn announce(&mut self, now: Instant) {
+        if self.standing != Standing::Joining {
+            return;
+        }
+        self.standing = Standing::Up;
+        self.timers.set(Timer::Announce, None);
+        self.declare(now, Declared::Up);
+        let members = self.table.live_len().saturating_sub(1);
+        self.events.push(Event::Joined { members });
+    }
+
+    pub(super) fn on_command(
+        &mut self,
+        now: Instant,
+        command: Command,
+    ) -> Result<(), CommandError> {
+        if matches!(self.standing, Standing::Leaving | Standing::Left) {
+            return match command {
+                Command::Leave => Ok(()),
+                _ => Err(CommandError::Left),
+            };
+        }
+        match command {
+            Command::Set { key, value } => {
+                self.set(now, key.as_str().as_bytes(), Some(value.as_bytes()))
+            }
+            Command::Unset { key } => {
+                let key = key.as_str().as_bytes();
+                let held = self
+                    .table
+                    .get(self.own)
+                    .is_some_and(|own| own.log.get(key).is_some());
+                if held {
+                    self.set(now, key, None)
+                } else {
+                    Ok(())
+                }
+            }
+            Command::Leave => {
+                self.leave(now);
+                Ok(())
+            }
+            Command::Forget { id } => self.forget(now, id),
+            Command::SetSeeds { seeds } => {
+                self.config.seeds = seeds;
+                Ok(())
+            }
+            Command::SetWallClock { wall } => {
+                self.clock.set(now, wall);
+                Ok(())
+            }
+        }
+    }
+
+    fn set(&mut self, now: Instant, key: &[u8], value: Option<&[u8]>) -> Result<(), CommandError> {
+        let Some(own) = self.table.get(self.own) else {
+            return Ok(());
+        };
+        let unchanged = value.is_some() && own.log.get(key) == value;
+        if unchanged {
+            return Ok(());
+        }
+        let size = key.len().saturating_add(value.map_or(0, <[u8]>::len));
+        let limit = usize::from(self.config.max_datagram).saturating_sub(super::transmit::OVERHEAD);
+        if size > limit {
+            return Err(CommandError::EntryTooLarge { size, limit });
+        }
+        let size = own.log.size_with(key, value);
+        let limit = usize::try_from(self.config.max_state).unwrap_or(usize::MAX);
+        if size > limit && size > own.log.size() {
+            return Err(CommandError::StateFull { size, limit });
+        }
+        self.write(now, key, value);
+        Ok(())
+    }
+
+    /// One more entry in the own log; pushed with others of the same moment.
+    pub(super) fn write(&mut self, now: Instant, key: &[u8], value: Option<&[u8]>) {
+        let age = self.age(now);
+        self.table
+            .change_log(self.own, |log| log.write(age, key, value));
+        self.recents.note(self.own, now);
+        self.timers.advance(Timer::Flush, now.saturating_add(BATCH));
+    }
+
+    /// Writes the own status, be it new or the same again: the one more entry that refutes a vote.
+    pub(super) fn declare(&mut self, now: Instant, status: Declared) {
+        self.write(now, STATUS, Some(status.encode()));
+    }
+
+    /// Somebody votes against this node. One more entry voids it.
+    pub(super) fn refute(&mut self, now: Instant, ballot: &Ballot) {
+        let Some(own) = self.table.get(self.own) else {
+            return;
+        };
+        let stands =
+            ballot.generation == own.log.generation() && ballot.frontier >= own.log.frontier();
+        if !stands {
+            return;
+        }
+        if ballot.frontier > own.log.frontier() {
+            // Nobody can know more of this log than its writer: a forgery, which a write could
+            // never reach, or the memory of an earlier life under the same generation.
+            return self.outlive(now, ballot.generation);
+        }
+        count(&mut self.metrics.refutations);
+        self.declare(now, self.declared());
+    }
+
+    /// The own status as peers are told it.
+    fn declared(&self) -> Declared {
+        match self.standing {
+            Standing::Joining => Declared::Joining,
+            Standing::Up => Declared::Up,
+            Standing::Leaving => Declared::Leaving,
+            Standing::Left => Declared::Left,
+        }
+    }
+
+    /// Peers remember this id under `generation`, which this node did not write: an earlier life
+    /// whose clock was ahead. Raises the own generation above it and writes everything anew.
+    pub(super) fn outlive(&mut self, now: Instant, generation: Generation) {
+        if self.clock.observe(now, generation.stamp()).is_err() {
+            count(&mut self.metrics.refused_skew);
+            return;
+        }
+        let generation = Generation::new(self.clock.tick(now));
+        self.table
+            .change_log(self.own, |log| log.reissue(generation, 0));
+        self.pushed = 0;
+        self.ballots.clear();
+        self.stale.ballots = true;
+        self.recents.note(self.own, now);
+        self.timers.advance(Timer::Flush, now.saturating_add(BATCH));
+    }
+
+    fn leave(&mut self, now: Instant) {
+        self.standing = Standing::Leaving;
+        self.timers.set(Timer::Announce, None);
+        self.declare(now, Declared::Leaving);
+        self.flush();
+        self.timers
+            .set(Timer::Leave, Some(now.saturating_add(self.leave_step())));
+    }
+
+    /// Time between announcing to leave, having left, and silence: enough for the news to cross the
+    /// cluster while this node still answers.
+    fn leave_step(&self) -> Duration {
+        self.config.interval.div_f64(4.0)
+    }
+
+    pub(super) fn on_leave_due(&mut self, now: Instant) {
+        let left = self
+            .table
+            .get(self.own)
+            .is_some_and(|own| own.declared() == Declared::Left);
+        if left {
+            self.standing = Standing::Left;
+            self.timers.clear();
+            self.events.push(Event::LeaveCompleted);
+            return;
+        }
+        self.declare(now, Declared::Left);
+        self.flush();
+        self.on_round(now);
+        self.timers
+            .set(Timer::Leave, Some(now.saturating_add(self.leave_step())));
+    }
+
+    fn forget(&mut self, now: Instant, id: NodeId) -> Result<(), CommandError> {
+        match self.table.get(id).map(|record| record.condition) {
+            None | Some(Condition::Ghost) => Err(CommandError::UnknownMember(id)),
+            Some(Condition::Live) => Err(CommandError::MemberAlive(id)),
+            Some(Condition::Down | Condition::Left) => {
+                self.remove(now, id);
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The origins that changed most recently in this replica's view: told in every SYN while they are
+//! news, since they explain most differences between two tables.
+
+use core::time::Duration;
+
+use crate::id::NodeId;
+use crate::time::Instant;
+
+/// How many are remembered.
+const CAPACITY: usize = 32;
+
+/// Origins and when they changed, the latest last.
+#[derive(Debug, Default)]
+pub(crate) struct Recents(heapless::Vec<(NodeId, Instant), CAPACITY>);
+
+impl Recents {
+    /// An origin has changed.
+    pub(crate) fn note(&mut self, id: NodeId, now: Instant) {
+        self.0.retain(|(other, _)| *other != id);
+        if self.0.is_full() {
+            self.0.remove(0);
+        }
+        // There is room now.
+        let _ = self.0.push((id, now));
+    }
+
+    /// Those that changed within `horizon`, the latest first.
+    pub(crate) fn since(
+        &self,
+        now: Instant,
+        horizon: Duration,
+    ) -> impl Iterator<Item = NodeId> + '_ {
+        let fresh = move |(_, at): &&(NodeId, Instant)| now.saturating_since(*at) <= horizon;
+        self.0.iter().rev().take_while(fresh).map(|(id, _)| *id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    #[test]
+    fn the_latest_come_first_each_once_while_they_are_fresh() {
+        let mut recents = Recents::default();
+        let at = |n| Instant::from_nanos(n);
+        let id = NodeId::from_u64;
+        for (n, who) in [(0, 1), (10, 2), (20, 1), (30, 3)] {
+            recents.note(id(who), at(n));
+        }
+        let within = |nanos| {
+            recents
+                .since(at(30), Duration::from_nanos(nanos))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(within(100), [id(3), id(1), id(2)]);
+        assert_eq!(within(10), [id(3), id(1)]);
+        for n in 0..100 {
+            recents.note(id(n), at(40));
+        }
+        assert_eq!(recents.since(at(40), Duration::ZERO).count(), CAPACITY);
+    }
+}

@@ -1,0 +1,106 @@
+//! The periodic round: exchanges with a few peers, and a little tending of the table.
+
+use core::net::SocketAddr;
+
+use super::outbox::Outgoing;
+use super::peers::{Peers, Seeds, choose};
+use super::timers::Timer;
+use super::{Node, Standing, count};
+use crate::event::Event;
+use crate::id::NodeId;
+use crate::membership::Condition;
+use crate::time::Instant;
+
+/// Records looked after in one round. Small and constant: what is tended (removal after a day,
+/// tombstones after ten) is in no hurry.
+const TENDED: usize = 16;
+
+impl Node {
+    /// Meets the peers of this round.
+    pub(super) fn on_round(&mut self, now: Instant) {
+        let next = self.next_interval();
+        self.timers
+            .set(Timer::Round, Some(now.saturating_add(next)));
+        let seeds = self.config.seeds.len();
+        let fanout = usize::from(self.config.fanout);
+        let Peers { live, seeds, down } =
+            choose(&self.table, self.own, seeds, fanout, &mut self.rng);
+        for id in live.into_iter().chain(down) {
+            self.begin_exchange_with(id);
+        }
+        match seeds {
+            // A newcomer keeps asking all of them until it has learned the table.
+            _ if self.standing == Standing::Joining => self.ask_all_seeds(),
+            Seeds::All => self.ask_all_seeds(),
+            Seeds::One(index) => {
+                if let Some(seed) = self.config.seeds.get(index) {
+                    self.begin_exchange(*seed);
+                }
+            }
+            Seeds::None => {}
+        }
+        self.tend(now);
+    }
+
+    pub(super) fn ask_all_seeds(&mut self) {
+        for index in 0..self.config.seeds.len() {
+            if let Some(seed) = self.config.seeds.get(index) {
+                self.begin_exchange(*seed);
+            }
+        }
+    }
+
+    /// Begins an exchange with a member.
+    pub(super) fn begin_exchange_with(&mut self, id: NodeId) {
+        if let Some(to) = self.table.get(id).and_then(|record| record.address()) {
+            self.begin_exchange(to);
+        }
+    }
+
+    /// Begins an exchange with whoever is at an address, unless that is this node.
+    pub(super) fn begin_exchange(&mut self, to: SocketAddr) {
+        let own = self.table.get(self.own).and_then(|record| record.address());
+        if own != Some(to) {
+            count(&mut self.metrics.exchanges);
+            self.outbox.push(Outgoing::Syn { to });
+        }
+    }
+
+    /// Removes members that have been gone for long, and collects old tombstones.
+    fn tend(&mut self, now: Instant) {
+        for _ in 0..TENDED.min(self.table.len()) {
+            self.tended = self.tended.saturating_add(1);
+            if self.tended >= self.table.len() {
+                self.tended = 0;
+            }
+            let Some(record) = self.table.record_at(self.tended) else {
+                continue;
+            };
+            let id = record.id;
+            let gone = matches!(record.condition, Condition::Down | Condition::Left)
+                && now.saturating_since(record.since) >= self.config.remove_after;
+            let began = record.log.generation().stamp().time().as_millis();
+            let grace = u64::try_from(self.config.gc_grace.as_millis()).unwrap_or(u64::MAX);
+            let wall = self.clock.wall(now).as_millis();
+            if gone {
+                self.remove(now, id);
+            } else if let Some(age) = wall.saturating_sub(began).checked_sub(grace) {
+                self.table.change_log(id, |log| log.collect(age));
+            }
+        }
+    }
+
+    /// Removes a member. A trace of its log stays, so that nobody brings it back.
+    pub(super) fn remove(&mut self, now: Instant, id: NodeId) {
+        let Some(record) = self.table.get(id) else {
+            return;
+        };
+        let name = record.display_name();
+        self.withdraw_all_votes_of(id);
+        self.table.set_condition(id, now, Condition::Ghost);
+        self.staging.discard(id);
+        self.stale.neighbours = true;
+        self.stale.verdicts = true;
+        self.events.push(Event::MemberRemoved { id, name });
+    }
+}

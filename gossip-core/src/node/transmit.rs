@@ -1,0 +1,340 @@
+//! Writing datagrams: intentions become bytes at the moment they leave.
+
+use core::net::SocketAddr;
+
+use super::exchange::{FIRST_LEG, short};
+use super::outbox::{Answer, News, Outgoing, Planned};
+use super::{Node, Standing, count, length};
+use crate::id::{Generation, NodeId};
+use crate::membership::Region;
+use crate::membership::ring::Delegation;
+use crate::time::Instant;
+use crate::wire::frame::{self, HEADER, TRAILER};
+use crate::wire::message::{
+    DELTA_HEAD, Delta, Encoder, Exchange, Extent, Item, Message, ModeTag, Push, Split, Summary,
+};
+
+/// The most bytes of a datagram that are not the keys and values of one entry.
+pub(super) const OVERHEAD: usize = HEADER + TRAILER + HEAD + DELTA_HEAD + 40;
+
+/// The most bytes of sender and message.
+const HEAD: usize = 16 + 40;
+
+/// The most bytes of a summary.
+const SUMMARY: usize = 1 + 8 + 8 + 10;
+
+/// Datagrams that one leg may take. With 1400 bytes each this is 22 kB: little enough for a socket
+/// buffer, much enough for a newcomer to catch up in a few exchanges.
+const BUDGET: u32 = 16;
+
+/// Recent changes told in a SYN. More would crowd out what a SYN is for; the answer tells the rest.
+const RECENTS_IN_SYN: usize = 16;
+
+/// A datagram to send.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Transmit<'b> {
+    /// Where to.
+    pub to: SocketAddr,
+    /// What: a part of the buffer that was handed to [`Node::poll_transmit`].
+    pub payload: &'b [u8],
+}
+
+/// Whether a message is done with after the datagram just written.
+enum Rest {
+    Done,
+    More(Answer),
+}
+
+impl Node {
+    /// The next datagram to send, written into `buffer`, which should have
+    /// [`Node::max_datagram`] bytes; what does not fit is dropped. `None` when nothing is left to
+    /// send until the next input.
+    pub fn poll_transmit<'b>(
+        &mut self,
+        now: Instant,
+        buffer: &'b mut [u8],
+    ) -> Option<Transmit<'b>> {
+        let now = now.max(self.now);
+        let limit = self.max_datagram().min(buffer.len());
+        let buffer = buffer.get_mut(..limit)?;
+        // A message whose receiver is gone, or that has become pointless, writes nothing.
+        let (to, len) = loop {
+            let message = self.outbox.pop()?;
+            if let Some((to, len, rest)) = self.write_message(now, message, frame::body(buffer)) {
+                if let Rest::More(answer) = rest {
+                    self.outbox.push(Outgoing::Answer(answer));
+                }
+                break (to, len);
+            }
+        };
+        let payload = frame::seal(self.tag, buffer, len)?;
+        count(&mut self.metrics.datagrams_out);
+        self.metrics.bytes_out = self.metrics.bytes_out.saturating_add(length(payload));
+        Some(Transmit { to, payload })
+    }
+
+    /// The largest datagram that this node sends or accepts, in bytes.
+    #[must_use]
+    pub fn max_datagram(&self) -> usize {
+        usize::from(self.config.max_datagram)
+    }
+
+    fn address_of(&self, id: NodeId) -> Option<SocketAddr> {
+        self.table.get(id)?.address()
+    }
+
+    fn write_message(
+        &self,
+        now: Instant,
+        message: Outgoing,
+        body: &mut [u8],
+    ) -> Option<(SocketAddr, usize, Rest)> {
+        let bare = |to, message, body| {
+            let encoder = Encoder::new(body, self.sender(), message)?;
+            Some((to, encoder.len(), Rest::Done))
+        };
+        match message {
+            Outgoing::Heartbeat { to } => bare(
+                self.address_of(to)?,
+                Message::Heartbeat {
+                    counter: self.beats,
+                },
+                body,
+            ),
+            Outgoing::Ping { to, token } => {
+                bare(self.address_of(to)?, Message::Ping { token }, body)
+            }
+            Outgoing::Pong { to, token } => bare(to, Message::Pong { token }, body),
+            Outgoing::Syn { to } => Some((to, self.write_syn(now, body)?, Rest::Done)),
+            Outgoing::Answer(answer) => self.write_answer(answer, body),
+            Outgoing::Push { tree, part, news } => {
+                let to = self.address_of(part.to)?;
+                Some((to, self.write_push(tree, part, &news, body)?, Rest::Done))
+            }
+        }
+    }
+
+    fn head(&self, leg: u8, mode: ModeTag, extent: Extent) -> Message {
+        let hash = self.table.hash().to_le_bytes();
+        Message::Exchange(Exchange {
+            leg,
+            mode,
+            extent,
+            hash,
+        })
+    }
+
+    /// The SYN: the hash, and what is news. A newcomer that knows few lists them all, so that its
+    /// seed sees at once what it lacks.
+    fn write_syn(&self, now: Instant, body: &mut [u8]) -> Option<usize> {
+        let head = self.head(FIRST_LEG, self.config.mode.into(), Extent::Whole);
+        let mut encoder = Encoder::new(body, self.sender(), head)?;
+        if self.standing == Standing::Joining && self.table.len() <= self.list_limit() {
+            self.write_list(&mut encoder, Region::ALL);
+        } else {
+            let recents = self.recents.since(now, self.news_horizon());
+            for id in recents.take(RECENTS_IN_SYN) {
+                encoder.item(&Item::Summary(self.summary(id)));
+            }
+        }
+        Some(encoder.len())
+    }
+
+    /// As much of an answer as one datagram holds.
+    fn write_answer(
+        &self,
+        mut answer: Answer,
+        body: &mut [u8],
+    ) -> Option<(SocketAddr, usize, Rest)> {
+        answer.sent = answer.sent.saturating_add(1);
+        let mut encoder = Encoder::new(
+            body,
+            self.sender(),
+            self.head(answer.leg, answer.mode, Extent::Whole),
+        )?;
+        let empty = encoder.len();
+        while let Some(planned) = answer.plan.pop() {
+            let fresh = encoder.len() == empty;
+            match self.write_planned(&mut encoder, planned, fresh) {
+                Written::All => {}
+                Written::Nothing if fresh => {} // Will never fit, or is no longer there.
+                Written::Nothing => {
+                    answer.plan.push(planned);
+                    break;
+                }
+                Written::UpTo(rest) => {
+                    answer.plan.push(rest);
+                    break;
+                }
+            }
+        }
+        let (to, leg, mode) = (answer.to, answer.leg, answer.mode);
+        let (extent, rest) = match (answer.plan.is_empty(), answer.sent) {
+            (true, 1) => (Extent::Whole, Rest::Done),
+            (true, _) => (Extent::Last, Rest::Done),
+            (false, BUDGET..) => (Extent::Truncated, Rest::Done),
+            (false, _) => (Extent::Part, Rest::More(answer)),
+        };
+        encoder.rewrite_head(self.sender(), self.head(leg, mode, extent));
+        Some((to, encoder.len(), rest))
+    }
+
+    fn write_planned(&self, encoder: &mut Encoder<'_>, planned: Planned, fresh: bool) -> Written {
+        let written = |fits| if fits { Written::All } else { Written::Nothing };
+        match planned {
+            Planned::Summary(id) => written(encoder.item(&Item::Summary(self.summary(id)))),
+            Planned::Want(id) => written(encoder.item(&Item::Want(self.wanted(id)))),
+            Planned::Delta { origin, after } => self.write_delta(encoder, origin, after, fresh),
+            Planned::Split(region) => {
+                let mut hashes = [0; 8 * crate::membership::region::PARTS];
+                for (part, bytes) in region.parts().zip(hashes.as_chunks_mut::<8>().0) {
+                    *bytes = short(self.table.region_hash(part));
+                }
+                written(encoder.item(&Item::Split(Split {
+                    region,
+                    hashes: &hashes,
+                })))
+            }
+            Planned::List(region) => {
+                let members = self.table.region(region).len();
+                let needed = members.saturating_add(1).saturating_mul(SUMMARY);
+                if needed > encoder.room() {
+                    return Written::Nothing;
+                }
+                self.write_list(encoder, region);
+                Written::All
+            }
+        }
+    }
+
+    /// Names every origin of a region.
+    fn write_list(&self, encoder: &mut Encoder<'_>, region: Region) {
+        for record in self.table.region(region) {
+            encoder.item(&Item::Summary(self.summary(record.id)));
+        }
+        encoder.item(&Item::Complete(region));
+    }
+
+    /// What lives of an origin above a version, or as much of it as fits.
+    fn write_delta(
+        &self,
+        encoder: &mut Encoder<'_>,
+        origin: NodeId,
+        after: u64,
+        fresh: bool,
+    ) -> Written {
+        let Some(record) = self.table.get(origin) else {
+            return Written::All;
+        };
+        let log = &record.log;
+        // The floor may have risen since this was planned.
+        let after = if after < log.floor() { 0 } else { after };
+        if after >= log.frontier() {
+            return Written::All;
+        }
+        let entries = log.after(after);
+        let room = encoder.room().saturating_sub(DELTA_HEAD);
+        let whole = entries.rest().len() <= room;
+        if !whole && !fresh {
+            return Written::Nothing;
+        }
+        let (entries, upto) = if whole {
+            (entries.rest(), log.frontier())
+        } else {
+            match entries.fitting(room) {
+                (entries, Some(upto)) => (entries, upto),
+                (_, None) => return Written::Nothing,
+            }
+        };
+        let delta = Delta {
+            origin,
+            generation: log.generation(),
+            after,
+            upto,
+            frontier: log.frontier(),
+            floor: log.floor(),
+            entries,
+        };
+        if !encoder.item(&Item::Delta(delta)) {
+            return Written::Nothing;
+        }
+        if whole {
+            Written::All
+        } else {
+            Written::UpTo(Planned::Delta {
+                origin,
+                after: upto,
+            })
+        }
+    }
+
+    fn write_push(
+        &self,
+        tree: u8,
+        part: Delegation,
+        news: &News,
+        body: &mut [u8],
+    ) -> Option<usize> {
+        let head = Message::Push(Push {
+            tree,
+            first: part.first,
+            last: part.last,
+        });
+        let mut encoder = Encoder::new(body, self.sender(), head)?;
+        let empty = encoder.len();
+        for (origin, after) in news {
+            // What does not fit is told by its beginning: the receiver pulls the rest.
+            let fresh = encoder.len() == empty;
+            self.write_delta(&mut encoder, *origin, *after, fresh);
+        }
+        (encoder.len() > empty).then_some(encoder.len())
+    }
+
+    fn summary(&self, origin: NodeId) -> Summary {
+        let (generation, frontier) = self.known(origin);
+        Summary {
+            origin,
+            generation,
+            frontier,
+        }
+    }
+
+    /// What to ask for: what follows the frontier, or a partial claim. Of a ghost, all.
+    fn wanted(&self, origin: NodeId) -> Summary {
+        if let Some((generation, frontier)) = self.staging.resume(origin) {
+            return Summary {
+                origin,
+                generation,
+                frontier,
+            };
+        }
+        let is_ghost = self
+            .table
+            .get(origin)
+            .is_some_and(|record| record.condition == crate::membership::Condition::Ghost);
+        if is_ghost {
+            return Summary {
+                origin,
+                generation: Generation::ZERO,
+                frontier: 0,
+            };
+        }
+        self.summary(origin)
+    }
+
+    /// The most origins that are listed rather than split into regions: what fits one datagram.
+    pub(super) fn list_limit(&self) -> usize {
+        let room = self.max_datagram().saturating_sub(HEADER + TRAILER + HEAD);
+        room.div_euclid(SUMMARY).saturating_sub(1)
+    }
+}
+
+/// What became of a planned part.
+enum Written {
+    /// It is written, or there is nothing to write.
+    All,
+    /// It does not fit.
+    Nothing,
+    /// A part is written; this remains.
+    UpTo(Planned),
+}

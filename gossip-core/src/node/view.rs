@@ -1,0 +1,289 @@
+//! What the application may look at.
+
+use alloc::vec::Vec;
+use core::net::{Ipv4Addr, SocketAddr};
+
+use super::Node;
+use crate::command::Key;
+use crate::id::{Generation, Name, NodeId};
+use crate::liveness::observation::Observation;
+use crate::membership::{Condition, Record};
+use crate::metrics::Metrics;
+use crate::state::attribute::{Declared, user_key};
+
+/// How far this node itself has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Standing {
+    /// Learning the table from its seeds; not announced yet.
+    Joining,
+    /// Announced.
+    Up,
+    /// Announcing its departure.
+    Leaving,
+    /// Silent: it has left, or has lost its name to another node.
+    Left,
+}
+
+/// What this node holds of a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// Learning the table; not announced yet.
+    Joining,
+    /// Alive, as far as is known.
+    Up,
+    /// Up by verdict, but silent for suspiciously long towards this node.
+    Suspect,
+    /// Announcing its departure.
+    Leaving,
+    /// Left by its own announcement.
+    Left,
+    /// Down by verdict.
+    Down,
+}
+
+/// A vote: an observer finds a member silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Vote {
+    /// Who cast it.
+    pub observer: NodeId,
+    /// Against whom.
+    pub subject: NodeId,
+    /// The subject's generation.
+    pub generation: Generation,
+}
+
+/// What a node holds of one member, itself included.
+#[derive(Clone, Copy, Debug)]
+pub struct Member<'a> {
+    node: &'a Node,
+    record: &'a Record,
+}
+
+impl<'a> Member<'a> {
+    /// The id.
+    #[must_use]
+    pub const fn id(&self) -> NodeId {
+        self.record.id
+    }
+
+    /// The name that is hashed into the id.
+    #[must_use]
+    pub fn name(&self) -> Name {
+        self.record.display_name()
+    }
+
+    /// Where it is reached. A member that published no usable address has the unspecified one.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.record
+            .address()
+            .unwrap_or(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0))
+    }
+
+    /// Its generation.
+    #[must_use]
+    pub const fn generation(&self) -> Generation {
+        self.record.log.generation()
+    }
+
+    /// Its datacenter, if it names one.
+    #[must_use]
+    pub fn datacenter(&self) -> Option<&'a str> {
+        self.record.datacenter()
+    }
+
+    /// Its status in this node's view.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        match (self.record.condition, self.record.declared()) {
+            (Condition::Down, _) => Status::Down,
+            (Condition::Left | Condition::Ghost, _) | (_, Declared::Left) => Status::Left,
+            _ if self
+                .node
+                .observation(self.record.id)
+                .is_some_and(Observation::is_suspect) =>
+            {
+                Status::Suspect
+            }
+            (_, Declared::Joining) => Status::Joining,
+            (_, Declared::Up) => Status::Up,
+            (_, Declared::Leaving) => Status::Leaving,
+        }
+    }
+
+    /// The version up to which this node knows its log.
+    #[must_use]
+    pub const fn frontier(&self) -> u64 {
+        self.record.log.frontier()
+    }
+
+    /// Its heartbeat counter: this node's own, or that of a ring neighbour; others send this node
+    /// no heartbeats.
+    #[must_use]
+    pub fn heartbeat(&self) -> Option<u64> {
+        if self.record.id == self.node.own {
+            return Some(self.node.beats);
+        }
+        self.node.observation(self.record.id)?.counter()
+    }
+
+    /// How often it went down and came up again under the same generation.
+    #[must_use]
+    pub const fn flaps(&self) -> u16 {
+        self.record.flaps
+    }
+
+    /// Its attributes, in the order in which they were written. O(size of its state).
+    pub fn attributes(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
+        self.record
+            .log
+            .entries()
+            .filter_map(|entry| Some((user_key(entry.key)?, entry.value?)))
+    }
+
+    /// One of its attributes. O(size of its state).
+    #[must_use]
+    pub fn attribute(&self, key: &Key) -> Option<&'a [u8]> {
+        self.record.log.get(key.as_str().as_bytes())
+    }
+}
+
+/// Whether all live members show the same value of an attribute (R19).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Agreement {
+    /// Live members whose value equals this node's, this node included.
+    pub agreeing: usize,
+    /// Live members that show another value, or none, where this node has one.
+    pub differing: Vec<NodeId>,
+}
+
+impl Agreement {
+    /// Whether all live members show the value that this node shows.
+    #[must_use]
+    pub fn is_reached(&self) -> bool {
+        self.differing.is_empty()
+    }
+}
+
+impl Node {
+    /// This node's id.
+    #[must_use]
+    pub const fn id(&self) -> NodeId {
+        self.own
+    }
+
+    /// This node's generation. Rises when peers remember a greater one.
+    #[must_use]
+    pub fn generation(&self) -> Generation {
+        self.table
+            .get(self.own)
+            .map_or(Generation::ZERO, |own| own.log.generation())
+    }
+
+    /// How far this node has come.
+    #[must_use]
+    pub const fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    /// All members in the order of their ids, this node included; not those that were removed.
+    pub fn members(&self) -> impl Iterator<Item = Member<'_>> {
+        self.table
+            .iter()
+            .filter(|record| record.condition != Condition::Ghost)
+            .map(|record| Member { node: self, record })
+    }
+
+    /// One member. O(1).
+    #[must_use]
+    pub fn member(&self, id: NodeId) -> Option<Member<'_>> {
+        let record = self.table.get(id)?;
+        (record.condition != Condition::Ghost).then_some(Member { node: self, record })
+    }
+
+    /// The current phi of a ring neighbour: `-log10` of the probability that its next message
+    /// comes even later than now (R7). `None` for members that this node does not observe.
+    ///
+    /// As of the latest input: to look at a phi that climbs, feed time with
+    /// [`Node::handle_timeout`] first.
+    #[must_use]
+    pub fn phi(&self, id: NodeId) -> Option<f64> {
+        Some(self.observation(id)?.phi(&self.detector, self.now))
+    }
+
+    /// The valid votes against a member, this node's own included.
+    pub fn votes(&self, id: NodeId) -> impl Iterator<Item = Vote> + '_ {
+        let record = self.table.get(id);
+        let generation = record.map_or(Generation::ZERO, |record| record.log.generation());
+        let vote = move |observer| Vote {
+            observer,
+            subject: id,
+            generation,
+        };
+        let own = self
+            .observation(id)
+            .filter(|observation| observation.is_silent());
+        let others =
+            self.votes.against(id).iter().filter(move |cast| {
+                record.is_some_and(|record| cast.is_valid(&record.log, self.now))
+            });
+        own.map(|_| vote(self.own))
+            .into_iter()
+            .chain(others.map(move |cast| vote(cast.observer)))
+    }
+
+    /// Whether all live members show the same value of an attribute as this node (R19).
+    /// O(size of all members' state).
+    #[must_use]
+    pub fn agreement(&self, key: &Key) -> Agreement {
+        let key = key.as_str().as_bytes();
+        let ours = self.table.get(self.own).and_then(|own| own.log.get(key));
+        let mut agreement = Agreement {
+            agreeing: 0,
+            differing: Vec::new(),
+        };
+        for at in 0..self.table.live_len() {
+            let Some(record) = self.table.live_at(at) else {
+                continue;
+            };
+            if record.declared() == Declared::Joining && record.id != self.own {
+                continue;
+            }
+            if record.log.get(key) == ours {
+                agreement.agreeing = agreement.agreeing.saturating_add(1);
+            } else {
+                agreement.differing.push(record.id);
+            }
+        }
+        agreement
+    }
+
+    /// The 128-bit hash over the table: equal on two nodes that know the same.
+    #[must_use]
+    pub const fn table_hash(&self) -> u128 {
+        self.table.hash()
+    }
+
+    /// Counters and gauges.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        let gauge = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        Metrics {
+            staging_dropped: self.staging.dropped(),
+            outbox_dropped: self.outbox.dropped(),
+            events_lost: self.events.lost(),
+            members: gauge(self.table.len()),
+            live: gauge(self.table.live_len()),
+            down: gauge(self.table.down_len()),
+            state_bytes: gauge(self.table.state_bytes()),
+            ..self.metrics
+        }
+    }
+
+    fn observation(&self, id: NodeId) -> Option<&Observation> {
+        let at = self.observations.binary_search_by_key(&id, |o| o.id).ok()?;
+        self.observations.get(at)
+    }
+}

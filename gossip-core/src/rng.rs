@@ -1,0 +1,66 @@
+//! Random choices. All of them come from one generator that the caller seeds.
+
+use core::time::Duration;
+
+use rand_core::Rng;
+
+/// A uniform choice out of `0..n`; 0 where `n` is 0.
+///
+/// The multiply-and-shift of Lemire (2019) without its rejection step: the bias is below n / 2^64.
+pub(crate) fn below(rng: &mut impl Rng, n: usize) -> usize {
+    let Ok(wide) = u128::try_from(n) else {
+        return 0;
+    };
+    let product = u128::from(rng.next_u64()).saturating_mul(wide);
+    usize::try_from(product >> 64).unwrap_or(0)
+}
+
+/// True with the probability `numerator / denominator`; never where the denominator is 0.
+pub(crate) fn chance(rng: &mut impl Rng, numerator: usize, denominator: usize) -> bool {
+    denominator > 0 && below(rng, denominator) < numerator
+}
+
+/// A uniform duration below `limit`.
+pub(crate) fn duration_below(rng: &mut impl Rng, limit: Duration) -> Duration {
+    let nanos = usize::try_from(limit.as_nanos()).unwrap_or(usize::MAX);
+    Duration::from_nanos(u64::try_from(below(rng, nanos)).unwrap_or(u64::MAX))
+}
+
+/// `base` lengthened or shortened by up to one part in `parts`.
+pub(crate) fn jitter(rng: &mut impl Rng, base: Duration, parts: u32) -> Duration {
+    let spread = base.checked_div(parts).unwrap_or_default();
+    let shift = duration_below(rng, spread.saturating_mul(2));
+    base.saturating_sub(spread).saturating_add(shift)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand_chacha::ChaCha8Rng;
+    use rand_chacha::rand_core::SeedableRng;
+
+    #[test]
+    fn every_choice_is_taken_about_equally_often() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let mut taken = [0; 7];
+        for _ in 0..70_000 {
+            taken[below(&mut rng, 7)] += 1;
+        }
+        assert!(
+            taken.iter().all(|n| (9_500..10_500).contains(n)),
+            "{taken:?}"
+        );
+        assert_eq!(below(&mut rng, 0), 0);
+        assert!(!chance(&mut rng, 1, 0));
+    }
+
+    #[test]
+    fn jitter_stays_within_its_part() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        for _ in 0..1000 {
+            let drawn = jitter(&mut rng, Duration::from_millis(1000), 50);
+            assert!((980..=1020).contains(&drawn.as_millis()));
+        }
+        assert_eq!(jitter(&mut rng, Duration::ZERO, 50), Duration::ZERO);
+    }
+}

@@ -1,0 +1,198 @@
+//! What the entries of a member's log are about.
+//!
+//! A key below 0x20 names something the protocol itself says about a member; any other key is the
+//! application's. Keys of a kind that this version does not know are kept and passed on like all
+//! others, because a frontier claims them too.
+
+use core::net::{IpAddr, SocketAddr};
+
+use postcard::{take_from_bytes, to_slice};
+use serde::{Deserialize, Serialize};
+
+use crate::command::MAX_VALUE;
+use crate::id::{Generation, NodeId};
+
+/// Where the member is reached.
+pub(crate) const ADDRESS: &[u8] = &[0];
+/// Its name.
+pub(crate) const NAME: &[u8] = &[1];
+/// Its [`Declared`] status.
+pub(crate) const STATUS: &[u8] = &[2];
+/// Its datacenter.
+pub(crate) const DATACENTER: &[u8] = &[3];
+/// Its votes against members that it observes.
+pub(crate) const VOTES: &[u8] = &[4];
+
+/// The application's key, or `None` for one of the protocol's.
+pub(crate) fn user_key(key: &[u8]) -> Option<&str> {
+    core::str::from_utf8(key)
+        .ok()
+        .filter(|text| !text.chars().any(char::is_control))
+}
+
+/// What a member says of itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Declared {
+    /// It is learning the table.
+    #[default]
+    Joining,
+    /// It takes part.
+    Up,
+    /// It is about to leave.
+    Leaving,
+    /// It has left.
+    Left,
+}
+
+impl Declared {
+    pub(crate) const fn encode(self) -> &'static [u8] {
+        match self {
+            Self::Joining => &[0],
+            Self::Up => &[1],
+            Self::Leaving => &[2],
+            Self::Left => &[3],
+        }
+    }
+
+    /// Unknown statuses, of a later version, count as up.
+    pub(crate) const fn decode(value: &[u8]) -> Self {
+        match value {
+            [0, ..] | [] => Self::Joining,
+            [2, ..] => Self::Leaving,
+            [3, ..] => Self::Left,
+            _ => Self::Up,
+        }
+    }
+}
+
+/// The encoded form of an address: the octets of the IP, then the port.
+pub(crate) fn encode_address(address: SocketAddr) -> heapless::Vec<u8, 18> {
+    let mut bytes = heapless::Vec::new();
+    // 16 + 2 bytes at most: they fit.
+    let _ = match address.ip() {
+        IpAddr::V4(ip) => bytes.extend_from_slice(&ip.octets()),
+        IpAddr::V6(ip) => bytes.extend_from_slice(&ip.octets()),
+    };
+    let _ = bytes.extend_from_slice(&address.port().to_be_bytes());
+    bytes
+}
+
+/// Reads what [`encode_address`] wrote.
+pub(crate) fn decode_address(value: &[u8]) -> Option<SocketAddr> {
+    let (ip, port) = value.split_last_chunk::<2>()?;
+    let ip = match ip.len() {
+        4 => IpAddr::from(<[u8; 4]>::try_from(ip).ok()?),
+        16 => IpAddr::from(<[u8; 16]>::try_from(ip).ok()?),
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip, u16::from_be_bytes(*port)))
+}
+
+/// One vote as its author publishes it: "I find this member silent."
+///
+/// It is void once the subject shows a newer generation or an entry beyond `frontier`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ballot {
+    pub(crate) subject: NodeId,
+    pub(crate) generation: Generation,
+    /// How far the author knew the subject's log when it voted.
+    pub(crate) frontier: u64,
+    /// When it voted, in milliseconds since the author's generation began.
+    pub(crate) age: u64,
+}
+
+/// The most votes that one member may hold at a time. A ring neighbourhood is smaller; what is
+/// beyond is not counted.
+pub(crate) const MAX_BALLOTS: usize = 32;
+
+/// Votes in their encoded form.
+pub(crate) fn encode_ballots<'a>(ballots: impl Iterator<Item = &'a Ballot>) -> alloc::vec::Vec<u8> {
+    let mut value = alloc::vec![0; MAX_VALUE];
+    let mut len = 0_usize;
+    for ballot in ballots.take(MAX_BALLOTS) {
+        let Some(free) = value.get_mut(len..) else {
+            break;
+        };
+        let Ok(written) = to_slice(ballot, free) else {
+            break;
+        };
+        len = len.saturating_add(written.len());
+    }
+    value.truncate(len);
+    value
+}
+
+/// Reads what [`encode_ballots`] wrote; stops at what cannot be read.
+pub(crate) fn decode_ballots(mut value: &[u8]) -> impl Iterator<Item = Ballot> + '_ {
+    core::iter::from_fn(move || {
+        let (ballot, rest) = take_from_bytes(value).ok()?;
+        value = rest;
+        Some(ballot)
+    })
+    .take(MAX_BALLOTS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stamp::Stamp;
+    use std::vec::Vec;
+
+    #[test]
+    fn addresses_of_both_families_are_read_back() {
+        for text in ["127.0.0.1:7946", "[2001:db8::1]:65535"] {
+            let address = text.parse().unwrap();
+            assert_eq!(decode_address(&encode_address(address)), Some(address));
+        }
+        assert_eq!(decode_address(b""), None);
+        assert_eq!(decode_address(b"12345"), None);
+    }
+
+    #[test]
+    fn statuses_are_read_back() {
+        for status in [
+            Declared::Joining,
+            Declared::Up,
+            Declared::Leaving,
+            Declared::Left,
+        ] {
+            assert_eq!(Declared::decode(status.encode()), status);
+        }
+        assert_eq!(Declared::decode(&[9]), Declared::Up);
+    }
+
+    #[test]
+    fn ballots_are_read_back_up_to_their_bound() {
+        let ballot = |n: u64| Ballot {
+            subject: NodeId::from_u64(n),
+            generation: Generation::new(Stamp::from_bits(u64::MAX)),
+            frontier: u64::from(u32::MAX),
+            age: 1 << 35,
+        };
+        let many: Vec<_> = (0..100).map(ballot).collect();
+        let value = encode_ballots(many.iter());
+        assert!(value.len() <= MAX_VALUE);
+        assert_eq!(
+            decode_ballots(&value).collect::<Vec<_>>(),
+            many[..MAX_BALLOTS]
+        );
+        assert_eq!(decode_ballots(&value[..5]).count(), 0);
+    }
+
+    #[test]
+    fn the_protocols_keys_are_not_the_applications() {
+        for key in [
+            ADDRESS,
+            NAME,
+            STATUS,
+            DATACENTER,
+            VOTES,
+            &[0x1f],
+            b"a\n",
+            &[0xff],
+        ] {
+            assert_eq!(user_key(key), None);
+        }
+        assert_eq!(user_key("rôle".as_bytes()), Some("rôle"));
+    }
+}

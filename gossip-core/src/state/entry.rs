@@ -1,0 +1,198 @@
+//! One versioned write, and runs of them in their encoded form.
+//!
+//! Entries are kept in the very bytes in which they travel. A log is a run of entries in version
+//! order, so what a peer lacks is a suffix of it: serving a delta is copying a slice.
+
+use alloc::vec::Vec;
+
+use postcard::{take_from_bytes, to_extend};
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::command::{MAX_KEY, MAX_VALUE};
+
+/// One write of an origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Entry<'a> {
+    /// The origin's number for it: 1, 2, 3, …
+    pub(crate) version: u64,
+    /// When it was written, in milliseconds since the origin's generation began.
+    pub(crate) age: u64,
+    /// What it is about; see [`attribute`](super::attribute).
+    #[serde(serialize_with = "bytes")]
+    pub(crate) key: &'a [u8],
+    /// What it says, or `None` for a tombstone.
+    #[serde(serialize_with = "optional_bytes")]
+    pub(crate) value: Option<&'a [u8]>,
+}
+
+fn bytes<S: Serializer>(bytes: &&[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bytes(bytes)
+}
+
+struct Bytes<'a>(&'a [u8]);
+
+impl Serialize for Bytes<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.0)
+    }
+}
+
+fn optional_bytes<S: Serializer>(bytes: &Option<&[u8]>, serializer: S) -> Result<S::Ok, S::Error> {
+    bytes.map(Bytes).serialize(serializer)
+}
+
+impl Entry<'_> {
+    /// Appends the encoded entry.
+    pub(crate) fn append_to(&self, run: &mut Vec<u8>) {
+        // Extending a Vec cannot fail.
+        if let Ok(extended) = to_extend(self, core::mem::take(run)) {
+            *run = extended;
+        }
+    }
+}
+
+/// A run of encoded entries, read one after the other with the bytes of each.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entries<'a>(&'a [u8]);
+
+impl<'a> Entries<'a> {
+    /// Reads a run that was checked before.
+    pub(crate) const fn new(run: &'a [u8]) -> Self {
+        Self(run)
+    }
+
+    /// Whether `run` is a sound run of versions in `(after, upto]`: strictly rising, with keys and
+    /// values of legal size, nothing left over.
+    pub(crate) fn check(run: &[u8], after: u64, upto: u64) -> bool {
+        let mut last = after;
+        let mut entries = Entries::new(run);
+        while !entries.0.is_empty() {
+            let Some(entry) = entries.next() else {
+                return false;
+            };
+            let legal = entry.version > last
+                && entry.version <= upto
+                && (1..=MAX_KEY).contains(&entry.key.len())
+                && entry.value.is_none_or(|value| value.len() <= MAX_VALUE);
+            if !legal {
+                return false;
+            }
+            last = entry.version;
+        }
+        true
+    }
+
+    /// The bytes not read yet.
+    pub(crate) const fn rest(&self) -> &'a [u8] {
+        self.0
+    }
+
+    /// The part of the run with versions above `after`.
+    pub(crate) fn after(mut self, after: u64) -> &'a [u8] {
+        loop {
+            let rest = self.0;
+            match self.next() {
+                Some(entry) if entry.version <= after => {}
+                _ => return rest,
+            }
+        }
+    }
+
+    /// The longest prefix of the run of at most `limit` bytes, and the version it reaches.
+    pub(crate) fn fitting(mut self, limit: usize) -> (&'a [u8], Option<u64>) {
+        let run = self.0;
+        let mut end = 0;
+        let mut reached = None;
+        while let Some(entry) = self.next() {
+            let read = run.len().saturating_sub(self.0.len());
+            if read > limit {
+                break;
+            }
+            end = read;
+            reached = Some(entry.version);
+        }
+        (run.get(..end).unwrap_or_default(), reached)
+    }
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = Entry<'a>;
+
+    fn next(&mut self) -> Option<Entry<'a>> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let (entry, rest) = take_from_bytes(self.0).ok()?;
+        self.0 = rest;
+        Some(entry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(versions: &[u64]) -> Vec<u8> {
+        let mut run = Vec::new();
+        for version in versions {
+            Entry {
+                version: *version,
+                age: 0,
+                key: b"k",
+                value: Some(b"v"),
+            }
+            .append_to(&mut run);
+        }
+        run
+    }
+
+    #[test]
+    fn an_entry_is_read_back_as_it_was_written() {
+        let mut bytes = Vec::new();
+        let entry = Entry {
+            version: 300,
+            age: 70_000,
+            key: b"key",
+            value: Some(b"value"),
+        };
+        let tombstone = Entry {
+            version: 301,
+            age: 0,
+            key: b"key",
+            value: None,
+        };
+        entry.append_to(&mut bytes);
+        tombstone.append_to(&mut bytes);
+        assert_eq!(Entries::new(&bytes).collect::<Vec<_>>(), [entry, tombstone]);
+    }
+
+    #[test]
+    fn a_run_must_rise_within_its_bounds_and_leave_nothing_over() {
+        assert!(Entries::check(&run(&[2, 3, 9]), 1, 9));
+        assert!(Entries::check(&[], 5, 5));
+        assert!(!Entries::check(&run(&[2, 2]), 1, 9));
+        assert!(!Entries::check(&run(&[1]), 1, 9));
+        assert!(!Entries::check(&run(&[10]), 1, 9));
+        let mut cut = run(&[2, 3]);
+        cut.pop();
+        assert!(!Entries::check(&cut, 1, 9));
+    }
+
+    #[test]
+    fn suffixes_and_prefixes_end_between_entries() {
+        let all = run(&[2, 3, 9]);
+        let one = run(&[2]).len();
+        assert_eq!(Entries::new(&all).after(1), all);
+        assert_eq!(Entries::new(&all).after(2), &all[one..]);
+        assert_eq!(Entries::new(&all).after(9), b"");
+        assert_eq!(
+            Entries::new(&all).fitting(2 * one),
+            (&all[..2 * one], Some(3))
+        );
+        assert_eq!(
+            Entries::new(&all).fitting(2 * one - 1),
+            (&all[..one], Some(2))
+        );
+        assert_eq!(Entries::new(&all).fitting(0), (&b""[..], None));
+    }
+}

@@ -1,0 +1,320 @@
+//! The log of one origin, as one replica holds it.
+//!
+//! Invariants:
+//! - entries stand in version order, each key at most once (the newest write of it);
+//! - no entry lies above the frontier;
+//! - what is at or below the frontier and not held was overwritten, or was a tombstone at or below
+//!   the floor;
+//! - the log changes only by the origin's own writes, or by a whole claim of another replica.
+
+use alloc::vec::Vec;
+
+use smallvec::SmallVec;
+
+use super::entry::{Entries, Entry};
+use crate::id::Generation;
+
+/// A versioned log with one writer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Log {
+    generation: Generation,
+    frontier: u64,
+    floor: u64,
+    run: Vec<u8>,
+}
+
+impl Log {
+    /// The empty log of an origin of this generation.
+    pub(crate) const fn new(generation: Generation) -> Self {
+        Self {
+            generation,
+            frontier: 0,
+            floor: 0,
+            run: Vec::new(),
+        }
+    }
+
+    pub(crate) const fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// Everything up to this version is known.
+    pub(crate) const fn frontier(&self) -> u64 {
+        self.frontier
+    }
+
+    /// Tombstones up to this version may have been collected.
+    pub(crate) const fn floor(&self) -> u64 {
+        self.floor
+    }
+
+    /// The size of the encoded entries, in bytes.
+    pub(crate) const fn size(&self) -> usize {
+        self.run.len()
+    }
+
+    /// All entries in version order, tombstones included.
+    pub(crate) fn entries(&self) -> Entries<'_> {
+        Entries::new(&self.run)
+    }
+
+    /// The value of a key, unless it was never written or was deleted. O(size).
+    pub(crate) fn get(&self, key: &[u8]) -> Option<&[u8]> {
+        self.entries().find(|entry| entry.key == key)?.value
+    }
+
+    /// The size that the log would have after this write.
+    pub(crate) fn size_with(&self, key: &[u8], value: Option<&[u8]>) -> usize {
+        let mut entry = Vec::new();
+        let version = self.frontier.saturating_add(1);
+        Entry {
+            version,
+            age: 0,
+            key,
+            value,
+        }
+        .append_to(&mut entry);
+        let old = self.position(key).map_or(0, |range| range.len());
+        self.run
+            .len()
+            .saturating_sub(old)
+            .saturating_add(entry.len())
+    }
+
+    /// The origin's own write: takes the next version. Returns it.
+    pub(crate) fn write(&mut self, age: u64, key: &[u8], value: Option<&[u8]>) -> u64 {
+        self.frontier = self.frontier.saturating_add(1);
+        self.put(Entry {
+            version: self.frontier,
+            age,
+            key,
+            value,
+        });
+        self.frontier
+    }
+
+    /// Writes all of it anew under another generation: the origin's own restart in place.
+    pub(crate) fn reissue(&mut self, generation: Generation, age: u64) {
+        let old = core::mem::replace(self, Self::new(generation));
+        for entry in old.entries().filter(|entry| entry.value.is_some()) {
+            self.write(age, entry.key, entry.value);
+        }
+        // The run alone does not tell a reader of the old generation that nothing else is left,
+        // but a newer generation always replaces the whole log.
+    }
+
+    /// The version from which a peer that knows this origin's `generation` up to `frontier` has to
+    /// be served: 0, for all of it, where what it holds cannot be completed.
+    pub(crate) fn serve_from(&self, generation: Generation, frontier: u64) -> u64 {
+        let continues =
+            generation == self.generation && frontier >= self.floor && frontier <= self.frontier;
+        if continues { frontier } else { 0 }
+    }
+
+    /// The entries above a version.
+    pub(crate) fn after(&self, version: u64) -> Entries<'_> {
+        Entries::new(self.entries().after(version))
+    }
+
+    /// Takes over a whole claim: `run` holds what lives above `after` at a replica that knows the
+    /// log up to `frontier`. From 0 it replaces the log. The caller has seen to it that this log is
+    /// of the same generation and reaches `after`, or that `after` is 0.
+    pub(crate) fn apply(&mut self, claim: &Claim<'_>) {
+        if claim.after == 0 {
+            *self = Self {
+                generation: claim.generation,
+                frontier: claim.frontier,
+                floor: claim.floor,
+                run: newest(claim.run),
+            };
+            return;
+        }
+        self.run
+            .extend_from_slice(Entries::new(claim.run).after(self.frontier));
+        self.run = newest(&self.run);
+        self.frontier = self.frontier.max(claim.frontier);
+        self.floor = self.floor.max(claim.floor);
+    }
+
+    /// Drops the tombstones written at or before `age`, which raises the floor.
+    pub(crate) fn collect(&mut self, age: u64) {
+        let dead = |entry: &Entry<'_>| entry.value.is_none() && entry.age <= age;
+        let Some(floor) = self.entries().filter(dead).map(|entry| entry.version).max() else {
+            return;
+        };
+        let mut run = Vec::with_capacity(self.run.len());
+        for entry in self.entries().filter(|entry| !dead(entry)) {
+            entry.append_to(&mut run);
+        }
+        self.run = run;
+        self.floor = self.floor.max(floor);
+    }
+
+    /// Drops all entries. The frontier stays, so that nobody serves them again; everything at or
+    /// below it counts as collected.
+    pub(crate) fn bury(&mut self) {
+        self.run = Vec::new();
+        self.floor = self.frontier;
+    }
+
+    /// Appends an entry in place of the key's older one.
+    fn put(&mut self, entry: Entry<'_>) {
+        if let Some(range) = self.position(entry.key) {
+            self.run.drain(range);
+        }
+        entry.append_to(&mut self.run);
+    }
+
+    /// Where the key's entry stands.
+    fn position(&self, key: &[u8]) -> Option<core::ops::Range<usize>> {
+        let mut entries = self.entries();
+        loop {
+            let start = self.run.len().saturating_sub(entries.rest().len());
+            if entries.next()?.key == key {
+                let end = self.run.len().saturating_sub(entries.rest().len());
+                return Some(start..end);
+            }
+        }
+    }
+}
+
+/// The newest entry of each key in a run, in version order. O(n log n) for n entries.
+fn newest(run: &[u8]) -> Vec<u8> {
+    let mut keys: SmallVec<[(&[u8], u64); 8]> = Entries::new(run)
+        .map(|entry| (entry.key, entry.version))
+        .collect();
+    keys.sort_unstable();
+    let overwritten: SmallVec<[u64; 8]> = keys
+        .windows(2)
+        .filter_map(|pair| match pair {
+            [(older, version), (newer, _)] if older == newer => Some(*version),
+            _ => None,
+        })
+        .collect();
+    if overwritten.is_empty() {
+        return run.to_vec();
+    }
+    let mut overwritten = overwritten;
+    overwritten.sort_unstable();
+    let mut kept = Vec::with_capacity(run.len());
+    for entry in Entries::new(run).filter(|e| overwritten.binary_search(&e.version).is_err()) {
+        entry.append_to(&mut kept);
+    }
+    kept.shrink_to_fit();
+    kept
+}
+
+/// Everything that lives above `after` in an origin's log known up to `frontier`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Claim<'a> {
+    pub(crate) generation: Generation,
+    pub(crate) after: u64,
+    pub(crate) frontier: u64,
+    pub(crate) floor: u64,
+    pub(crate) run: &'a [u8],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stamp::Stamp;
+    use proptest::prelude::*;
+
+    fn generation(bits: u64) -> Generation {
+        Generation::new(Stamp::from_bits(bits))
+    }
+
+    fn claim<'a>(log: &'a Log, after: u64) -> Claim<'a> {
+        Claim {
+            generation: log.generation(),
+            after,
+            frontier: log.frontier(),
+            floor: log.floor(),
+            run: log.after(after).rest(),
+        }
+    }
+
+    #[test]
+    fn a_later_write_takes_the_place_of_an_earlier_one() {
+        let mut log = Log::new(generation(1));
+        log.write(0, b"a", Some(b"1"));
+        log.write(0, b"b", Some(b"2"));
+        let predicted = log.size_with(b"a", Some(b"3"));
+        log.write(0, b"a", Some(b"3"));
+        assert_eq!(log.size(), predicted);
+        assert_eq!(
+            (log.get(b"a"), log.get(b"b")),
+            (Some(&b"3"[..]), Some(&b"2"[..]))
+        );
+        assert_eq!(log.entries().map(|e| e.version).collect::<Vec<_>>(), [2, 3]);
+        log.write(0, b"a", None);
+        assert_eq!((log.get(b"a"), log.frontier()), (None, 4));
+    }
+
+    #[test]
+    fn a_replica_below_the_floor_is_served_everything() {
+        let mut log = Log::new(generation(1));
+        log.write(0, b"a", Some(b"1"));
+        let mut replica = Log::default();
+        replica.apply(&claim(&log, 0));
+        log.write(10, b"a", None);
+        log.write(10, b"b", Some(b"2"));
+        log.collect(20);
+        assert_eq!((log.floor(), log.entries().count()), (2, 1));
+        assert_eq!(log.serve_from(replica.generation(), replica.frontier()), 0);
+        replica.apply(&claim(&log, 0));
+        assert_eq!(replica.get(b"a"), None, "what was deleted stays deleted");
+        assert_eq!(
+            replica.floor(),
+            2,
+            "and is not passed on to those who know less"
+        );
+    }
+
+    #[test]
+    fn a_newer_generation_replaces_everything() {
+        let mut log = Log::new(generation(1));
+        log.write(0, b"a", Some(b"1"));
+        log.write(0, b"b", None);
+        let mut replica = Log::default();
+        replica.apply(&claim(&log, 0));
+        log.reissue(generation(2), 5);
+        assert_eq!(log.serve_from(replica.generation(), replica.frontier()), 0);
+        replica.apply(&claim(&log, 0));
+        assert_eq!(
+            (replica.generation(), replica.frontier()),
+            (generation(2), 1)
+        );
+        assert_eq!(replica.get(b"a"), Some(&b"1"[..]));
+    }
+
+    proptest! {
+        /// Whatever was written and collected, and wherever the replica stood, one claim makes the
+        /// replica show what the origin shows.
+        #[test]
+        fn one_claim_brings_a_replica_up_to_date(
+            writes in proptest::collection::vec((0_u8..6, any::<Option<u8>>(), any::<bool>()), 1..60),
+            copy_at in 0_usize..60,
+        ) {
+            let mut log = Log::new(generation(1));
+            let mut replica = Log::default();
+            for (step, (key, value, collect)) in writes.into_iter().enumerate() {
+                let age = u64::try_from(step).unwrap();
+                let value = value.map(|v| [v]);
+                log.write(age, &[key + 32], value.as_ref().map(|v| &v[..]));
+                if collect {
+                    log.collect(age.saturating_sub(3));
+                }
+                if step == copy_at {
+                    replica.apply(&claim(&log, 0));
+                }
+            }
+            let from = log.serve_from(replica.generation(), replica.frontier());
+            replica.apply(&claim(&log, from));
+            prop_assert_eq!(replica.frontier(), log.frontier());
+            for key in 32..38 {
+                prop_assert_eq!(replica.get(&[key]), log.get(&[key]));
+            }
+        }
+    }
+}

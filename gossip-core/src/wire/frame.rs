@@ -1,0 +1,141 @@
+//! The frame: `version (1) | flags (1) | cluster tag (4) | body | CRC-32 (4)`, little-endian.
+//!
+//! The checksum (CRC-32C, polynomial of RFC 3720) covers everything before it and catches damage,
+//! not malice. The cluster tag keeps clusters apart that meet by accident; it is no secret.
+
+use crc::{CRC_32_ISCSI, Crc, Table};
+use siphasher::sip::SipHasher24;
+
+/// The protocol version. Datagrams of another are dropped.
+pub(crate) const VERSION: u8 = 1;
+/// Bytes before the body.
+pub(crate) const HEADER: usize = 6;
+/// Bytes after the body.
+pub(crate) const TRAILER: usize = 4;
+
+const CRC: Crc<u32, Table<1>> = Crc::<u32, Table<1>>::new(&CRC_32_ISCSI);
+
+/// Four bytes hashed from the cluster's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ClusterTag([u8; 4]);
+
+impl ClusterTag {
+    pub(crate) fn of(cluster: &str) -> Self {
+        let [a, b, c, d, ..] = SipHasher24::new_with_keys(0, 1)
+            .hash(cluster.as_bytes())
+            .to_le_bytes();
+        Self([a, b, c, d])
+    }
+}
+
+/// Why a datagram is not a frame of this cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    Length,
+    Version,
+    Flags,
+    Cluster,
+    Checksum,
+}
+
+/// The body of a received frame.
+pub(crate) fn open(tag: ClusterTag, max: usize, datagram: &[u8]) -> Result<&[u8], Refused> {
+    if datagram.len() > max {
+        return Err(Refused::Length);
+    }
+    let (covered, checksum) = datagram
+        .split_last_chunk::<TRAILER>()
+        .ok_or(Refused::Length)?;
+    let (header, body) = covered
+        .split_first_chunk::<HEADER>()
+        .ok_or(Refused::Length)?;
+    let [version, flags, cluster @ ..] = header;
+    if *version != VERSION {
+        return Err(Refused::Version);
+    }
+    if *cluster != tag.0 {
+        return Err(Refused::Cluster);
+    }
+    if CRC.checksum(covered) != u32::from_le_bytes(*checksum) {
+        return Err(Refused::Checksum);
+    }
+    if *flags != 0 {
+        return Err(Refused::Flags);
+    }
+    Ok(body)
+}
+
+/// The part of `buffer` into which a body may be written, the frame's share taken off.
+pub(crate) fn body(buffer: &mut [u8]) -> &mut [u8] {
+    let end = buffer.len().saturating_sub(TRAILER);
+    buffer.get_mut(HEADER..end).unwrap_or_default()
+}
+
+/// Puts the frame around a body of `len` bytes, written where [`body`] said. `None` where the
+/// buffer is too small for it.
+pub(crate) fn seal(tag: ClusterTag, buffer: &mut [u8], len: usize) -> Option<&[u8]> {
+    let covered = HEADER.checked_add(len)?;
+    let total = covered.checked_add(TRAILER)?;
+    let [a, b, c, d] = tag.0;
+    *buffer.first_chunk_mut::<HEADER>()? = [VERSION, 0, a, b, c, d];
+    let checksum = CRC.checksum(buffer.get(..covered)?);
+    buffer
+        .get_mut(covered..total)?
+        .copy_from_slice(&checksum.to_le_bytes());
+    buffer.get(..total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    fn sealed(body_bytes: &[u8]) -> Vec<u8> {
+        let mut buffer = [0; 64];
+        body(&mut buffer)[..body_bytes.len()].copy_from_slice(body_bytes);
+        seal(ClusterTag::of("c"), &mut buffer, body_bytes.len())
+            .unwrap()
+            .to_vec()
+    }
+
+    #[test]
+    fn a_sealed_body_opens_again() {
+        let frame = sealed(b"hello");
+        assert_eq!(frame.len(), HEADER + 5 + TRAILER);
+        assert_eq!(open(ClusterTag::of("c"), 64, &frame), Ok(&b"hello"[..]));
+    }
+
+    #[test]
+    fn each_reason_has_its_name() {
+        let tag = ClusterTag::of("c");
+        let frame = sealed(b"hello");
+        assert_eq!(open(tag, 14, &frame), Err(Refused::Length));
+        assert_eq!(open(tag, 64, &frame[..9]), Err(Refused::Length));
+        assert_eq!(open(tag, 64, &[]), Err(Refused::Length));
+        assert_eq!(open(ClusterTag::of("d"), 64, &frame), Err(Refused::Cluster));
+        let mut other = frame.clone();
+        other[0] = 2;
+        assert_eq!(open(tag, 64, &other), Err(Refused::Version));
+    }
+
+    #[test]
+    fn every_bit_flip_and_every_truncation_is_refused() {
+        let tag = ClusterTag::of("c");
+        let frame = sealed(b"hello");
+        for bit in 0..frame.len() * 8 {
+            let mut flipped = frame.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(open(tag, 64, &flipped).is_err(), "bit {bit}");
+        }
+        for len in 0..frame.len() {
+            assert!(open(tag, 64, &frame[..len]).is_err(), "length {len}");
+        }
+    }
+
+    #[test]
+    fn a_buffer_too_small_is_no_panic() {
+        assert_eq!(body(&mut [0; 3]).len(), 0);
+        assert_eq!(seal(ClusterTag::of("c"), &mut [0; 3], 0), None);
+        assert_eq!(seal(ClusterTag::of("c"), &mut [0; 12], usize::MAX), None);
+    }
+}

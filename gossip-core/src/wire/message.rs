@@ -1,0 +1,346 @@
+//! Messages and the items that follow them.
+//!
+//! A body is `sender | message | items…`, each part postcard-encoded. Kinds of messages and items
+//! are only ever appended. A message of an unknown kind is dropped and counted, so that versions
+//! can mix during an upgrade.
+
+use postcard::{take_from_bytes, to_slice};
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::config::Mode;
+use crate::id::{Generation, NodeId};
+use crate::membership::Region;
+use crate::state::entry::Entries;
+
+/// Who sent a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Sender {
+    pub(crate) id: NodeId,
+    pub(crate) generation: Generation,
+}
+
+/// What a datagram says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Message {
+    /// "I live." Sent to the ring neighbours every interval; the counter rises by one each time.
+    Heartbeat { counter: u64 },
+    /// "Do you live?"
+    Ping { token: u32 },
+    /// "I live", in answer to a ping.
+    Pong { token: u32 },
+    /// One leg of an exchange; items follow.
+    Exchange(Exchange),
+    /// News on its way down a push tree; deltas follow.
+    Push(Push),
+}
+
+/// How many kinds of messages this version knows.
+const MESSAGE_KINDS: u8 = 5;
+
+/// The head of one leg of an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Exchange {
+    /// 1 is the SYN, 2 the ACK, 3 the ACK2; further legs narrow down old differences.
+    pub(crate) leg: u8,
+    /// The mode of the node that sent the SYN.
+    pub(crate) mode: ModeTag,
+    /// Whether this datagram is the whole leg.
+    pub(crate) extent: Extent,
+    /// The sender's table hash at this moment.
+    pub(crate) hash: [u8; 16],
+}
+
+/// Whether a datagram is all that its sender has to say in this leg.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Extent {
+    /// It is.
+    Whole,
+    /// The leg has further datagrams.
+    Part,
+    /// The last of several.
+    Last,
+    /// The last datagram of a leg that was cut short by its byte budget: ask again.
+    Truncated,
+}
+
+/// [`Mode`] on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum ModeTag {
+    Push,
+    Pull,
+    PushPull,
+}
+
+impl From<Mode> for ModeTag {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Push => Self::Push,
+            Mode::Pull => Self::Pull,
+            Mode::PushPull => Self::PushPull,
+        }
+    }
+}
+
+/// The head of a push: the receiver passes the deltas on to the members of the arc.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Push {
+    /// Which of the parallel trees this is.
+    pub(crate) tree: u8,
+    /// First id of the arc that the receiver serves.
+    pub(crate) first: NodeId,
+    /// Last id of the arc; the arc wraps around where it is smaller than `first`.
+    pub(crate) last: NodeId,
+}
+
+/// A part of an exchange or a push.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Item<'a> {
+    /// "This is how far I know this origin."
+    Summary(Summary),
+    /// "I know this origin so far; send me what follows."
+    Want(Summary),
+    /// "Here is what follows."
+    #[serde(borrow)]
+    Delta(Delta<'a>),
+    /// "These are my hashes over the equal parts of this region."
+    #[serde(borrow)]
+    Split(Split<'a>),
+    /// "This datagram names every origin that I hold in this region."
+    Complete(Region),
+}
+
+/// How far a node knows an origin. Frontier 0 under [`Generation::ZERO`]: not at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Summary {
+    pub(crate) origin: NodeId,
+    pub(crate) generation: Generation,
+    pub(crate) frontier: u64,
+}
+
+/// Entries of one origin's log in version order: all that live with versions in
+/// `(after, upto]`, out of a log that is known up to `frontier`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Delta<'a> {
+    pub(crate) origin: NodeId,
+    pub(crate) generation: Generation,
+    pub(crate) after: u64,
+    pub(crate) upto: u64,
+    pub(crate) frontier: u64,
+    /// Tombstones up to here may be missing.
+    pub(crate) floor: u64,
+    #[serde(serialize_with = "bytes")]
+    pub(crate) entries: &'a [u8],
+}
+
+impl Delta<'_> {
+    /// Whether the versions add up and the entries are well-formed.
+    fn is_valid(&self) -> bool {
+        self.after <= self.upto
+            && self.upto <= self.frontier
+            && self.floor <= self.frontier
+            && Entries::check(self.entries, self.after, self.upto)
+    }
+}
+
+/// Sub-hashes of a region: 8 bytes for each of its equal parts, in the order of the ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Split<'a> {
+    pub(crate) region: Region,
+    #[serde(serialize_with = "bytes")]
+    pub(crate) hashes: &'a [u8],
+}
+
+fn bytes<S: Serializer>(bytes: &&[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bytes(bytes)
+}
+
+/// A decoded datagram. All of it has been checked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Datagram<'a> {
+    pub(crate) sender: Sender,
+    pub(crate) message: Message,
+    pub(crate) items: Items<'a>,
+}
+
+/// Why a body is not a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unreadable {
+    /// A kind that this version does not know.
+    Unknown,
+    /// No message at all.
+    Malformed,
+}
+
+impl<'a> Datagram<'a> {
+    /// Reads a body whole; what it returns is valid to the last byte.
+    pub(crate) fn decode(body: &'a [u8]) -> Result<Self, Unreadable> {
+        let (sender, rest): (Sender, _) =
+            take_from_bytes(body).map_err(|_| Unreadable::Malformed)?;
+        if rest.first().is_some_and(|kind| *kind >= MESSAGE_KINDS) {
+            return Err(Unreadable::Unknown);
+        }
+        let (message, rest) = take_from_bytes(rest).map_err(|_| Unreadable::Malformed)?;
+        let items = Items(rest);
+        let carries_items = matches!(message, Message::Exchange(_) | Message::Push(_));
+        if !rest.is_empty() && !carries_items || !items.is_valid() {
+            return Err(Unreadable::Malformed);
+        }
+        Ok(Self {
+            sender,
+            message,
+            items,
+        })
+    }
+}
+
+/// The items of a datagram, read one after the other.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Items<'a>(&'a [u8]);
+
+impl Items<'_> {
+    fn is_valid(mut self) -> bool {
+        while !self.0.is_empty() {
+            match self.next() {
+                Some(Item::Delta(delta)) if !delta.is_valid() => return false,
+                Some(Item::Split(split)) if !split.region.is_valid() => return false,
+                Some(Item::Complete(region)) if !region.is_valid() => return false,
+                Some(_) => {}
+                None => return false,
+            }
+        }
+        true
+    }
+}
+
+impl<'a> Iterator for Items<'a> {
+    type Item = Item<'a>;
+
+    fn next(&mut self) -> Option<Item<'a>> {
+        let (item, rest) = take_from_bytes(self.0).ok()?;
+        self.0 = rest;
+        Some(item)
+    }
+}
+
+/// Writes a body part by part into a buffer of fixed size.
+#[derive(Debug)]
+pub(crate) struct Encoder<'b> {
+    buffer: &'b mut [u8],
+    len: usize,
+}
+
+impl<'b> Encoder<'b> {
+    /// Begins a body. `None` where not even its head fits.
+    pub(crate) fn new(buffer: &'b mut [u8], sender: Sender, message: Message) -> Option<Self> {
+        let mut encoder = Self { buffer, len: 0 };
+        (encoder.put(&sender) && encoder.put(&message)).then_some(encoder)
+    }
+
+    /// Replaces the head by one of the same length.
+    pub(crate) fn rewrite_head(&mut self, sender: Sender, message: Message) {
+        // The head fitted before.
+        let _ = Encoder::new(self.buffer, sender, message);
+    }
+
+    /// Appends an item if it fits.
+    pub(crate) fn item(&mut self, item: &Item<'_>) -> bool {
+        self.put(item)
+    }
+
+    fn put(&mut self, part: &impl Serialize) -> bool {
+        let Some(free) = self.buffer.get_mut(self.len..) else {
+            return false;
+        };
+        match to_slice(part, free) {
+            Ok(written) => {
+                self.len = self.len.saturating_add(written.len());
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Bytes still free.
+    pub(crate) fn room(&self) -> usize {
+        self.buffer.len().saturating_sub(self.len)
+    }
+
+    /// Bytes written.
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+}
+
+/// The most bytes that a delta takes beyond its entries.
+pub(crate) const DELTA_HEAD: usize = 1 + 8 + 8 + 4 * 10 + 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stamp::Stamp;
+
+    const SENDER: Sender = Sender {
+        id: NodeId::from_u64(7),
+        generation: Generation::new(Stamp::from_bits(9)),
+    };
+
+    #[test]
+    fn an_exchange_is_read_back_as_it_was_written() {
+        let mut buffer = [0; 256];
+        let head = Message::Exchange(Exchange {
+            leg: 1,
+            mode: ModeTag::PushPull,
+            extent: Extent::Whole,
+            hash: [3; 16],
+        });
+        let mut encoder = Encoder::new(&mut buffer, SENDER, head).unwrap();
+        let summary = Summary {
+            origin: SENDER.id,
+            generation: SENDER.generation,
+            frontier: 300,
+        };
+        assert!(encoder.item(&Item::Summary(summary)));
+        assert!(encoder.item(&Item::Complete(Region::ALL)));
+        let len = encoder.len();
+        let read = Datagram::decode(&buffer[..len]).unwrap();
+        assert_eq!((read.sender, read.message), (SENDER, head));
+        let items: std::vec::Vec<_> = read.items.collect();
+        assert_eq!(items, [Item::Summary(summary), Item::Complete(Region::ALL)]);
+    }
+
+    #[test]
+    fn a_bare_syn_fits_in_64_bytes_with_its_frame() {
+        let mut buffer = [0; 256];
+        let head = Message::Exchange(Exchange {
+            leg: 1,
+            mode: ModeTag::PushPull,
+            extent: Extent::Whole,
+            hash: [255; 16],
+        });
+        let len = Encoder::new(&mut buffer, SENDER, head).unwrap().len();
+        assert!(len + crate::wire::frame::HEADER + crate::wire::frame::TRAILER <= 64);
+    }
+
+    #[test]
+    fn unknown_kinds_and_rubbish_are_told_apart() {
+        let mut buffer = [0; 64];
+        let len = Encoder::new(&mut buffer, SENDER, Message::Ping { token: 1 })
+            .unwrap()
+            .len();
+        assert!(Datagram::decode(&buffer[..len]).is_ok());
+        assert_eq!(
+            Datagram::decode(&buffer[..len + 1]).unwrap_err(),
+            Unreadable::Malformed,
+            "a ping carries no items"
+        );
+        buffer[16] = MESSAGE_KINDS;
+        assert_eq!(
+            Datagram::decode(&buffer[..len]).unwrap_err(),
+            Unreadable::Unknown
+        );
+        assert_eq!(
+            Datagram::decode(&buffer[..10]).unwrap_err(),
+            Unreadable::Malformed
+        );
+    }
+}
