@@ -1,1 +1,12 @@
-//! Placeholder.
+//! The proof machine: what must hold of gossip nodes, and a world in which to see it hold or fail.
+//!
+//! - [`sim`]: a deterministic world in virtual time that drives real nodes through their public
+//!   interface, with every fault that networks, clocks and machines have.
+//! - [`invariant`]: what must hold, as checks over plain data.
+//! - [`scenario`]: questions put to a simulated cluster, each answered by figures.
+
+pub mod invariant;
+mod num;
+pub mod scenario;
+pub mod sim;
+pub mod stats;

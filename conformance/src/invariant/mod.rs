@@ -1,0 +1,322 @@
+//! What must hold, written once: for tests, for the simulator and for the fuzzer.
+//!
+//! Every check is a function over plain data: a [`View`], a number. So a test can forge the data
+//! and see the check fail. A violation is a value that says what is wrong; nothing here panics.
+//!
+//! - [`step`]: what each input and its outputs must keep to, whatever the input was.
+//! - [`History`]: what a node shows must never go back, and never claim what nobody wrote.
+//! - [`Truth`]: what all must show once the faults have ended and news has had time to spread.
+
+#[cfg(test)]
+mod forge;
+mod history;
+mod quiescence;
+pub mod step;
+mod view;
+
+use core::fmt;
+
+use gossip_core::{Generation, Instant, NodeId, Status};
+
+pub use history::History;
+pub use quiescence::{Fate, Truth};
+pub use view::{Attribute, Mark, MemberView, View};
+
+/// Something that must not be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Violation {
+    /// A datagram exceeds `max_datagram`.
+    DatagramTooLong {
+        /// Its length.
+        length: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// After `handle_timeout`, the next deadline is not later than the time just handled.
+    TimeStandsStill {
+        /// The time handled.
+        now: Instant,
+        /// The next deadline.
+        deadline: Instant,
+    },
+    /// One input has more outputs than the queues may hold.
+    DrainTooLong {
+        /// Which outputs.
+        output: Output,
+        /// How many were taken before giving up.
+        taken: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// A table or a store exceeds its limit.
+    TooMuchHeld {
+        /// What is held.
+        what: Held,
+        /// How much.
+        held: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// A member's generation or frontier went back in a view.
+    WentBack {
+        /// The member.
+        member: NodeId,
+        /// What was shown before.
+        before: Mark,
+        /// What is shown now.
+        now: Mark,
+    },
+    /// A view shows a life of a member that there never was.
+    NeverLived {
+        /// The member.
+        member: NodeId,
+        /// The generation shown.
+        generation: Generation,
+    },
+    /// A view claims more of a log than its origin has written.
+    ClaimedTooMuch {
+        /// The origin.
+        member: NodeId,
+        /// What is claimed.
+        claimed: Mark,
+        /// The last version that the origin wrote.
+        written: u64,
+    },
+    /// A view claims the same of a log as its origin did, and holds something else.
+    HoldsOtherThanWritten {
+        /// The origin.
+        member: NodeId,
+        /// What is claimed.
+        claimed: Mark,
+    },
+    /// The gauge of live members is not what the members show.
+    GaugeWrong {
+        /// What the gauge says.
+        gauge: u64,
+        /// How many the view shows.
+        shown: u64,
+    },
+    /// At quiescence, two nodes have different table hashes.
+    HashesDiffer {
+        /// The other one.
+        other: NodeId,
+    },
+    /// At quiescence, two nodes show different things of a member.
+    ViewsDiffer {
+        /// The other viewer.
+        other: NodeId,
+        /// The member.
+        member: NodeId,
+        /// What differs.
+        differs: Facet,
+    },
+    /// At quiescence, a live member is missing.
+    Missing {
+        /// The member.
+        member: NodeId,
+    },
+    /// At quiescence, a live and reachable member is not up.
+    WrongVerdict {
+        /// The member.
+        member: NodeId,
+        /// What is shown.
+        status: Status,
+    },
+    /// At quiescence, a dead member is not down.
+    MissedVerdict {
+        /// The member.
+        member: NodeId,
+        /// What is shown.
+        status: Status,
+    },
+    /// At quiescence, a member that left is shown as something else.
+    MissedFarewell {
+        /// The member.
+        member: NodeId,
+        /// What is shown.
+        status: Status,
+    },
+    /// At quiescence, an earlier life of a member is shown.
+    OldLife {
+        /// The member.
+        member: NodeId,
+        /// The generation shown.
+        shown: Generation,
+        /// The generation that lives.
+        lives: Generation,
+    },
+    /// At quiescence, the last value written is not shown.
+    LostWrite {
+        /// Who wrote it.
+        origin: NodeId,
+        /// Its key.
+        key: String,
+        /// What was written.
+        written: Vec<u8>,
+        /// What is shown.
+        shown: Option<Vec<u8>>,
+    },
+    /// At quiescence, what was deleted is shown.
+    Resurrected {
+        /// Who deleted it.
+        origin: NodeId,
+        /// Its key.
+        key: String,
+        /// What is shown.
+        shown: Vec<u8>,
+    },
+}
+
+/// An output of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Datagrams.
+    Transmits,
+    /// Events.
+    Events,
+}
+
+/// Something that a node holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// Members in the table.
+    Members,
+    /// Bytes of state.
+    State,
+}
+
+/// A part of what is shown of a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Facet {
+    /// Whether it is shown at all.
+    Presence,
+    /// Generation and frontier.
+    Mark,
+    /// Status.
+    Status,
+    /// Address.
+    Address,
+    /// Attributes.
+    Attributes,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DatagramTooLong { length, limit } => {
+                write!(
+                    f,
+                    "sends a datagram of {length} bytes; the limit is {limit}"
+                )
+            }
+            Self::TimeStandsStill { now, deadline } => write!(
+                f,
+                "wants its next timeout at {} ns, after having handled the one at {} ns",
+                deadline.as_nanos(),
+                now.as_nanos()
+            ),
+            Self::DrainTooLong {
+                output,
+                taken,
+                limit,
+            } => write!(
+                f,
+                "gives {taken} {} for one input; the queue holds {limit}",
+                match output {
+                    Output::Transmits => "datagrams",
+                    Output::Events => "events",
+                }
+            ),
+            Self::TooMuchHeld { what, held, limit } => write!(
+                f,
+                "holds {held} {}; the limit is {limit}",
+                match what {
+                    Held::Members => "members",
+                    Held::State => "bytes of state",
+                }
+            ),
+            Self::WentBack {
+                member,
+                before,
+                now,
+            } => write!(f, "goes back from {before} of {member} to {now}"),
+            Self::NeverLived { member, generation } => {
+                write!(
+                    f,
+                    "shows generation {generation} of {member}, which never lived"
+                )
+            }
+            Self::ClaimedTooMuch {
+                member,
+                claimed,
+                written,
+            } => write!(
+                f,
+                "claims {claimed} of {member}, who has written up to {written}"
+            ),
+            Self::HoldsOtherThanWritten { member, claimed } => write!(
+                f,
+                "claims {claimed} of {member}, and holds other attributes than it wrote"
+            ),
+            Self::GaugeWrong { gauge, shown } => {
+                write!(f, "counts {gauge} live members and shows {shown}")
+            }
+            Self::HashesDiffer { other } => write!(f, "has another table hash than {other}"),
+            Self::ViewsDiffer {
+                other,
+                member,
+                differs,
+            } => write!(
+                f,
+                "shows another {} of {member} than {other} does",
+                match differs {
+                    Facet::Presence => "presence",
+                    Facet::Mark => "frontier",
+                    Facet::Status => "status",
+                    Facet::Address => "address",
+                    Facet::Attributes => "set of attributes",
+                }
+            ),
+            Self::Missing { member } => write!(f, "does not show {member}, which lives"),
+            Self::WrongVerdict { member, status } => {
+                write!(
+                    f,
+                    "shows {member} as {status:?}, which lives and is reachable"
+                )
+            }
+            Self::MissedVerdict { member, status } => {
+                write!(f, "shows {member} as {status:?}, which is dead")
+            }
+            Self::MissedFarewell { member, status } => {
+                write!(f, "shows {member} as {status:?}, which has left")
+            }
+            Self::OldLife {
+                member,
+                shown,
+                lives,
+            } => write!(
+                f,
+                "shows generation {shown} of {member}, which lives in generation {lives}"
+            ),
+            Self::LostWrite {
+                origin,
+                key,
+                written,
+                shown,
+            } => write!(
+                f,
+                "shows {} for {key} of {origin}, who wrote \"{}\"",
+                shown.as_ref().map_or_else(
+                    || "nothing".to_owned(),
+                    |shown| format!("\"{}\"", shown.escape_ascii())
+                ),
+                written.escape_ascii()
+            ),
+            Self::Resurrected { origin, key, shown } => write!(
+                f,
+                "shows \"{}\" for {key} of {origin}, who deleted it",
+                shown.escape_ascii()
+            ),
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! A cluster to try something on.
+
+use core::fmt;
+use core::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use gossip_core::{Config, Dissemination, Mode, Node};
+use rand_chacha::ChaCha8Rng;
+
+use super::tally::Tally;
+use crate::num::{position, real};
+use crate::sim::network::{Delay, Effect, Fault, FaultId, Scope};
+use crate::sim::{
+    Action, HostId, HostSet, Scrutiny, Seeds, SetupError, Step, Stream, Time, TraceHash, Traffic,
+    World, between, pick,
+};
+
+/// What all scenarios have in common.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setup {
+    /// How many nodes.
+    pub nodes: u32,
+    /// Peers met in a round.
+    pub fanout: u8,
+    /// Time between rounds and heartbeats.
+    pub interval: Duration,
+    /// Who sends news to whom.
+    pub mode: Mode,
+    /// Whether news is pushed at once.
+    pub dissemination: Dissemination,
+    /// Independent loss of datagrams.
+    pub loss: f64,
+    /// One-way delay of datagrams.
+    pub delay: Delay,
+    /// What decides everything.
+    pub seed: u64,
+    /// How closely nodes are watched.
+    pub scrutiny: Scrutiny,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        let config = Config::lan();
+        Self {
+            nodes: 100,
+            fanout: config.fanout,
+            interval: config.interval,
+            mode: config.mode,
+            dissemination: config.dissemination,
+            loss: 0.0,
+            delay: Delay::uniform(Duration::from_millis(1), Duration::from_millis(10)),
+            seed: 1,
+            scrutiny: Scrutiny::Steps,
+        }
+    }
+}
+
+/// How many of the nodes are seeds (R4 asks for three to five).
+const SEEDS: u32 = 3;
+
+/// The nodes start within this time, as those of the peers in the reference did.
+const STARTS: Duration = Duration::from_secs(1);
+
+/// Names of faults that scenarios set.
+pub(crate) const LOSS: FaultId = FaultId::new(0);
+pub(crate) const SPLIT: FaultId = FaultId::new(1);
+
+impl Setup {
+    /// What the nodes are started with.
+    #[must_use]
+    pub fn config(&self) -> Config {
+        let mut config = Config::lan();
+        config.cluster = "simulation".to_owned();
+        config.fanout = self.fanout;
+        config.interval = self.interval;
+        config.mode = self.mode;
+        config.dissemination = self.dissemination;
+        let seeds = (0..self.nodes.min(SEEDS)).map(HostId::new);
+        config.seeds = seeds.map(|host| host.address(0)).collect();
+        config.max_members = config.max_members.max(self.nodes.saturating_mul(2));
+        config
+    }
+
+    /// A cluster of machines that start their processes within a second.
+    ///
+    /// # Errors
+    /// [`SetupError`] where the configuration does not work.
+    pub fn cluster(&self, clock: &Clock) -> Result<Cluster, SetupError> {
+        let mut world = World::new(self.seed, self.delay);
+        world.set_scrutiny(self.scrutiny);
+        let mut rng = Seeds::new(self.seed).rng(Stream::Plan);
+        let spread = crate::sim::nanos(STARTS);
+        for number in 0..self.nodes {
+            let host = world.add(&format!("n{number}"), self.config())?;
+            let at = Time::from_nanos(between(&mut rng, 0, spread));
+            world.schedule(at, Action::Start(host));
+        }
+        let mut cluster = Cluster {
+            world,
+            rng,
+            tally: Tally::default(),
+            clock: clock.clone(),
+        };
+        if self.loss > 0.0 {
+            cluster.lose(self.loss);
+        }
+        Ok(cluster)
+    }
+
+    /// How many intervals these seconds are.
+    #[must_use]
+    pub fn rounds(&self, seconds: f64) -> f64 {
+        seconds / self.interval.as_secs_f64()
+    }
+}
+
+/// Virtual time as seen from outside, for whoever shows progress.
+#[derive(Clone, Debug, Default)]
+pub struct Clock(Arc<AtomicU64>);
+
+impl Clock {
+    /// The virtual time that the run has reached.
+    #[must_use]
+    pub fn read(&self) -> Time {
+        Time::from_nanos(self.0.load(Ordering::Relaxed))
+    }
+
+    fn set(&self, now: Time) {
+        self.0.store(now.as_nanos(), Ordering::Relaxed);
+    }
+}
+
+/// Why a scenario could not be played.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Failure {
+    /// No such cluster can be.
+    Setup(SetupError),
+    /// The nodes did not all come to know one another.
+    NeverFormed {
+        /// How long they had.
+        after: Duration,
+        /// How many of all pairs knew one another in the end.
+        share: f64,
+    },
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Setup(error) => error.fmt(f),
+            Self::NeverFormed { after, share } => write!(
+                f,
+                "the cluster did not form within {} virtual seconds: {:.2} % of all pairs know one another",
+                after.as_secs(),
+                100.0 * share
+            ),
+        }
+    }
+}
+
+impl core::error::Error for Failure {}
+
+impl From<SetupError> for Failure {
+    fn from(error: SetupError) -> Self {
+        Self::Setup(error)
+    }
+}
+
+/// A world of equal nodes, and a tally of their verdicts.
+#[derive(Debug)]
+pub struct Cluster {
+    pub(crate) world: World,
+    pub(crate) rng: ChaCha8Rng,
+    pub(crate) tally: Tally,
+    clock: Clock,
+}
+
+/// How many intervals a cluster may take to form.
+const FORMING: u32 = 300;
+
+impl Cluster {
+    /// The next step by `until`, with its verdicts tallied.
+    pub(crate) fn step(&mut self, until: Time) -> Option<Step> {
+        let step = self.world.step(until);
+        match step {
+            Some(step) => self.tally.note(&self.world, step),
+            None => self.clock.set(until),
+        }
+        step
+    }
+
+    /// Lets time pass.
+    pub(crate) fn run(&mut self, lasts: Duration) {
+        let end = self.world.now() + lasts;
+        while self.world.now() < end {
+            // In slices, so that the clock is seen to move.
+            let slice = end.min(self.world.now() + Duration::from_millis(100));
+            while self.step(slice).is_some() {}
+        }
+    }
+
+    /// Lets time pass until something holds of every running node; `None` if that takes longer.
+    pub(crate) fn run_until_all(
+        &mut self,
+        within: Duration,
+        holds: impl Fn(&Node) -> bool,
+    ) -> Option<Duration> {
+        let began = self.world.now();
+        let end = began + within;
+        // The first node of which it does not hold is asked again after each of its steps. Only when
+        // it holds there are the others asked.
+        let mut waiting = self.first_without(HostId::new(0), &holds);
+        while let Some(host) = waiting {
+            match self.step(end) {
+                None => return None,
+                Some(step) if step.host == host || !self.world.host(host).runs() => {
+                    self.clock.set(step.at);
+                    waiting = self.first_without(host, &holds);
+                }
+                Some(_) => {}
+            }
+        }
+        Some(self.world.now().since(began))
+    }
+
+    /// The first running host, in a circle from this one, of whose node something does not hold.
+    fn first_without(&self, from: HostId, holds: &impl Fn(&Node) -> bool) -> Option<HostId> {
+        let hosts = self.world.hosts();
+        let (before, after) = hosts.split_at(from.position().min(hosts.len()));
+        let circle = after.iter().chain(before);
+        let mut running = circle.filter(|host| host.lives() == 0 || host.runs());
+        let lacks = running.find(|host| !host.node().is_some_and(holds));
+        lacks.map(|host| host.id())
+    }
+
+    /// Lets the nodes start and come to know one another; then lets `warm_up` pass.
+    ///
+    /// # Errors
+    /// [`Failure::NeverFormed`].
+    pub(crate) fn form(&mut self, setup: &Setup, warm_up: Duration) -> Result<Duration, Failure> {
+        let all = u64::from(setup.nodes);
+        let limit = setup.interval.saturating_mul(FORMING);
+        let formed = self.run_until_all(limit, |node| node.metrics().live == all);
+        let Some(formed) = formed else {
+            return Err(Failure::NeverFormed {
+                after: limit,
+                share: self.live_share(),
+            });
+        };
+        self.run(warm_up);
+        self.tally.clear();
+        Ok(formed)
+    }
+
+    /// The share of all pairs of running nodes of which the first holds the second to be alive.
+    pub(crate) fn live_share(&self) -> f64 {
+        let running = self.world.hosts().iter().filter(|host| host.runs());
+        let (hosts, live) = running.fold((0_u64, 0_u64), |(hosts, live), host| {
+            let sees = host.node().map_or(0, |node| node.metrics().live);
+            (hosts.saturating_add(1), live.saturating_add(sees))
+        });
+        real(live) / (real(hosts) * real(hosts)).max(1.0)
+    }
+
+    /// Sets the loss everywhere.
+    pub(crate) fn lose(&mut self, share: f64) {
+        self.world.perform(Action::Set(
+            LOSS,
+            Fault {
+                scope: Scope::Everywhere,
+                effect: Effect::Loss(share),
+            },
+        ));
+    }
+
+    /// Some hosts, each as likely as any other.
+    pub(crate) fn draw(&mut self, hosts: u32) -> Vec<HostId> {
+        let mut all: Vec<HostId> = self.world.hosts().iter().map(|host| host.id()).collect();
+        let wanted = position(hosts).min(all.len());
+        (0..wanted)
+            .map(|_| {
+                let drawn = pick(&mut self.rng, all.len());
+                all.swap_remove(drawn)
+            })
+            .collect()
+    }
+
+    /// Some hosts, as a set.
+    pub(crate) fn draw_set(&mut self, hosts: u32) -> HostSet {
+        self.draw(hosts).into_iter().collect()
+    }
+
+    pub(crate) fn traffic(&self) -> Traffic {
+        self.world.traffic()
+    }
+
+    pub(crate) fn trace_hash(&self) -> TraceHash {
+        self.world.trace_hash()
+    }
+}

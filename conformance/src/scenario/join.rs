@@ -1,0 +1,66 @@
+//! How fast, and at what cost, all nodes come to know one another.
+
+use core::time::Duration;
+
+use super::cluster::{Clock, Failure, Setup};
+use super::report::{Panel, Report};
+use super::{Gauges, Outcome};
+use crate::num::real;
+
+/// All nodes start within a second and know only the seeds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Join {
+    /// How long they may take.
+    pub limit: Duration,
+}
+
+/// How often the share of pairs that know one another is taken.
+const SAMPLE: Duration = Duration::from_millis(50);
+
+impl Join {
+    /// Plays the scenario.
+    ///
+    /// # Errors
+    /// [`Failure::Setup`]. A cluster that does not form is a figure here: null.
+    pub fn play(&self, setup: &Setup, clock: &Clock, gauges: Gauges) -> Result<Outcome, Failure> {
+        let before = gauges.heap();
+        let mut cluster = setup.cluster(clock)?;
+        let all = u64::from(setup.nodes);
+        let end = crate::sim::Time::START + self.limit;
+        let mut curve = Vec::new();
+        let mut bytes = Vec::new();
+        let mut converged = None;
+        while converged.is_none() && cluster.world.now() < end {
+            if cluster
+                .run_until_all(SAMPLE, |node| node.metrics().live == all)
+                .is_some()
+            {
+                converged = Some(cluster.world.now().as_secs_f64());
+            }
+            let now = cluster.world.now().as_secs_f64();
+            curve.push((now, cluster.live_share()));
+            bytes.push((now, real(cluster.traffic().bytes_out) / real(all)));
+        }
+        let traffic = cluster.traffic();
+        let pairs = real(all) * real(all);
+        let heap = gauges.heap_since(before);
+        let report = Report::default()
+            .with("converged_s", converged)
+            .with("bytes_per_node", real(traffic.bytes_out) / real(all))
+            .with(
+                "datagrams_per_node",
+                real(traffic.datagrams_out) / real(all),
+            )
+            .with("max_datagram", traffic.longest)
+            .with("known_share", cluster.live_share())
+            .with("wrong_down", cluster.tally.wrong_downs().count())
+            .with("heap_bytes_per_member", heap.map(|heap| real(heap) / pairs))
+            .with("heap_peak_bytes", gauges.heap_peak());
+        let name = format!("seed {}", setup.seed);
+        let panels = vec![
+            Panel::new("Share of all pairs that know each other", "s", "share").with(&name, curve),
+            Panel::new("Bytes sent for each node", "s", "bytes").with(&name, bytes),
+        ];
+        Ok(Outcome::new(cluster, report, panels))
+    }
+}

@@ -1,0 +1,151 @@
+//! What is done to the world from outside.
+
+use gossip_core::{Command, Identity, Node};
+
+use super::{World, fate};
+use crate::invariant::Fate;
+use crate::sim::action::Action;
+use crate::sim::drive::{Input, give};
+use crate::sim::host::{Process, SocketBuffer, Timer};
+use crate::sim::hosts::HostId;
+use crate::sim::seeds::chance;
+
+impl World {
+    pub(super) fn act(&mut self, action: Action) -> Option<HostId> {
+        match action {
+            Action::Start(id) => self.start(id),
+            Action::Crash(id) => self.crash(id),
+            Action::Pause(id) => self.pause(id),
+            Action::Resume(id) => self.resume(id),
+            Action::Slow(id, lag) => {
+                self.host_mut(id)?.lag = lag;
+                // The timer that is queued may now be too early, or too late.
+                self.arm(id);
+                None
+            }
+            Action::SetClock(id, wall) => {
+                let now = self.now;
+                self.host_mut(id)?.wall = wall;
+                let wall = wall.read(now);
+                self.command(id, Command::SetWallClock { wall })
+            }
+            Action::Move(id) => {
+                let host = self.host_mut(id)?;
+                host.moves = host.moves.saturating_add(1);
+                None
+            }
+            Action::Command(id, command) => self.command(id, command),
+            Action::Forge(id, bytes) => {
+                let stranger = HostId::new(0x00ff_ffff).address(0);
+                let slot = self.parcels.arena_mut().store(&bytes);
+                self.deliver(id, stranger, slot)
+            }
+            Action::Set(id, fault) => {
+                self.network.set(id, fault);
+                None
+            }
+            Action::Mend(id) => {
+                self.network.mend(id);
+                None
+            }
+        }
+    }
+
+    fn start(&mut self, id: HostId) -> Option<HostId> {
+        let (now, seeds) = (self.now, self.seeds);
+        let host = self.host_mut(id)?;
+        if host.node().is_some() {
+            return None;
+        }
+        let seed = seeds.node(id.number(), host.lives);
+        host.lives = host.lives.saturating_add(1);
+        let identity = Identity::new(host.name(), id.address(host.moves));
+        let node = Node::new(
+            host.config().clone(),
+            identity.expect("checked when the host was added"),
+            seed,
+            host.instant(now),
+            host.wall.read(now),
+        );
+        host.process = Process::Running(Box::new(node.expect("checked when the host was added")));
+        host.timer = Timer::UNSET;
+        self.settle(id);
+        Some(id)
+    }
+
+    fn crash(&mut self, id: HostId) -> Option<HostId> {
+        let host = self.hosts.get_mut(id.position())?;
+        host.node()?;
+        let node_id = host.node_id();
+        host.ended = match fate(host) {
+            Fate::Lives(_) => Fate::Died,
+            parting => parting,
+        };
+        if let Process::Paused(_, buffer) = core::mem::replace(&mut host.process, Process::Off) {
+            for (_, _, slot) in buffer.datagrams {
+                self.parcels.arena_mut().free(slot);
+            }
+        }
+        host.timer = Timer::UNSET;
+        self.inspector.forget(host);
+        // What it wrote lives on only in others, and its next life replaces it.
+        self.writes.retain(|(origin, _), _| *origin != node_id);
+        None
+    }
+
+    fn pause(&mut self, id: HostId) -> Option<HostId> {
+        let host = self.host_mut(id)?;
+        host.process = match core::mem::replace(&mut host.process, Process::Off) {
+            Process::Running(node) => Process::Paused(node, SocketBuffer::default()),
+            other => other,
+        };
+        None
+    }
+
+    fn resume(&mut self, id: HostId) -> Option<HostId> {
+        // A process that wakes up finds datagrams and an expired timer; either may come first.
+        let timer_first = chance(&mut self.rng, 0.5);
+        let host = self.host_mut(id)?;
+        let buffer = match core::mem::replace(&mut host.process, Process::Off) {
+            Process::Paused(node, buffer) => {
+                host.process = Process::Running(node);
+                buffer
+            }
+            other => {
+                host.process = other;
+                return None;
+            }
+        };
+        if timer_first {
+            self.timeout(id);
+        }
+        for (from, moves, slot) in buffer.datagrams {
+            self.deliver(id, from.address(moves), slot);
+        }
+        if !timer_first {
+            self.timeout(id);
+        }
+        Some(id)
+    }
+
+    fn command(&mut self, id: HostId, command: Command) -> Option<HostId> {
+        let now = self.now;
+        let host = self.hosts.get_mut(id.position())?;
+        let instant = host.instant(now);
+        let node_id = host.node_id();
+        let Process::Running(node) = &mut host.process else {
+            return None;
+        };
+        let write = match &command {
+            Command::Set { key, value } => Some((key.clone(), Some(value.clone()))),
+            Command::Unset { key } => Some((key.clone(), None)),
+            _ => None,
+        };
+        let accepted = give(node, instant, Input::Command(command));
+        if let (Ok(()), Some((key, value))) = (accepted, write) {
+            self.writes.insert((node_id, key), value);
+        }
+        self.settle(id);
+        Some(id)
+    }
+}
