@@ -5,10 +5,14 @@
 //! - [`invariant`]: what must hold, as checks over plain data.
 //! - [`suite`]: what every adapter must do, over real sockets.
 //! - [`scenario`]: questions put to a simulated cluster, each answered by figures.
+//! - [`swarm`]: clusters, faults and commands drawn from a seed, and every invariant checked.
+//! - [`fuzz`]: what the fuzz targets do.
 
+pub mod fuzz;
 pub mod invariant;
 mod num;
 pub mod scenario;
 pub mod sim;
 pub mod stats;
 pub mod suite;
+pub mod swarm;

@@ -35,8 +35,14 @@ mod tests {
 
     #[test]
     fn whole_numbers_become_the_same_real_ones() {
-        for number in [0, 1, 4_294_967_295, 4_294_967_296, (1 << 53) - 1] {
-            assert_eq!(real(number), number as f64);
+        let pairs = [
+            (0, 0.0),
+            (4_294_967_295, 4_294_967_295.0),
+            (4_294_967_296, 4_294_967_296.0),
+            ((1 << 53) - 1, 9_007_199_254_740_991.0),
+        ];
+        for (whole, expected) in pairs {
+            assert_eq!(real(whole), expected);
         }
     }
 }

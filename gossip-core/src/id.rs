@@ -1,7 +1,7 @@
 //! Who a node is: name, id, generation, address.
 
 use core::fmt;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher24;
@@ -161,7 +161,7 @@ impl Identity {
     /// send to.
     pub fn new(name: &str, address: SocketAddr) -> Result<Self, IdentityError> {
         let name = Name::new(name)?;
-        if address.ip().is_unspecified() || address.ip().is_multicast() || address.port() == 0 {
+        if !is_reachable(&address) {
             return Err(IdentityError::Unreachable(address));
         }
         Ok(Self { name, address })
@@ -184,6 +184,13 @@ impl Identity {
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
+}
+
+/// Whether one can send to an address.
+pub(crate) fn is_reachable(address: &SocketAddr) -> bool {
+    let ip = address.ip();
+    let broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
+    !(ip.is_unspecified() || ip.is_multicast() || broadcast || address.port() == 0)
 }
 
 /// Why an [`Identity`] was refused.

@@ -47,7 +47,7 @@ pub struct Metrics {
     pub pauses: u64,
     /// Gauge: members in the table, this node included, in whatever state.
     pub members: u64,
-    /// Gauge: members that are up, this node included.
+    /// Gauge: members that take part, this node included: joining, up, suspect or leaving.
     pub live: u64,
     /// Gauge: members that are down.
     pub down: u64,

@@ -103,6 +103,15 @@ impl Scenario {
         }
     }
 
+    /// The loss that it sets itself, in place of that of the whole run.
+    #[must_use]
+    pub const fn loss(&self) -> Option<f64> {
+        match self {
+            Self::Loss(loss) => Some(loss.share),
+            _ => None,
+        }
+    }
+
     /// Plays it once.
     ///
     /// # Errors

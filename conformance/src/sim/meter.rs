@@ -49,22 +49,22 @@ impl Meter {
 }
 
 /// Counts the datagrams that carry certain bytes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Marker {
-    finder: Finder<'static>,
+    finder: Option<Finder<'static>>,
     datagrams: u64,
 }
 
 impl Marker {
-    pub(crate) fn new(bytes: &[u8]) -> Self {
-        Self {
-            finder: Finder::new(bytes).into_owned(),
-            datagrams: 0,
-        }
+    /// Looks for other bytes from now on; the count goes on.
+    pub(crate) fn look_for(&mut self, bytes: &[u8]) {
+        self.finder = Some(Finder::new(bytes).into_owned());
     }
 
     pub(crate) fn look(&mut self, datagram: &[u8]) {
-        if self.finder.find(datagram).is_some() {
+        if let Some(finder) = &self.finder
+            && finder.find(datagram).is_some()
+        {
             self.datagrams = self.datagrams.saturating_add(1);
         }
     }

@@ -32,6 +32,8 @@ pub(crate) struct Observation {
     counter: Option<u64>,
     /// When the latest heartbeat came; `None` where the interval to the next is no sample.
     beat: Option<Instant>,
+    /// Heartbeats before this are no samples: they had been waiting while this node was paused.
+    samples_from: Instant,
     /// The latest sign of life, or when observation began.
     evidence: Instant,
     state: State,
@@ -92,6 +94,7 @@ impl Observation {
             window,
             counter: None,
             beat: None,
+            samples_from: now,
             evidence: now,
             state: State::Alive,
             refuted: 0,
@@ -111,7 +114,8 @@ impl Observation {
         }
         let expected = self.counter.map_or(1, |last| counter.saturating_sub(last));
         self.counter = Some(counter);
-        if let Some(beat) = self.beat.replace(now) {
+        let last = self.beat.replace(now).filter(|_| now >= self.samples_from);
+        if let Some(beat) = last {
             self.window.push(now.saturating_since(beat));
             self.suspect_after = detector.suspect_after(&self.window);
             self.convict_after = detector.convict_after(&self.window);
@@ -141,12 +145,22 @@ impl Observation {
         self.evidence(now)
     }
 
-    /// This node was paused, or the neighbour restarted: the current silence counts from now on.
-    pub(crate) fn rest(&mut self, now: Instant) {
+    /// This node stood still for `gap`, and an interval is as long as `interval`. The gap was not the
+    /// neighbour's silence; what it sent meanwhile may still be waiting to be read, and is due within
+    /// an interval in any case.
+    pub(crate) fn paused(&mut self, now: Instant, gap: Duration, interval: Duration) {
         self.beat = None;
-        if self.state != State::Silent {
+        self.samples_from = now.saturating_add(interval.div_f64(2.0));
+        let grace = self
+            .suspect_after
+            .saturating_sub(interval.saturating_mul(2));
+        self.evidence = self
+            .evidence
+            .saturating_add(gap)
+            .max(now.saturating_sub(grace))
+            .min(now);
+        if self.is_suspect() {
             self.state = State::Alive;
-            self.evidence = now;
         }
     }
 
@@ -388,6 +402,31 @@ mod tests {
         beat(&mut observation, 501.0, 72);
         let detected = observation.deadline().unwrap().saturating_since(at(501.0));
         assert!(detected < 3 * SECOND, "{detected:?}");
+    }
+
+    #[test]
+    fn a_pause_of_this_node_is_not_the_neighbours_silence() {
+        let mut observation = after(70);
+        let before = observation.convict_after;
+        observation.paused(at(100.0), Duration::from_secs(30), SECOND);
+        assert!(
+            observation.deadline().unwrap() >= at(102.0),
+            "it has time to be heard"
+        );
+        for (n, counter) in (71..=100).enumerate() {
+            beat(
+                &mut observation,
+                100.0 + f64::from(u32::try_from(n).unwrap()) / 1000.0,
+                counter,
+            );
+        }
+        assert_eq!(
+            observation.convict_after, before,
+            "what had queued up is no sample"
+        );
+        beat(&mut observation, 101.0, 101);
+        beat(&mut observation, 102.0, 102);
+        assert!(observation.deadline().unwrap() < at(105.5));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use core::net::SocketAddr;
 
-use crate::id::{Name, NodeId};
+use crate::id::{Name, NodeId, is_reachable};
 use crate::state::attribute::{ADDRESS, DATACENTER, Declared, NAME, STATUS, decode_address};
 use crate::state::log::Log;
 use crate::time::Instant;
@@ -54,9 +54,12 @@ impl Record {
             .map_or(Declared::Joining, Declared::decode)
     }
 
-    /// Where it is reached, if its log says so.
+    /// Where it is reached, if its log names an address that one can send to.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
-        self.log.get(ADDRESS).and_then(decode_address)
+        self.log
+            .get(ADDRESS)
+            .and_then(decode_address)
+            .filter(is_reachable)
     }
 
     /// Its name; empty where the log has none.

@@ -17,6 +17,7 @@ use core::net::SocketAddr;
 
 use smallvec::SmallVec;
 
+use super::liveness::Life;
 use super::outbox::{Answer, Outgoing, Planned};
 use super::own::PROTOCOL_RESERVE;
 use super::{Node, Standing, count};
@@ -122,6 +123,10 @@ impl Node {
         }
         self.learn_from_answer(now, head, &leg);
         let greet = stranger && head.leg == FIRST_LEG;
+        if greet && !may_ask {
+            // It only takes. Whoever wants to know it has to begin.
+            self.begin_exchange(from);
+        }
         if head.leg < LAST_LEG && (greet || !leg.plan.is_empty()) {
             leg.plan.reverse();
             self.outbox.push(Outgoing::Answer(Answer {
@@ -367,7 +372,14 @@ impl Node {
         if restarted {
             self.on_restart(now, origin, generation);
         }
-        self.on_votes(now, origin, old.get(VOTES).unwrap_or_default(), &ballots);
+        let life = if restarted { Life::Another } else { Life::Same };
+        self.on_votes(
+            now,
+            origin,
+            life,
+            old.get(VOTES).unwrap_or_default(),
+            &ballots,
+        );
         self.on_progress(now, origin);
         let before = old
             .get(STATUS)

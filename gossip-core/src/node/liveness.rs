@@ -29,6 +29,18 @@ const HEARD: u32 = 3;
 /// Intervals after which a vote is late.
 const LATE: u32 = 2;
 
+/// Former neighbours that still get heartbeats, at most.
+const MAX_FORMER: usize = 32;
+
+/// Whether a member's log continues or begins anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Life {
+    /// The log that was known goes on, or none was known.
+    Same,
+    /// The member has restarted.
+    Another,
+}
+
 impl Node {
     /// Any message is a sign of life of its sender.
     pub(super) fn on_life(&mut self, now: Instant, sender: Sender) {
@@ -135,16 +147,22 @@ impl Node {
                 self.former.push((*old, until));
             }
         }
+        let beyond = self.former.len().saturating_sub(MAX_FORMER);
+        self.former.drain(..beyond);
         let table = &self.table;
         let condition = |id| table.get(id).map(|record| record.condition);
         self.former
             .retain(|(id, _)| !new.contains(id) && condition(*id) == Some(Condition::Live));
         self.observations.retain(|observation| {
             let id = observation.id;
-            // A vote stands as long as its subject does not live again, neighbour or not.
-            let voted = observation.is_silent()
-                && matches!(condition(id), Some(Condition::Live | Condition::Down));
-            new.contains(&id) || voted
+            // Who goes down is observed further: others may still need this node's vote, and it
+            // may be the first to hear the member again. A vote stands until its subject lives.
+            let open = match condition(id) {
+                Some(Condition::Down) => true,
+                Some(Condition::Live) => observation.is_silent(),
+                _ => false,
+            };
+            new.contains(&id) || open
         });
         for id in &new {
             if let Err(at) = self.observations.binary_search_by_key(id, |o| o.id) {
@@ -186,8 +204,16 @@ impl Node {
         }
     }
 
-    /// An author's log has changed: takes over the votes that it publishes now.
-    pub(super) fn on_votes(&mut self, now: Instant, author: NodeId, old: &[u8], new: &[u8]) {
+    /// An author's log has changed: takes over the votes that it publishes now. Those that it
+    /// withdraws may revive their subjects; those that it forgot in a restart do not.
+    pub(super) fn on_votes(
+        &mut self,
+        now: Instant,
+        author: NodeId,
+        life: Life,
+        old: &[u8],
+        new: &[u8],
+    ) {
         if old == new {
             return;
         }
@@ -210,7 +236,9 @@ impl Node {
                         now
                     }
                 });
-        self.reconsider.extend(withdrawn);
+        if life == Life::Same {
+            self.reconsider.extend(withdrawn);
+        }
         self.stale.verdicts = true;
         for ballot in decode_ballots(new) {
             if ballot.subject == self.own {

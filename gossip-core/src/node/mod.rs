@@ -290,17 +290,21 @@ impl Node {
 
     /// Moves time on, never back; notices that this process stood still.
     ///
-    /// A deadline missed by half an interval means that the machine slept or was overloaded: what
-    /// the neighbours sent meanwhile is not their silence.
+    /// A deadline missed by a whole interval means that the machine slept or was overloaded: that
+    /// time was not the neighbours' silence.
     fn advance(&mut self, now: Instant) -> Instant {
         self.now = self.now.max(now);
         let now = self.now;
-        if let Some(due) = self.timers.next()
-            && now.saturating_since(due) > self.config.interval.div_f64(2.0)
-        {
+        let gap = self
+            .timers
+            .next()
+            .map_or(Duration::ZERO, |due| now.saturating_since(due));
+        if gap > self.config.interval {
             count(&mut self.metrics.pauses);
+            // The timer that was missed is due now; it must not count as a second pause.
+            self.timers.postpone(now);
             for observation in &mut self.observations {
-                observation.rest(now);
+                observation.paused(now, gap, self.config.interval);
             }
         }
         now

@@ -1,1 +1,278 @@
+//! One node alone: its border. More than one node is the simulator's business.
 
+use super::*;
+use crate::command::{Key, Value};
+use crate::stamp::Stamp;
+use proptest::prelude::*;
+
+const WALL: UnixTime = UnixTime::from_millis(1_767_225_600_000);
+
+fn at(millis: u64) -> Instant {
+    Instant::from_origin(Duration::from_millis(millis))
+}
+
+fn address(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+fn node_with(name: &str, port: u16, change: impl FnOnce(&mut Config)) -> Node {
+    let mut config = Config::lan();
+    config.cluster = "test".into();
+    change(&mut config);
+    let identity = Identity::new(name, address(port)).unwrap();
+    Node::new(config, identity, [1; 32], Instant::ORIGIN, WALL).unwrap()
+}
+
+fn node() -> Node {
+    node_with("a", 1, |_| {})
+}
+
+fn sent(node: &mut Node, now: Instant) -> Vec<(SocketAddr, Vec<u8>)> {
+    let mut buffer = [0; 8192];
+    let mut all = Vec::new();
+    while let Some(Transmit { to, payload }) = node.poll_transmit(now, &mut buffer) {
+        assert!(payload.len() <= node.config.max_datagram.into());
+        all.push((to, payload.to_vec()));
+    }
+    all
+}
+
+fn set(node: &mut Node, key: &str, value: &[u8]) -> Result<(), CommandError> {
+    let command = Command::Set {
+        key: Key::new(key).unwrap(),
+        value: Value::new(value).unwrap(),
+    };
+    node.handle_command(at(1), command)
+}
+
+#[test]
+fn the_first_node_announces_itself_and_the_next_asks_all_its_seeds() {
+    let mut first = node();
+    assert_eq!(first.standing(), Standing::Up);
+    assert_eq!(first.poll_event(), Some(Event::Joined { members: 0 }));
+    assert!(sent(&mut first, at(0)).is_empty());
+
+    let mut second = node_with("b", 2, |config| {
+        config.seeds = std::vec![address(1), address(2), address(3)];
+    });
+    assert_eq!(second.standing(), Standing::Joining);
+    let to: Vec<_> = sent(&mut second, at(0))
+        .into_iter()
+        .map(|(to, _)| to)
+        .collect();
+    assert_eq!(to, [address(1), address(3)], "all but itself");
+}
+
+#[test]
+fn a_node_whose_seeds_are_silent_announces_itself_after_three_rounds() {
+    let mut node = node_with("b", 2, |config| config.seeds = std::vec![address(1)]);
+    while let Some(due) = node.poll_timeout().filter(|due| *due <= at(3_000)) {
+        assert_eq!(node.standing(), Standing::Joining);
+        node.handle_timeout(due);
+    }
+    assert_eq!(node.standing(), Standing::Up);
+}
+
+#[test]
+fn garbage_changes_nothing_and_is_counted_by_reason() {
+    let mut node = node();
+    let mut other = node_with("b", 2, |config| config.seeds = std::vec![address(1)]);
+    let (_, good) = sent(&mut other, at(0)).remove(0);
+    let hash = node.table_hash();
+    let mut give = |datagram: &[u8]| {
+        let before = node.metrics().dropped;
+        node.handle_datagram(at(1), address(9), datagram);
+        assert_eq!(node.table_hash(), hash);
+        assert_eq!(node.metrics().dropped.total(), before.total() + 1);
+        let after = node.metrics().dropped;
+        [
+            ("length", after.length - before.length),
+            ("version", after.version - before.version),
+            ("cluster", after.cluster - before.cluster),
+            ("checksum", after.checksum - before.checksum),
+            ("malformed", after.malformed - before.malformed),
+            ("unknown", after.unknown - before.unknown),
+            ("own", after.own - before.own),
+        ]
+        .into_iter()
+        .find(|(_, counted)| *counted == 1)
+        .unwrap()
+        .0
+    };
+    assert_eq!(give(b""), "length");
+    assert_eq!(give(&[1; 9000]), "length");
+    assert_eq!(give(&[2; 100]), "version");
+    assert_eq!(give(&good[..good.len() - 1]), "checksum");
+    let mut flipped = good.clone();
+    flipped[20] ^= 4;
+    assert_eq!(give(&flipped), "checksum");
+    let mut foreign = node_with("c", 3, |config| {
+        config.cluster = "other".into();
+        config.seeds = std::vec![address(1)];
+    });
+    assert_eq!(give(&sent(&mut foreign, at(0)).remove(0).1), "cluster");
+    let framed = |body: &[u8]| {
+        let mut buffer = [0; 64];
+        frame::body(&mut buffer)[..body.len()].copy_from_slice(body);
+        frame::seal(ClusterTag::of("test"), &mut buffer, body.len())
+            .unwrap()
+            .to_vec()
+    };
+    assert_eq!(give(&framed(&[0; 3])), "malformed");
+    assert_eq!(give(&framed(&[200; 30])), "unknown");
+    let mut own_head = node_with("a", 1, |config| config.seeds = std::vec![address(2)]);
+    assert_eq!(give(&sent(&mut own_head, at(0)).remove(0).1), "own");
+
+    node.handle_datagram(at(1), address(2), &good);
+    assert_eq!(sent(&mut node, at(1)).len(), 1, "the good one is answered");
+}
+
+#[test]
+fn writes_over_the_limit_are_refused_with_the_numbers() {
+    let mut node = node_with("a", 1, |config| config.max_state = 1500);
+    set(&mut node, "first", &[0; 1000]).unwrap();
+    let before = node.table_hash();
+    let Err(CommandError::StateFull { size, limit: 1500 }) = set(&mut node, "second", &[0; 600])
+    else {
+        panic!("the state is full")
+    };
+    assert!(size > 1600);
+    assert_eq!(node.table_hash(), before);
+    set(&mut node, "first", &[0; 10]).unwrap();
+    set(&mut node, "second", &[0; 600]).unwrap();
+
+    let mut small = node_with("a", 1, |config| config.max_datagram = 512);
+    let refused = set(&mut small, "k", &[0; 1000]);
+    assert!(matches!(
+        refused,
+        Err(CommandError::EntryTooLarge { size: 1001, .. })
+    ));
+}
+
+#[test]
+fn setting_the_same_value_again_is_no_news() {
+    let mut node = node();
+    set(&mut node, "k", b"v").unwrap();
+    let hash = node.table_hash();
+    set(&mut node, "k", b"v").unwrap();
+    assert_eq!(node.table_hash(), hash);
+    node.handle_command(
+        at(2),
+        Command::Unset {
+            key: Key::new("other").unwrap(),
+        },
+    )
+    .unwrap();
+    assert_eq!(node.table_hash(), hash);
+    node.handle_command(
+        at(2),
+        Command::Unset {
+            key: Key::new("k").unwrap(),
+        },
+    )
+    .unwrap();
+    assert_ne!(node.table_hash(), hash);
+    assert_eq!(
+        node.member(node.id())
+            .unwrap()
+            .attribute(&Key::new("k").unwrap()),
+        None
+    );
+}
+
+#[test]
+fn leaving_ends_in_silence() {
+    let mut node = node();
+    node.poll_event();
+    node.handle_command(at(1), Command::Leave).unwrap();
+    assert_eq!(node.standing(), Standing::Leaving);
+    assert_eq!(set(&mut node, "k", b"v"), Err(CommandError::Left));
+    while let Some(due) = node.poll_timeout() {
+        assert!(due < at(1_000));
+        node.handle_timeout(due);
+    }
+    assert_eq!(node.standing(), Standing::Left);
+    assert_eq!(node.poll_event(), Some(Event::LeaveCompleted));
+    node.handle_command(at(2_000), Command::Leave).unwrap();
+    node.handle_timeout(at(3_000));
+    assert_eq!(node.poll_timeout(), None);
+}
+
+#[test]
+fn only_the_gone_can_be_forgotten() {
+    let mut node = node();
+    let nobody = NodeId::from_u64(1);
+    let own = node.id();
+    assert_eq!(
+        node.handle_command(at(1), Command::Forget { id: nobody }),
+        Err(CommandError::UnknownMember(nobody))
+    );
+    assert_eq!(
+        node.handle_command(at(1), Command::Forget { id: own }),
+        Err(CommandError::MemberAlive(own))
+    );
+}
+
+#[test]
+fn peers_that_remember_a_later_life_make_a_node_outlive_it() {
+    let mut node = node();
+    set(&mut node, "k", b"v").unwrap();
+    let earlier = node.generation();
+    let remembered = Generation::new(Stamp::at(UnixTime::from_millis(WALL.as_millis() + 30_000)));
+    node.outlive(at(5), remembered);
+    assert!(node.generation() > remembered && remembered > earlier);
+    let own = node.member(node.id()).unwrap();
+    assert_eq!(own.attribute(&Key::new("k").unwrap()), Some(&b"v"[..]));
+
+    let generation = node.generation();
+    let absurd = Generation::new(Stamp::at(UnixTime::from_millis(WALL.as_millis() * 2)));
+    node.outlive(at(6), absurd);
+    assert_eq!(
+        node.generation(),
+        generation,
+        "the absurd future is refused"
+    );
+    assert_eq!(node.metrics().refused_skew, 1);
+}
+
+#[test]
+fn an_earlier_now_is_the_latest_one() {
+    let mut node = node();
+    node.handle_timeout(at(500));
+    let due = node.poll_timeout();
+    node.handle_timeout(at(100));
+    assert_eq!(node.poll_timeout(), due);
+}
+
+proptest! {
+    /// However time is fed, the next deadline lies ahead and nothing overflows.
+    #[test]
+    fn deadlines_move_forward(steps in proptest::collection::vec(any::<u64>(), 1..60)) {
+        let mut node = node_with("a", 1, |config| config.seeds = std::vec![address(2)]);
+        for step in steps {
+            let now = Instant::from_nanos(step);
+            node.handle_timeout(now);
+            if now < Instant::from_nanos(u64::MAX) && now >= node.now {
+                prop_assert!(node.poll_timeout().unwrap() > now);
+            }
+            sent(&mut node, now);
+            while node.poll_event().is_some() {}
+        }
+    }
+
+    /// No bytes, framed or not, make a node panic or send more than it should.
+    #[test]
+    fn no_datagram_panics(
+        bodies in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..200), 1..20),
+    ) {
+        let mut node = node();
+        for body in bodies {
+            let mut buffer = [0; 256];
+            frame::body(&mut buffer)[..body.len()].copy_from_slice(&body);
+            let framed = frame::seal(ClusterTag::of("test"), &mut buffer, body.len()).unwrap();
+            node.handle_datagram(at(1), address(9), framed);
+            node.handle_datagram(at(1), address(9), &body);
+            prop_assert!(sent(&mut node, at(1)).len() <= 16);
+        }
+    }
+}

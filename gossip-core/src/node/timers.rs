@@ -77,6 +77,13 @@ impl Timers {
         self.deadlines.iter().flatten().min().copied()
     }
 
+    /// Moves deadlines that were missed to now.
+    pub(crate) fn postpone(&mut self, now: Instant) {
+        for deadline in self.deadlines.iter_mut().flatten() {
+            *deadline = now.max(*deadline);
+        }
+    }
+
     /// Clears all.
     pub(crate) fn clear(&mut self) {
         *self = Self::default();

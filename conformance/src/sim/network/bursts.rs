@@ -73,6 +73,7 @@ impl Bursts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::num::amount;
     use crate::sim::seeds::{Seeds, Stream};
 
     #[test]
@@ -87,8 +88,8 @@ mod tests {
         let lost: Vec<bool> = (0..1_000_000u64)
             .map(|ms| bursts.loses(&mut weather, Time::from_nanos(ms * 1_000_000), &mut rng))
             .collect();
-        let share = lost.iter().filter(|&&l| l).count() as f64 / 1e6;
-        let starts = lost.windows(2).filter(|w| !w[0] && w[1]).count() as f64;
+        let share = amount(lost.iter().filter(|&&l| l).count()) / 1e6;
+        let starts = amount(lost.windows(2).filter(|w| !w[0] && w[1]).count());
         assert!((share - 0.1).abs() < 0.01, "{share}");
         let length = share * 1e6 / starts;
         assert!((length - 100.0).abs() < 10.0, "{length} ms");

@@ -111,7 +111,7 @@ mod tests {
         let delay = Delay::uniform(Duration::from_millis(1), Duration::from_millis(10));
         let drawn: Vec<u64> = (0..10_000).map(|_| delay.sample(&mut rng)).collect();
         assert!(drawn.iter().all(|d| (1_000_000..=10_000_000).contains(d)));
-        let mean = drawn.iter().sum::<u64>() as f64 / 1e4;
+        let mean = real(drawn.iter().sum::<u64>()) / 1e4;
         assert!((mean - 5.5e6).abs() < 1e5, "{mean}");
     }
 

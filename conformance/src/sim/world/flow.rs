@@ -164,9 +164,7 @@ impl World {
             host.traffic.send(length);
             let from_moves = host.moves;
             self.trace.datagram(now, id, to, bytes);
-            if let Some(marker) = &mut self.marker {
-                marker.look(bytes);
-            }
+            self.marker.look(bytes);
             let target = HostId::of(to).filter(|(to, _)| to.position() < self.hosts.len());
             let Some((to, to_moves)) = target else {
                 self.parcels.arena_mut().free(slot);

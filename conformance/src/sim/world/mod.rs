@@ -41,7 +41,7 @@ pub struct World {
     writes: BTreeMap<(NodeId, Key), Option<Value>>,
     inspector: Inspector,
     trace: TraceHash,
-    marker: Option<Marker>,
+    marker: Marker,
     meter: Meter,
     steps: u64,
 }
@@ -94,7 +94,7 @@ impl World {
             writes: BTreeMap::new(),
             inspector: Inspector::default(),
             trace: TraceHash::default(),
-            marker: None,
+            marker: Marker::default(),
             meter: Meter::default(),
             steps: 0,
         }
@@ -196,13 +196,13 @@ impl World {
 
     /// From now on, counts the datagrams that carry these bytes.
     pub fn mark(&mut self, bytes: &[u8]) {
-        self.marker = Some(Marker::new(bytes));
+        self.marker.look_for(bytes);
     }
 
     /// The count of marked datagrams.
     #[must_use]
-    pub fn marked(&self) -> u64 {
-        self.marker.as_ref().map_or(0, Marker::datagrams)
+    pub const fn marked(&self) -> u64 {
+        self.marker.datagrams()
     }
 
     /// What all machines together have sent and received.

@@ -1,0 +1,381 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use conformance::scenario::{
+    Churn, Crash, Disturb, Disturbance, Join, Loss, Partition, Restart, Scenario, Setup, Spread,
+    Steady, Whose,
+};
+use conformance::sim::Scrutiny;
+use conformance::sim::network::Delay;
+use gossip_core::{Dissemination, Mode};
+
+use super::help;
+use super::parse;
+
+/// Puts a question to a simulated cluster of real nodes, in virtual time.
+///
+/// The seed decides everything: the same command gives the same figures, and the same `trace`.
+#[derive(Debug, Parser)]
+#[command(name = "simulate", after_long_help = help::COMMON)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// All nodes start within a second and know only the seeds.
+    #[command(after_help = help::JOIN)]
+    Join(Common),
+    /// What a cluster costs when nothing changes.
+    #[command(after_help = help::STEADY)]
+    Steady(Common),
+    /// How fast, and at what cost, one write reaches everybody.
+    #[command(after_help = help::SPREAD)]
+    Spread {
+        #[command(flatten)]
+        common: Common,
+        /// Writes in each run, one after the other, each by another node
+        #[arg(long, default_value_t = 100)]
+        writes: u32,
+    },
+    /// How fast crashes are seen by all.
+    #[command(after_help = help::CRASH)]
+    Crash {
+        #[command(flatten)]
+        common: Common,
+        /// How many nodes crash in the same moment
+        #[arg(long, default_value_t = 1)]
+        kill: u32,
+        /// Which share of the nodes crashes, in place of --kill
+        #[arg(long, value_parser = parse::share, conflicts_with = "kill")]
+        kill_fraction: Option<f64>,
+    },
+    /// Whether members are held down because datagrams are lost.
+    #[command(after_help = help::LOSS)]
+    Loss {
+        #[command(flatten)]
+        common: Common,
+        /// Only what this many nodes send and are sent is lost
+        #[arg(long)]
+        sick: Option<u32>,
+    },
+    /// How a cluster that was cut in two grows together again.
+    #[command(after_help = help::PARTITION)]
+    Partition {
+        #[command(flatten)]
+        common: Common,
+        /// Nodes on one side of the cut [default: half of them]
+        #[arg(long)]
+        split: Option<u32>,
+    },
+    /// How fast a restarted node is recognised.
+    #[command(after_help = help::RESTART)]
+    Restart {
+        #[command(flatten)]
+        common: Common,
+        /// How long the process is away
+        #[arg(long, default_value = "10ms", value_parser = parse::duration)]
+        away: Duration,
+    },
+    /// Whether paused processes take others down with them.
+    #[command(after_help = help::PAUSE)]
+    Pause {
+        #[command(flatten)]
+        common: Common,
+        /// How many nodes are paused again and again
+        #[arg(long, default_value_t = 10)]
+        count: u32,
+        /// How long each time
+        #[arg(long, default_value = "2s", value_parser = parse::duration)]
+        pause: Duration,
+        /// From the beginning of one pause to that of the next
+        #[arg(long, default_value = "10s", value_parser = parse::duration)]
+        every: Duration,
+    },
+    /// Whether slow processes take others down with them.
+    #[command(after_help = help::SLOW)]
+    Slow {
+        #[command(flatten)]
+        common: Common,
+        /// How many nodes are slow
+        #[arg(long, default_value_t = 1)]
+        count: u32,
+        /// How late they handle everything
+        #[arg(long, default_value = "3s", value_parser = parse::duration)]
+        lag: Duration,
+    },
+    /// A cluster in which nodes come and go all the time.
+    #[command(after_help = help::CHURN)]
+    Churn {
+        #[command(flatten)]
+        common: Common,
+        /// Mean time from one departure to the next
+        #[arg(long, default_value = "2s", value_parser = parse::duration)]
+        every: Duration,
+        /// How long a node is away at most
+        #[arg(long, default_value = "20s", value_parser = parse::duration)]
+        away: Duration,
+    },
+    /// Random clusters under random faults, checked against every invariant.
+    #[command(after_help = help::SWARM)]
+    Swarm(Swarm),
+}
+
+/// What all scenarios have in common.
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// Nodes in the cluster
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) nodes: u32,
+    /// Peers met in a round
+    #[arg(long, default_value_t = 3)]
+    pub(crate) fanout: u8,
+    /// Time between rounds and between heartbeats
+    #[arg(long, default_value = "1s", value_parser = parse::duration)]
+    pub(crate) interval: Duration,
+    /// Who sends news to whom in an exchange
+    #[arg(long, value_enum, default_value_t = ModeArg::PushPull)]
+    pub(crate) mode: ModeArg,
+    /// Whether news is pushed at once
+    #[arg(long, value_enum, default_value_t = Switch::On)]
+    pub(crate) eager: Switch,
+    /// Share of datagrams lost, each on its own [default: 0; 0.3 in `loss`]
+    #[arg(long, value_parser = parse::share)]
+    pub(crate) loss: Option<f64>,
+    /// One-way delay, uniform between two values
+    #[arg(long, default_value = "1ms..10ms", value_parser = parse::delay)]
+    pub(crate) delay: Delay,
+    /// Seed of the first run; the next run has the next number
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Runs, each with its own seed
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) runs: u32,
+    /// Virtual seconds: how long the scenario lasts or may take [default: depends on it]
+    #[arg(long, value_parser = parse::seconds)]
+    pub(crate) seconds: Option<Duration>,
+    /// Virtual seconds between the forming of the cluster and what is done to it [default: depends]
+    #[arg(long, value_parser = parse::seconds)]
+    pub(crate) warm_up: Option<Duration>,
+    /// How closely nodes are watched: `views` compares all that a node shows after each of its steps
+    #[arg(long, value_enum, default_value_t = CheckArg::Steps)]
+    pub(crate) check: CheckArg,
+    /// Threads, one run each; figures of memory and time are only good with one
+    #[arg(long, default_value_t = 1)]
+    pub(crate) jobs: usize,
+    /// One JSON object for each run, on a line of its own
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Writes curves to this file, as SVG
+    #[arg(long, value_name = "FILE.svg")]
+    pub(crate) plot: Option<PathBuf>,
+}
+
+/// The flags of `swarm`.
+#[derive(Debug, Args)]
+pub(crate) struct Swarm {
+    /// How many seeds
+    #[arg(long, default_value_t = 100)]
+    pub(crate) seeds: u64,
+    /// The first of them
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Only these episodes of the plan, as numbers with commas: how a shrunk failure is replayed
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) only: Option<Vec<usize>>,
+    /// Prints the plan and what happens
+    #[arg(long)]
+    pub(crate) trace: bool,
+    /// Threads
+    #[arg(long, default_value_t = 1)]
+    pub(crate) jobs: usize,
+    /// One JSON object for each seed, on a line of its own
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum ModeArg {
+    Push,
+    Pull,
+    PushPull,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Switch {
+    On,
+    Off,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum CheckArg {
+    Steps,
+    Views,
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+impl Common {
+    /// What the cluster is like; the seed is that of the first run.
+    pub(crate) fn setup(&self) -> Setup {
+        Setup {
+            nodes: self.nodes,
+            fanout: self.fanout,
+            interval: self.interval,
+            mode: match self.mode {
+                ModeArg::Push => Mode::Push,
+                ModeArg::Pull => Mode::Pull,
+                ModeArg::PushPull => Mode::PushPull,
+            },
+            dissemination: match self.eager {
+                Switch::On => Dissemination::Eager,
+                Switch::Off => Dissemination::Periodic,
+            },
+            loss: self.loss.unwrap_or(0.0),
+            delay: self.delay,
+            seed: self.seed,
+            scrutiny: match self.check {
+                CheckArg::Steps => Scrutiny::Steps,
+                CheckArg::Views => Scrutiny::Views,
+            },
+        }
+    }
+
+    fn seconds(&self, default: u32) -> Duration {
+        self.seconds.unwrap_or(SECOND.saturating_mul(default))
+    }
+
+    /// By default, a number of intervals.
+    fn warm_up(&self, intervals: u32) -> Duration {
+        self.warm_up
+            .unwrap_or(self.interval.saturating_mul(intervals))
+    }
+}
+
+/// Intervals until the windows of the detector are full.
+const LEARNT: u32 = 70;
+/// Intervals until what joining has stirred up is at rest.
+const RESTED: u32 = 20;
+/// Virtual seconds to wait for what should take a few.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+impl Command {
+    /// The scenario and its common flags; `swarm` is none.
+    pub(crate) fn scenario(&self) -> Result<(Scenario, &Common), &Swarm> {
+        let played = match self {
+            Self::Swarm(swarm) => return Err(swarm),
+            Self::Join(common) => {
+                let limit = common.seconds(300);
+                (Scenario::Join(Join { limit }), common)
+            }
+            Self::Steady(common) => {
+                let steady = Steady {
+                    warm_up: common.warm_up(RESTED),
+                    lasts: common.seconds(60),
+                };
+                (Scenario::Steady(steady), common)
+            }
+            Self::Spread { common, writes } => {
+                let spread = Spread {
+                    warm_up: common.warm_up(RESTED),
+                    writes: *writes,
+                    limit: common.seconds(120),
+                };
+                (Scenario::Spread(spread), common)
+            }
+            Self::Crash {
+                common,
+                kill,
+                kill_fraction,
+            } => {
+                let fraction = kill_fraction.map(|share| share_of(common.nodes, share));
+                let crash = Crash {
+                    warm_up: common.warm_up(LEARNT),
+                    victims: fraction.unwrap_or(*kill),
+                    limit: common.seconds(120),
+                };
+                (Scenario::Crash(crash), common)
+            }
+            Self::Loss { common, sick } => {
+                let loss = Loss {
+                    warm_up: common.warm_up(LEARNT),
+                    share: common.loss.unwrap_or(0.3),
+                    whose: sick.map_or(Whose::Everybody, Whose::Sick),
+                    lasts: common.seconds(120),
+                    limit: PATIENCE,
+                };
+                (Scenario::Loss(loss), common)
+            }
+            Self::Partition { common, split } => {
+                let partition = Partition {
+                    warm_up: common.warm_up(LEARNT),
+                    smaller: split.unwrap_or(common.nodes / 2),
+                    lasts: common.seconds(60),
+                    limit: PATIENCE,
+                };
+                (Scenario::Partition(partition), common)
+            }
+            Self::Restart { common, away } => {
+                let restart = Restart {
+                    warm_up: common.warm_up(LEARNT),
+                    away: *away,
+                    limit: common.seconds(120),
+                };
+                (Scenario::Restart(restart), common)
+            }
+            Self::Pause {
+                common,
+                count,
+                pause,
+                every,
+            } => {
+                let how = Disturbance::Pause {
+                    pause: *pause,
+                    every: *every,
+                };
+                (Scenario::Pause(common.disturb(*count, how)), common)
+            }
+            Self::Slow { common, count, lag } => {
+                let how = Disturbance::Slow(*lag);
+                (Scenario::Slow(common.disturb(*count, how)), common)
+            }
+            Self::Churn {
+                common,
+                every,
+                away,
+            } => {
+                let churn = Churn {
+                    warm_up: common.warm_up(RESTED),
+                    every: *every,
+                    away: *away,
+                    lasts: common.seconds(300),
+                    limit: PATIENCE,
+                };
+                (Scenario::Churn(churn), common)
+            }
+        };
+        Ok(played)
+    }
+}
+
+impl Common {
+    fn disturb(&self, victims: u32, how: Disturbance) -> Disturb {
+        Disturb {
+            warm_up: self.warm_up(LEARNT),
+            victims,
+            how,
+            lasts: self.seconds(120),
+            limit: PATIENCE,
+        }
+    }
+}
+
+/// At least one, and never all.
+fn share_of(nodes: u32, share: f64) -> u32 {
+    let wanted = (1..nodes).take_while(|&n| f64::from(n) <= f64::from(nodes) * share);
+    wanted.last().unwrap_or(1)
+}

@@ -1,0 +1,154 @@
+//! What `--help` says about figures.
+
+pub(crate) const COMMON: &str = "\
+Every run reports scenario, nodes, seed, runs, loss, interval_s, fanout, mode and eager, then the \
+figures of its scenario, then:
+  violations   invariants found broken on the way; any makes the exit code 1
+  trace        a hash over every datagram and event: equal for equal runs
+
+Times are virtual seconds. Bytes are UDP payload, counted where they are sent, lost or not. null \
+means that it did not come to it. `wrong_down` counts MemberDown events about members that run and \
+that each can reach the other directly at that moment.
+
+The exit code is 0, or 1 where an invariant broke or a cluster did not form, or 2 for a wrong \
+command line.";
+
+pub(crate) const JOIN: &str = "\
+Figures (--seconds: the time they may take, 300 by default):
+  converged_s            when every node counts every node as live; time counts from the first start
+  bytes_per_node         sent by each node until then
+  datagrams_per_node     likewise
+  max_datagram           the longest one, in bytes
+  known_share            share of all pairs that know each other in the end
+  wrong_down             wrong verdicts on the way
+  heap_bytes_per_member  memory in the end, divided by nodes squared
+  heap_peak_bytes        the most memory this process ever used";
+
+pub(crate) const STEADY: &str = "\
+Figures (--seconds: how long it is measured, 60 by default; --warm-up: 20 intervals):
+  bytes_per_node_per_s        sent by each node while nothing changes
+  datagrams_per_node_per_s    likewise
+  max_datagram                the longest one since the first start, joining included
+  cpu_us_per_node_per_s       CPU time of the nodes alone: all CPU time, times the share that nodes \
+take in 10 more seconds that are measured step by step
+  cpu_us_with_simulator       CPU time of nodes, queue and network together
+  realtime_factor             virtual seconds for each second of CPU time
+  heap_bytes_per_member       memory at rest, divided by nodes squared
+  allocated_bytes_per_node_per_s  allocated while nothing changes, freed or not
+  inputs_per_node_per_s       datagrams, timeouts and commands that each node handles
+  formed_s                    when the cluster had formed
+  join_bytes_per_node         sent by each node until it was at rest
+  wrong_down                  wrong verdicts since it formed";
+
+pub(crate) const SPREAD: &str = "\
+A node drawn at random writes at a random moment; when all know (or after --seconds, 120 by \
+default) and one interval more, the next one does.
+
+A round is an interval: within any interval each node begins exactly one round, so the time until \
+the last node knows, divided by the interval, counts rounds as the limits of synchronous rounds do.
+
+Figures:
+  rounds_mean, rounds_p50, rounds_p99, rounds_max
+                     rounds until the last node knows, over the writes
+  p50_s, p99_s       seconds until a node knows, over all writes and nodes
+  max_s              the longest of them
+  within_60ms        share of nodes that know after 60 ms
+  payloads_per_node  datagrams sent that carry the value, for each node and write
+  bytes_per_node     bytes sent beyond the rest before, for each node and write
+  writes             how many
+  unfinished         writes that did not reach everybody in time";
+
+pub(crate) const CRASH: &str = "\
+Figures (--seconds: how long to wait, 120 by default; --warm-up: 70 intervals):
+  killed             how many crashed
+  detect_first_s     seconds from the crash to the first verdict
+  detect_p50_s, detect_p99_s
+                     over all pairs of a survivor and a dead one
+  detect_last_s      until the last survivor holds the last of the dead down
+  detected_share     share of the pairs that came to it
+  wrong_down         verdicts about survivors";
+
+pub(crate) const LOSS: &str = "\
+The cluster forms without loss; then --loss (0.3 by default) for --seconds (120); then none again.
+
+Figures:
+  wrong_down                wrong verdicts, those after the loss included
+  wrong_down_per_node_hour  those during the loss, for each node and hour
+  wrong_down_about_others   those about members that are not sick
+  live_share_at_end         share of pairs that hold each other live when the loss ends
+  all_up_after_s            seconds after the loss until every node holds every node live";
+
+pub(crate) const PARTITION: &str = "\
+The cluster is cut in two for --seconds (60 by default); a node on either side writes meanwhile.
+
+Figures:
+  smaller_side           nodes on the drawn side
+  settled_s              seconds after the cut until each side holds all of the other side down, and \
+none of its own
+  heal_s                 seconds after healing until every node holds every node live
+  keys_everywhere_s      seconds after healing until both writes are known to all
+  wrong_down_during      verdicts about members of the own side during the cut
+  wrong_down_after_heal  verdicts after healing
+  live_share_at_end      share of pairs that hold each other live in the end";
+
+pub(crate) const RESTART: &str = "\
+Figures (--seconds: how long to wait, 120 by default):
+  away_s         how long the process was away
+  seen_first_s, seen_p50_s, seen_p99_s
+                 seconds from the start until a node reports the new life
+  seen_last_s    until the last one does
+  sees_all_s     until the restarted node holds every node live
+  old_after_new  reports of the old life by nodes that had seen the new one
+  wrong_down     verdicts about the new life, or about others";
+
+pub(crate) const PAUSE: &str = "\
+Each of --count nodes stops for --pause, every --every, at times of its own, for --seconds (120).
+
+Figures:
+  disturbed              how many are paused
+  down_about_disturbed   verdicts about them
+  down_about_others      verdicts about others
+  down_about_others_by_disturbed  those of them that paused nodes came to
+  wrong_down             verdicts about members that ran at that moment
+  all_up_after_s         seconds after the last pause until every node holds every node live";
+
+pub(crate) const SLOW: &str = "\
+--count nodes handle everything --lag late, datagrams and timers alike, for --seconds (120).
+
+Figures:
+  disturbed              how many are slow
+  down_about_disturbed   verdicts about them
+  down_about_others      verdicts about others
+  down_about_others_by_disturbed  those of them that slow nodes came to
+  wrong_down             all verdicts about members that run, the slow ones included
+  all_up_after_s         seconds after the end until every node holds every node live";
+
+pub(crate) const CHURN: &str = "\
+For --seconds (300), a node departs every --every on average; one half crash, the other half leave; \
+each starts anew after up to --away.
+
+Figures:
+  crashes, leaves           how many
+  wrong_down                wrong verdicts
+  wrong_down_per_node_hour  those while nodes came and went
+  bytes_per_node_per_s      sent meanwhile
+  max_datagram              the longest one
+  all_up_after_s            seconds after the last return until every node holds every node live
+  differences               differences between views and from the truth in the end";
+
+pub(crate) const SWARM: &str = "\
+Each seed draws a cluster of 2 to 30 nodes, its configuration, and episodes: faults of the network, \
+of processes and of clocks, writes and deletes, departures and returns, garbage. All faults end; the \
+cluster gets time to come to rest; every invariant is checked, on the way and in the end.
+
+A failure is printed with its seed, a smaller plan that still fails, the end of the trace, and the \
+command that replays it.
+
+Figures of a seed with --json:
+  scenario, seed, nodes, loss, interval_s, runs
+  episodes     how many in its plan
+  virtual_s    how long it lasted
+  rest_s       seconds after the last fault until all was well
+  steps        inputs that nodes handled
+  violations   how many
+  trace        the hash over every datagram and event";

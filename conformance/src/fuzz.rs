@@ -1,0 +1,249 @@
+//! What the fuzz targets do, as plain functions: the targets themselves are a line each, and
+//! `cargo test` replays their corpus through the same code.
+
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use crc::{CRC_32_ISCSI, Crc};
+use gossip_core::{Command, Config, Identity, Instant, Key, Node, UnixTime, Value};
+
+/// Bytes of a frame before and after its body.
+const FRAME: (usize, usize) = (6, 4);
+
+/// A few nodes that hand one another every datagram at once.
+#[derive(Debug)]
+pub struct Cluster {
+    nodes: Vec<Node>,
+    now: Instant,
+    /// Every datagram sent so far, up to a bound.
+    heard: Vec<Vec<u8>>,
+}
+
+/// Datagrams remembered for mutation.
+const HEARD: usize = 256;
+/// A node answers one input with no more datagrams than this, however the input was chosen: a full
+/// outbox of legs.
+const MOST_ANSWERS: usize = 1024 * 16;
+
+impl Cluster {
+    /// Three nodes that know one another and have a few attributes.
+    ///
+    /// # Panics
+    /// If such a cluster cannot form, which is a bug of the core.
+    #[must_use]
+    pub fn formed() -> Self {
+        let nodes = (0..3).map(node).collect();
+        let mut cluster = Self {
+            nodes,
+            now: Instant::ORIGIN,
+            heard: Vec::new(),
+        };
+        cluster.pass(Duration::from_secs(5));
+        let key = Key::new("role").expect("a legal key");
+        let value = Value::new("db").expect("a legal value");
+        let now = cluster.now;
+        for node in &mut cluster.nodes {
+            assert_eq!(node.metrics().live, 3, "the cluster has formed");
+            let set = Command::Set {
+                key: key.clone(),
+                value: value.clone(),
+            };
+            node.handle_command(now, set).expect("there is room");
+        }
+        cluster.pass(Duration::from_secs(5));
+        cluster
+    }
+
+    /// Lets time pass.
+    pub fn pass(&mut self, time: Duration) {
+        let end = self.now.saturating_add(time);
+        while let Some(due) = self.nodes.iter().filter_map(Node::poll_timeout).min() {
+            if due > end {
+                break;
+            }
+            self.now = self.now.max(due);
+            for number in 0..self.nodes.len() {
+                if let Some(node) = self.nodes.get_mut(number) {
+                    node.handle_timeout(self.now);
+                    let next = node.poll_timeout();
+                    assert!(
+                        next.is_none_or(|next| next > self.now),
+                        "deadlines move forward"
+                    );
+                }
+                self.settle(number);
+            }
+        }
+        self.now = end;
+    }
+
+    /// A datagram comes to a node out of the blue, and everything that follows from it is played.
+    pub fn deliver(&mut self, number: usize, datagram: &[u8]) {
+        let number = number.checked_rem(self.nodes.len()).unwrap_or(0);
+        if let Some(node) = self.nodes.get_mut(number) {
+            node.handle_datagram(self.now, address(200), datagram);
+        }
+        self.settle(number);
+    }
+
+    /// Hands on what a node has to send, until all are silent.
+    fn settle(&mut self, number: usize) {
+        let mut open = vec![number];
+        let mut sent = 0_usize;
+        while let Some(number) = open.pop() {
+            let Some(node) = self.nodes.get_mut(number) else {
+                continue;
+            };
+            while node.poll_event().is_some() {}
+            let mut buffer = vec![0; node.max_datagram()];
+            let mut out = Vec::new();
+            while let Some(datagram) = node.poll_transmit(self.now, &mut buffer) {
+                assert!(
+                    datagram.payload.len() <= buffer_limit(),
+                    "no datagram outgrows its limit"
+                );
+                out.push((datagram.to, datagram.payload.to_vec()));
+            }
+            sent = sent.saturating_add(out.len());
+            assert!(
+                sent <= MOST_ANSWERS,
+                "one input ends in a bounded number of datagrams"
+            );
+            for (to, payload) in out {
+                let port = usize::from(to.port());
+                if let Some(node) = self.nodes.get_mut(port.wrapping_sub(1)) {
+                    node.handle_datagram(self.now, address(narrow(number)), &payload);
+                    open.push(port.wrapping_sub(1));
+                }
+                if self.heard.len() < HEARD {
+                    self.heard.push(payload);
+                }
+            }
+        }
+    }
+}
+
+/// Target `decode`: any bytes, as they are and as the body of a valid frame.
+///
+/// # Panics
+/// Where a node does, or where it breaks its contract.
+pub fn decode(bytes: &[u8]) {
+    let mut cluster = Cluster::formed();
+    cluster.deliver(0, bytes);
+    let framed = framed(&cluster, bytes);
+    cluster.deliver(0, &framed);
+    cluster.pass(Duration::from_secs(3));
+}
+
+/// Target `datagrams`: real datagrams, damaged or not, in any order, into nodes among others.
+/// Each step takes four bytes: which datagram, where to change it, how, and what happens.
+///
+/// # Panics
+/// Where a node does, or where it breaks its contract.
+pub fn datagrams(script: &[u8]) {
+    let mut cluster = Cluster::formed();
+    for step in script.chunks_exact(4).take(64) {
+        let &[which, place, change, act] = step else {
+            continue;
+        };
+        let pick = usize::from(which)
+            .checked_rem(cluster.heard.len())
+            .unwrap_or(0);
+        let mut datagram = cluster.heard.get(pick).cloned().unwrap_or_default();
+        let place = usize::from(place)
+            .checked_rem(datagram.len().max(1))
+            .unwrap_or(0);
+        if let Some(byte) = datagram.get_mut(place) {
+            *byte ^= change;
+        }
+        match act % 4 {
+            // Damaged on the way.
+            0 => cluster.deliver(usize::from(act / 4), &datagram),
+            // Forged: the checksum is right.
+            1 | 2 => {
+                let end = datagram.len().saturating_sub(FRAME.1);
+                let body = datagram.get(FRAME.0..end).unwrap_or_default().to_vec();
+                let framed = framed(&cluster, &body);
+                cluster.deliver(usize::from(act / 4), &framed);
+            }
+            _ => cluster.pass(Duration::from_millis(u64::from(change) * 20)),
+        }
+    }
+    cluster.pass(Duration::from_secs(10));
+}
+
+/// A body in a frame of the cluster, whose head is read off a real datagram.
+fn framed(cluster: &Cluster, body: &[u8]) -> Vec<u8> {
+    let real = cluster.heard.first().map_or(&[][..], Vec::as_slice);
+    let mut datagram = real.get(..FRAME.0).unwrap_or_default().to_vec();
+    datagram.extend_from_slice(body);
+    let checksum = Crc::<u32>::new(&CRC_32_ISCSI).checksum(&datagram);
+    datagram.extend_from_slice(&checksum.to_le_bytes());
+    datagram
+}
+
+fn node(number: u16) -> Node {
+    let mut config = Config::lan();
+    config.cluster = "fuzz".to_owned();
+    config.seeds = vec![address(0)];
+    let identity = Identity::new(&format!("n{number}"), address(number)).expect("a legal identity");
+    let [low, high] = number.to_le_bytes();
+    let mut seed = [low; 32];
+    seed[0] = high;
+    let wall = UnixTime::from_millis(1_767_225_600_000);
+    Node::new(config, identity, seed, Instant::ORIGIN, wall).expect("a legal configuration")
+}
+
+/// Ports count from one, since nobody can send to port 0.
+fn address(number: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], number.saturating_add(1)))
+}
+
+fn narrow(number: usize) -> u16 {
+    u16::try_from(number).unwrap_or(u16::MAX)
+}
+
+fn buffer_limit() -> usize {
+    usize::from(Config::lan().max_datagram)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::path::Path;
+
+    fn corpus(target: &str) -> Vec<Vec<u8>> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../fuzz/corpus")
+            .join(target);
+        let files = fs::read_dir(folder).expect("the corpus is in the repository");
+        let mut inputs: Vec<_> = files
+            .map(|file| fs::read(file.unwrap().path()).unwrap())
+            .collect();
+        inputs.sort();
+        assert!(!inputs.is_empty(), "there is something to replay");
+        inputs
+    }
+
+    #[test]
+    fn the_corpus_of_decode_holds() {
+        corpus("decode").iter().for_each(|input| decode(input));
+    }
+
+    #[test]
+    fn the_corpus_of_datagrams_holds() {
+        corpus("datagrams")
+            .iter()
+            .for_each(|input| datagrams(input));
+    }
+
+    #[test]
+    fn a_framed_body_is_let_through_to_the_decoder() {
+        let mut cluster = Cluster::formed();
+        let framed = framed(&cluster, b"not a message");
+        cluster.deliver(0, &framed);
+        let dropped = cluster.nodes[0].metrics().dropped;
+        assert_eq!((dropped.malformed, dropped.total()), (1, 1));
+    }
+}

@@ -1,0 +1,223 @@
+//! Random exploration: clusters, faults and commands drawn from a seed, and every invariant checked.
+//!
+//! A [`Plan`] is drawn, played, and all its faults end. Then the cluster gets time to come to rest:
+//! views must agree with one another and with the truth, and stay so. A plan that fails is shrunk
+//! to the episodes that it takes.
+
+mod faults;
+mod plan;
+mod shrink;
+
+use core::time::Duration;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use gossip_core::NodeId;
+
+pub use plan::{Episode, Plan, What};
+pub use shrink::shrink;
+
+use crate::sim::{Finding, HostId, Scrutiny, Time, TraceHash, World};
+
+/// What came of a plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exploration {
+    /// What went wrong, if something did.
+    pub failure: Option<Failure>,
+    /// How long after the last fault all was well.
+    pub rest: Option<Duration>,
+    /// When it ended.
+    pub ended: Time,
+    /// How many inputs nodes handled.
+    pub steps: u64,
+    /// The hash over everything that happened.
+    pub trace: TraceHash,
+    /// What happened, in readable lines, where it was recorded.
+    pub lines: Vec<String>,
+}
+
+/// What went wrong.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Failure {
+    /// Invariants did not hold.
+    Violations(Vec<Finding>),
+    /// The code under test panicked.
+    Panic(String),
+}
+
+/// Whether a readable trace is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Recording {
+    /// No.
+    #[default]
+    Off,
+    /// Every action and every event.
+    On,
+}
+
+/// Intervals within which all must be well after the last fault.
+const REST: u32 = 200;
+
+/// Intervals for which it must then stay well.
+const STAYS: u32 = 5;
+
+/// Plays a plan and checks everything.
+#[must_use]
+pub fn explore(plan: &Plan, recording: Recording) -> Exploration {
+    let mut player = Player::new(plan, recording);
+    let panicked = catch_unwind(AssertUnwindSafe(|| player.play(plan)));
+    let failure = match panicked {
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&t| t.to_owned()));
+            Some(Failure::Panic(text.unwrap_or_default()))
+        }
+        Ok(()) if player.findings.is_empty() => None,
+        Ok(()) => Some(Failure::Violations(player.findings)),
+    };
+    Exploration {
+        failure,
+        rest: player.rest,
+        ended: player.world.now(),
+        steps: player.world.steps(),
+        trace: player.world.trace_hash(),
+        lines: player.lines,
+    }
+}
+
+struct Player {
+    world: World,
+    recording: Recording,
+    lines: Vec<String>,
+    findings: Vec<Finding>,
+    rest: Option<Duration>,
+}
+
+impl Player {
+    fn new(plan: &Plan, recording: Recording) -> Self {
+        let mut world = World::new(plan.seed, plan.delay);
+        world.set_scrutiny(Scrutiny::Views);
+        for host in 0..plan.hosts {
+            world
+                .add(&format!("n{host}"), plan.config.clone())
+                .expect("plans draw configurations that work");
+        }
+        Self {
+            world,
+            recording,
+            lines: Vec::new(),
+            findings: Vec::new(),
+            rest: None,
+        }
+    }
+
+    fn play(&mut self, plan: &Plan) {
+        for (at, action) in plan.script() {
+            self.run(at);
+            self.note(at, || action.to_string());
+            self.world.perform(action);
+            self.note_events(None);
+        }
+        self.run(plan.ends);
+        self.come_to_rest(plan.config.interval);
+    }
+
+    fn come_to_rest(&mut self, interval: Duration) {
+        let ended = self.world.now();
+        let mut well = 0;
+        let mut wrong = Vec::new();
+        for _ in 0..REST {
+            wrong = self.world.check_quiescence();
+            well = if wrong.is_empty() { well + 1 } else { 0 };
+            if well == 1 {
+                self.rest = Some(self.world.now().since(ended));
+            }
+            if well > STAYS {
+                break;
+            }
+            self.run(self.world.now() + interval);
+        }
+        self.findings.extend_from_slice(self.world.findings());
+        if well <= STAYS {
+            self.rest = None;
+            self.findings.extend(wrong);
+        }
+    }
+
+    fn run(&mut self, until: Time) {
+        while let Some(step) = self.world.step(until) {
+            self.note_events(Some(step.host));
+        }
+    }
+
+    fn note_events(&mut self, host: Option<HostId>) {
+        if self.recording == Recording::Off {
+            return;
+        }
+        let who = host.map_or_else(String::new, |host| format!("{host} "));
+        let lines: Vec<String> = self
+            .world
+            .events()
+            .iter()
+            .map(|e| format!("  {who}{e:?}"))
+            .collect();
+        for line in lines {
+            self.note(self.world.now(), || line);
+        }
+    }
+
+    fn note(&mut self, at: Time, line: impl FnOnce() -> String) {
+        if self.recording == Recording::On {
+            let line = format!("{at:>12} {}", line());
+            self.lines.push(self.with_names(&line));
+        }
+    }
+
+    /// Replaces ids by the names of hosts.
+    fn with_names(&self, text: &str) -> String {
+        with_names(
+            text,
+            self.world.hosts().iter().map(|h| (h.node_id(), h.id())),
+        )
+    }
+}
+
+/// Replaces the ids of nodes by the names of their hosts.
+fn with_names(text: &str, names: impl Iterator<Item = (NodeId, HostId)>) -> String {
+    names.fold(text.to_owned(), |text, (id, host)| {
+        text.replace(&id.to_string(), &host.to_string())
+    })
+}
+
+impl Failure {
+    /// Whether it is of the same kind as another: what shrinking must preserve.
+    #[must_use]
+    pub fn resembles(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Panic(one), Self::Panic(other)) => one == other,
+            (Self::Violations(one), Self::Violations(other)) => {
+                let kind = |found: &[Finding]| {
+                    let first = found.first();
+                    first.map(|finding| core::mem::discriminant(&finding.violation))
+                };
+                kind(one) == kind(other)
+            }
+            _ => false,
+        }
+    }
+
+    /// In words, with the names of hosts in place of ids.
+    #[must_use]
+    pub fn describe(&self, plan: &Plan) -> String {
+        match self {
+            Self::Panic(text) => format!("panic: {text}"),
+            Self::Violations(findings) => {
+                let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
+                let named = (0..plan.hosts).map(HostId::at).filter_map(|host| {
+                    let name = gossip_core::Name::new(&host.to_string()).ok()?;
+                    Some((NodeId::of(&name), host))
+                });
+                with_names(&lines.join("\n"), named)
+            }
+        }
+    }
+}

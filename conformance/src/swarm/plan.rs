@@ -1,0 +1,381 @@
+//! What happens to a cluster in one exploration, drawn from a seed.
+
+use core::fmt;
+use core::time::Duration;
+
+use gossip_core::{Command, Config, Dissemination, Key, Mode, Value};
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+
+use super::faults;
+use crate::num::{count, narrow};
+use crate::sim::network::{Delay, Fault, FaultId};
+use crate::sim::{Action, HostId, Seeds, Stream, Time, WallClock, between, chance, nanos, pick};
+
+/// A cluster and what happens to it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// What it was drawn from.
+    pub seed: u64,
+    /// How many hosts.
+    pub hosts: usize,
+    /// What their nodes are started with.
+    pub config: Config,
+    /// The network without faults.
+    pub delay: Delay,
+    /// When each host's process starts.
+    pub starts: Vec<Time>,
+    /// What happens, in no particular order.
+    pub episodes: Vec<Episode>,
+    /// When all faults have ended.
+    pub ends: Time,
+}
+
+/// One thing that happens, and ends.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Episode {
+    /// Its place in the plan as it was drawn: its name when others are left out.
+    pub number: usize,
+    /// When it begins.
+    pub begins: Time,
+    /// When it ends; what has no end ends where it begins.
+    pub ends: Time,
+    /// What happens.
+    pub what: What,
+}
+
+/// What can happen.
+#[derive(Clone, Debug, PartialEq)]
+pub enum What {
+    /// Something is wrong with the network.
+    Fault(Fault),
+    /// A process crashes, and starts again at the end.
+    Restart(HostId),
+    /// A process crashes for good.
+    Crash(HostId),
+    /// A node leaves; its process starts again at the end.
+    LeaveAndReturn(HostId),
+    /// A node leaves for good.
+    Leave(HostId),
+    /// A process stops, and goes on at the end.
+    Pause(HostId),
+    /// A process handles everything late.
+    Slow(HostId, Duration),
+    /// A wall clock is set, and set right at the end.
+    Clock(HostId, WallClock),
+    /// A node writes.
+    Write(HostId, Key, Value),
+    /// A node deletes.
+    Delete(HostId, Key),
+    /// A datagram that no node sent arrives.
+    Garbage(HostId, Vec<u8>),
+}
+
+impl Plan {
+    /// Draws a plan.
+    #[must_use]
+    pub fn draw(seed: u64) -> Self {
+        let rng = &mut Seeds::new(seed).rng(Stream::Plan);
+        // Small clusters more often: most of what can go wrong goes wrong with few.
+        let largest = *choose(rng, &[4, 8, 16, 30]);
+        let hosts = usize::try_from(between(rng, 2, largest)).unwrap_or(2);
+        let config = draw_config(rng, hosts);
+        let interval = config.interval;
+        let delay = draw_delay(rng, interval);
+        let starts = (0..hosts).map(|_| within(rng, Time::START, interval * 5));
+        let starts: Vec<Time> = starts.collect();
+        // Some plans begin while the cluster forms, others when it has come to rest.
+        let calm = interval * *choose(rng, &[0, 10, 40]);
+        let lasts = interval * *choose(rng, &[20, 60]);
+        let begins = Time::START + calm;
+        let number = between(rng, 1, 14);
+        let mut episodes: Vec<Episode> = (0..number)
+            .filter_map(|number| {
+                let number = usize::try_from(number).ok()?;
+                Some(draw_episode(rng, number, hosts, &config, begins, lasts))
+            })
+            .collect();
+        let late = starts.iter().copied().max().unwrap_or(Time::START);
+        let latest = episodes.iter().map(|episode| episode.ends).max();
+        let ends = latest.map_or(late, |latest| latest.max(late));
+        episodes.sort_by_key(|episode| (episode.begins, episode.number));
+        Self {
+            seed,
+            hosts,
+            config,
+            delay,
+            starts,
+            episodes,
+            ends,
+        }
+    }
+
+    /// The same plan with only these of its episodes. It ends when it did.
+    #[must_use]
+    pub fn only(&self, numbers: &[usize]) -> Self {
+        let mut plan = self.clone();
+        plan.episodes
+            .retain(|episode| numbers.contains(&episode.number));
+        plan
+    }
+
+    /// The numbers of its episodes.
+    #[must_use]
+    pub fn numbers(&self) -> Vec<usize> {
+        self.episodes.iter().map(|episode| episode.number).collect()
+    }
+
+    /// Everything that is done to the world, in order.
+    #[must_use]
+    pub fn script(&self) -> Vec<(Time, Action)> {
+        let starts = self.starts.iter().enumerate();
+        let mut script: Vec<(Time, Action)> = starts
+            .map(|(host, &at)| (at, Action::Start(HostId::at(host))))
+            .collect();
+        for episode in &self.episodes {
+            episode.act(&mut script);
+        }
+        script.sort_by_key(|(at, _)| *at);
+        script
+    }
+}
+
+impl Episode {
+    fn act(&self, script: &mut Vec<(Time, Action)>) {
+        let mut begin = |action| script.push((self.begins, action));
+        let mut end = None;
+        match self.what.clone() {
+            What::Fault(fault) => {
+                let id = FaultId::new(narrow(self.number));
+                begin(Action::Set(id, fault));
+                end = Some(Action::Mend(id));
+            }
+            What::Restart(host) => {
+                begin(Action::Crash(host));
+                end = Some(Action::Start(host));
+            }
+            What::Crash(host) => begin(Action::Crash(host)),
+            What::LeaveAndReturn(host) => {
+                begin(Action::Command(host, Command::Leave));
+                script.push((self.ends, Action::Crash(host)));
+                end = Some(Action::Start(host));
+            }
+            What::Leave(host) => begin(Action::Command(host, Command::Leave)),
+            What::Pause(host) => {
+                begin(Action::Pause(host));
+                end = Some(Action::Resume(host));
+            }
+            What::Slow(host, lag) => {
+                begin(Action::Slow(host, lag));
+                end = Some(Action::Slow(host, Duration::ZERO));
+            }
+            What::Clock(host, wall) => {
+                begin(Action::SetClock(host, wall));
+                end = Some(Action::SetClock(host, WallClock::default()));
+            }
+            What::Write(host, key, value) => {
+                begin(Action::Command(host, Command::Set { key, value }));
+            }
+            What::Delete(host, key) => begin(Action::Command(host, Command::Unset { key })),
+            What::Garbage(host, bytes) => begin(Action::Forge(host, bytes)),
+        }
+        script.extend(end.map(|action| (self.ends, action)));
+    }
+}
+
+/// One of several things, each as likely as the others.
+pub(super) fn choose<'a, T>(rng: &mut ChaCha8Rng, things: &'a [T]) -> &'a T {
+    let drawn = pick(rng, things.len());
+    things.get(drawn).expect("a choice has something to choose")
+}
+
+fn within(rng: &mut ChaCha8Rng, from: Time, span: Duration) -> Time {
+    from + Duration::from_nanos(between(rng, 0, nanos(span)))
+}
+
+fn draw_config(rng: &mut ChaCha8Rng, hosts: usize) -> Config {
+    let mut config = Config::lan();
+    config.cluster = "swarm".to_owned();
+    let seeds = (0..hosts.min(3)).map(|host| HostId::at(host).address(0));
+    config.seeds = seeds.collect();
+    config.interval = Duration::from_millis(*choose(rng, &[200, 1000, 1000, 3000]));
+    config.fanout = *choose(rng, &[1, 2, 3, 3, 5]);
+    config.mode = *choose(
+        rng,
+        &[Mode::PushPull, Mode::PushPull, Mode::Push, Mode::Pull],
+    );
+    config.dissemination = *choose(rng, &[Dissemination::Eager, Dissemination::Periodic]);
+    config.push_fanout = *choose(rng, &[2, 4, 10]);
+    config.push_trees = *choose(rng, &[1, 2, 3]);
+    config.neighbours = *choose(rng, &[2, 4, 8, 8]);
+    config.phi_convict = *choose(rng, &[8.0, 8.0, 12.0]);
+    config.window = *choose(rng, &[8, 64]);
+    config.max_datagram = *choose(rng, &[512, 1400, 1400]);
+    config.outbox = *choose(rng, &[64, 1024]);
+    config.event_queue = *choose(rng, &[16, 4096]);
+    config
+}
+
+fn draw_delay(rng: &mut ChaCha8Rng, interval: Duration) -> Delay {
+    // Up to a tenth of an interval: that is no fault yet.
+    let longest = interval / *choose(rng, &[10, 20, 100, 1000]);
+    Delay::uniform(longest / *choose(rng, &[1, 10]), longest)
+}
+
+fn draw_episode(
+    rng: &mut ChaCha8Rng,
+    number: usize,
+    hosts: usize,
+    config: &Config,
+    begins: Time,
+    lasts: Duration,
+) -> Episode {
+    let begins = within(rng, begins, lasts);
+    let span = config.interval * *choose(rng, &[1, 5, 20, 60]);
+    let ends = within(rng, begins, span);
+    let host = HostId::at(pick(rng, hosts));
+    // The first host stays: a seed that is there in the end is what joining takes (R4).
+    let mortal = HostId::at(pick(rng, hosts.saturating_sub(1)).saturating_add(1));
+    let (ends, what) = match between(rng, 0, 99) {
+        0..=34 => (ends, What::Fault(faults::draw(rng, hosts, config.interval))),
+        35..=44 => (ends, What::Restart(host)),
+        45..=49 => (begins, What::Crash(mortal)),
+        50..=52 => (ends, What::LeaveAndReturn(mortal)),
+        53..=54 => (begins, What::Leave(mortal)),
+        55..=64 => (ends, What::Pause(host)),
+        65..=69 => {
+            let lag = config.interval * *choose(rng, &[1, 3, 6]) / 2;
+            (ends, What::Slow(host, lag))
+        }
+        70..=74 => (ends, What::Clock(host, draw_clock(rng))),
+        75..=91 => (
+            begins,
+            What::Write(host, draw_key(rng), draw_value(rng, number)),
+        ),
+        92..=96 => (begins, What::Delete(host, draw_key(rng))),
+        _ => (begins, What::Garbage(host, draw_garbage(rng))),
+    };
+    Episode {
+        number,
+        begins,
+        ends,
+        what,
+    }
+}
+
+/// Within what the default `max_clock_skew` allows between any two nodes.
+fn draw_clock(rng: &mut ChaCha8Rng) -> WallClock {
+    let ahead = i64::try_from(between(rng, 0, 25_000)).unwrap_or(0);
+    WallClock {
+        ahead_ms: if chance(rng, 0.5) { ahead } else { -ahead },
+    }
+}
+
+fn draw_key(rng: &mut ChaCha8Rng) -> Key {
+    // Few keys, so that they are written again.
+    let key = choose(rng, &["a", "b", "c"]);
+    Key::new(key).expect("a legal key")
+}
+
+fn draw_value(rng: &mut ChaCha8Rng, number: usize) -> Value {
+    let mut value = format!("value {number} ").into_bytes();
+    let length = *choose(rng, &[0, 10, 300, 1000]);
+    value.resize(value.len().max(length), b'.');
+    Value::new(value).expect("a legal value")
+}
+
+fn draw_garbage(rng: &mut ChaCha8Rng) -> Vec<u8> {
+    let mut bytes = vec![0; pick(rng, 1500)];
+    rng.fill_bytes(&mut bytes);
+    bytes
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let config = &self.config;
+        writeln!(
+            f,
+            "seed {}: {} hosts, interval {:?}, fanout {}, {:?}, {:?}, push {} x {}, {} neighbours, \
+             window {}, convict {}, datagram {}, outbox {}, events {}, delay {}",
+            self.seed,
+            self.hosts,
+            config.interval,
+            config.fanout,
+            config.mode,
+            config.dissemination,
+            config.push_trees,
+            config.push_fanout,
+            config.neighbours,
+            config.window,
+            config.phi_convict,
+            config.max_datagram,
+            config.outbox,
+            config.event_queue,
+            self.delay
+        )?;
+        for episode in &self.episodes {
+            writeln!(
+                f,
+                "  {:>2}: {:>11} to {:>11}  {}",
+                episode.number, episode.begins, episode.ends, episode.what
+            )?;
+        }
+        write!(f, "      all ends at {:>11}", self.ends)
+    }
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fault(fault) => write!(f, "network: {fault}"),
+            Self::Restart(host) => write!(f, "{host} crashes and starts again"),
+            Self::Crash(host) => write!(f, "{host} crashes for good"),
+            Self::LeaveAndReturn(host) => write!(f, "{host} leaves and starts again"),
+            Self::Leave(host) => write!(f, "{host} leaves for good"),
+            Self::Pause(host) => write!(f, "{host} is paused"),
+            Self::Slow(host, lag) => write!(f, "{host} handles everything {lag:?} late"),
+            Self::Clock(host, wall) => write!(f, "{host}'s clock is {} ms ahead", wall.ahead_ms),
+            Self::Write(host, key, value) => {
+                let length = count(value.as_bytes().len());
+                write!(f, "{host} writes {key} ({length} bytes)")
+            }
+            Self::Delete(host, key) => write!(f, "{host} deletes {key}"),
+            Self::Garbage(host, bytes) => write!(f, "{host} gets {} random bytes", bytes.len()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_always_gives_the_same_plan_and_seeds_differ() {
+        assert_eq!(Plan::draw(5), Plan::draw(5));
+        assert_ne!(Plan::draw(5).episodes, Plan::draw(6).episodes);
+    }
+
+    #[test]
+    fn whatever_a_plan_begins_it_ends_by_its_end() {
+        for seed in 0..500 {
+            let plan = Plan::draw(seed);
+            let script = plan.script();
+            assert!(script.iter().all(|(at, _)| *at <= plan.ends));
+            let count =
+                |wanted: fn(&Action) -> bool| script.iter().filter(|(_, a)| wanted(a)).count();
+            let sets = count(|a| matches!(a, Action::Set(..)));
+            assert_eq!(sets, count(|a| matches!(a, Action::Mend(_))));
+            let pauses = count(|a| matches!(a, Action::Pause(_)));
+            assert_eq!(pauses, count(|a| matches!(a, Action::Resume(_))));
+        }
+    }
+
+    #[test]
+    fn leaving_an_episode_out_leaves_the_others_as_they_were() {
+        let plan = Plan::draw(11);
+        let numbers = plan.numbers();
+        let most: Vec<usize> = numbers.iter().copied().skip(1).collect();
+        assert_eq!(plan.only(&most).episodes[..], plan.episodes[1..]);
+        assert_eq!(plan.only(&most).ends, plan.ends);
+    }
+}
