@@ -1,6 +1,7 @@
 //! What a case has at hand: nodes to start, and ways to wait for something with a limit.
 
 use core::fmt;
+use core::net::SocketAddr;
 use core::time::Duration;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -116,6 +117,16 @@ impl<A: Adapter> Stage<A> {
         }
     }
 
+    pub(super) fn closed_address(&self) -> Check<SocketAddr> {
+        self.adapter.closed_address().map_err(refused_by_the_system)
+    }
+
+    /// Sends a node datagrams that come from no node.
+    pub(super) fn throw(&self, to: &Peer<A>, datagrams: &[Vec<u8>]) -> Check {
+        let thrown = self.adapter.throw(to.address(), datagrams);
+        thrown.map_err(refused_by_the_system)
+    }
+
     /// Waits for what no event tells of.
     pub(super) fn until(&self, what: &str, done: impl FnMut() -> bool) -> Check {
         self.look(what, LOOK_AGAIN, done)
@@ -158,7 +169,7 @@ pub(super) struct Peer<A: Adapter> {
 }
 
 impl<A: Adapter> Peer<A> {
-    pub(super) fn address(&self) -> core::net::SocketAddr {
+    pub(super) fn address(&self) -> SocketAddr {
         self.handle.local_addr()
     }
 
@@ -303,6 +314,25 @@ impl<A: Adapter> Peer<A> {
         self.handle.read(Node::generation)
     }
 
+    /// Fails if this node sent fewer than half of the heartbeats that were due since it had sent
+    /// `before` of them.
+    pub(super) fn kept_its_rhythm(&self, before: u64, passed: Duration) -> Check {
+        let (every, sent) = (Config::local().interval, self.heartbeats() - before);
+        let due = passed.as_nanos() / every.as_nanos();
+        ensure(u128::from(sent) * 2 >= due, || {
+            format!(
+                "{} sent {sent} heartbeats in {passed:?}, and {due} were due",
+                self.name
+            )
+        })
+    }
+
+    /// How many heartbeats this node has sent.
+    pub(super) fn heartbeats(&self) -> u64 {
+        let own = |node: &Node| node.member(node.id())?.heartbeat();
+        self.handle.read(own).unwrap_or_default()
+    }
+
     /// Fails if this node has been told, so far, that any of these went down.
     pub(super) fn was_told_of_no_failure(&self) -> Check {
         let down = |event: &&Event| matches!(event, Event::MemberDown { .. } | Event::Isolated);
@@ -341,6 +371,10 @@ pub(super) fn is_over(result: Result<(), CommandError>) -> Check {
             "a command to a node that has stopped came to {other:?} instead of Left"
         )),
     }
+}
+
+fn refused_by_the_system(error: std::io::Error) -> Failure {
+    Failure(format!("the system refuses what the case needs: {error}"))
 }
 
 pub(super) fn key(text: &str) -> Check<Key> {

@@ -19,11 +19,15 @@ pub(super) fn idle<A: Adapter>(stage: &Stage<A>) -> Check {
         };
         peers.iter().map(of).sum()
     };
+    let beats = peers.each_ref().map(Peer::heartbeats);
     let (before, cost) = (datagrams(), Cost::now());
     // Nothing is waited for: this is what is measured.
     stage.adapter.pass(MEASURED);
     let spent = Cost::now().zip(cost).map(|(now, then)| now.since(then));
     let handled = datagrams() - before;
+    for (peer, before) in peers.iter().zip(beats) {
+        peer.kept_its_rhythm(before, MEASURED)?;
+    }
     let Some(spent) = spent else {
         println!("idle: not measured, because this machine does not tell what a process costs");
         return Ok(());
@@ -33,7 +37,7 @@ pub(super) fn idle<A: Adapter>(stage: &Stage<A>) -> Check {
         spent.cpu, spent.wake_ups
     );
     // Several times what is needed, and far from what a loop costs that looks every millisecond.
-    let limit = 6 * handled + 500;
+    let limit = 3 * handled + 300;
     ensure(spent.wake_ups < limit, || {
         format!(
             "{} wake-ups in {MEASURED:?} for {handled} datagrams: it does not sleep",

@@ -38,18 +38,28 @@ pub(super) fn at_once<A: Adapter>(stage: &Stage<A>) -> Check {
     let slow = |name: &str, seeds: &[_]| {
         let mut spec = stage.spec(name, seeds);
         spec.config.interval = LONG;
-        stage.start_as(spec)
+        spec
     };
-    let mut a = slow("a", &[])?;
-    let mut b = slow("b", &[&a])?;
+    let mut a = stage.start_as(slow("a", &[]))?;
+    let mut b = stage.start_as(slow("b", &[&a]))?;
+    // The first round goes to all seeds. Nobody answers at the first two of these.
+    let mut spec = slow("c", &[&a]);
+    for _ in 0..2 {
+        spec.config.seeds.insert(0, stage.closed_address()?);
+    }
+    let mut c = stage.start_as(spec)?;
+    let everybody = [a.id, b.id, c.id];
+    for peer in [&mut a, &mut b, &mut c] {
+        peer.meets(&everybody)?;
+    }
     let soon = stage.patience.min(LONG / 4);
-    a.meets(&[b.id])?;
-    b.meets(&[a.id])?;
     for round in ["1", "2", "3"] {
         a.sets("round", round)?;
         b.hears_value_within(soon, a.id, "round", Some(round))?;
+        c.hears_value_within(soon, a.id, "round", Some(round))?;
         b.sets("round", round)?;
         a.hears_value_within(soon, b.id, "round", Some(round))?;
+        c.hears_value_within(soon, b.id, "round", Some(round))?;
     }
     Ok(())
 }

@@ -40,7 +40,10 @@ pub fn cases<A: Adapter>() -> Vec<Case<A>> {
         case("a_leave_is_told_as_left_and_not_as_down", ends::leave),
         case("a_node_that_is_shut_down_while_busy_stops", ends::busy).needs(&[RealTime]),
         case("a_node_runs_as_long_as_it_is_held", ends::held).needs(&[Sockets, Ownership]),
-        case("closed_ports_change_nothing", trouble::closed_ports),
+        case(
+            "unreachable_seeds_change_nothing",
+            trouble::unreachable_seeds,
+        ),
         case(
             "every_useless_datagram_is_counted_by_reason",
             trouble::useless,
@@ -52,7 +55,7 @@ pub fn cases<A: Adapter>() -> Vec<Case<A>> {
             trouble::wall_clock,
         ),
         case("a_node_that_was_held_up_blames_nobody", trouble::held_up),
-        case("an_idle_node_sleeps", cost::idle)
+        case("an_idle_node_sleeps_between_heartbeats", cost::idle)
             .needs(&[RealTime])
             .alone(),
     ]

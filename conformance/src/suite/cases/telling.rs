@@ -9,17 +9,22 @@ use crate::suite::adapter::{Adapter, Events, Handle};
 use crate::suite::order;
 use crate::suite::stage::{Check, Peer, Stage, ensure, fail, set};
 
+const ROUNDS: u32 = 20;
+
 /// A member's life is told in its order: up, what it says of itself, down or left, up again.
 pub(super) fn in_order<A: Adapter>(stage: &Stage<A>) -> Check {
     let [mut a, b] = stage.cluster()?;
     let mut c = stage.start("c", &[&a])?;
     a.meets(&[c.id])?;
-    for round in 1..=50_u32 {
-        b.sets("round", &round.to_string())?;
-        c.sets("round", &round.to_string())?;
-    }
-    for of in [b.id, c.id] {
-        stage.until("a to hold the last values", || a.holds(of, "round", "50"))?;
+    for writer in [&b, &c] {
+        for round in 1..=ROUNDS {
+            let text = round.to_string();
+            writer.sets("round", &text)?;
+            // One at a time, so that each is an event of its own.
+            stage.until(&format!("a to hold value {round}"), || {
+                a.holds(writer.id, "round", &text)
+            })?;
+        }
     }
     c.handle.shutdown();
     a.hears("that c is down", |event| match event {
@@ -55,7 +60,7 @@ fn rising<A: Adapter>(peer: &Peer<A>, of: gossip_core::NodeId) -> Check {
         _ => None,
     });
     let told: Vec<u32> = told.collect();
-    ensure(told.is_sorted() && told.last() == Some(&50), || {
+    ensure(told.is_sorted() && told.last() == Some(&ROUNDS), || {
         format!("the values of a counter were told as {told:?}")
     })
 }

@@ -1,6 +1,7 @@
 //! What networks, clocks and strangers do to a node.
 
 use core::time::Duration;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::SystemTime;
 
 use gossip_core::{Command, Event, Node, Status, UnixTime};
@@ -8,17 +9,24 @@ use gossip_core::{Command, Event, Node, Status, UnixTime};
 use crate::suite::adapter::{Adapter, Handle, Room};
 use crate::suite::garbage::{self, Garbage};
 use crate::suite::machine;
-use crate::suite::stage::{Check, Failure, Stage, ensure};
+use crate::suite::stage::{Check, Stage, ensure};
 
-/// Seeds at which nobody receives, and a peer that is gone: the news of that (ICMP) is no harm.
-pub(super) fn closed_ports<A: Adapter>(stage: &Stage<A>) -> Check {
+/// Seeds at which nobody receives, seeds to which the system sends nothing, and a peer that is gone:
+/// neither an error nor the news of a closed port (ICMP) is any harm.
+pub(super) fn unreachable_seeds<A: Adapter>(stage: &Stage<A>) -> Check {
     let mut a = stage.start("a", &[])?;
     let mut spec = stage.spec("b", &[&a]);
     for _ in 0..3 {
-        let closed = stage.adapter.closed_address().map_err(said)?;
+        let closed = stage.closed_address()?;
         spec.config.seeds.push(closed);
     }
+    // Of another family than the socket, and for programs that may broadcast only.
+    spec.config.seeds.push((Ipv6Addr::LOCALHOST, 9).into());
+    spec.config.seeds.push((Ipv4Addr::BROADCAST, 9).into());
+    // Everybody who is of use comes last.
+    spec.config.seeds.rotate_left(1);
     let mut b = stage.start_as(spec)?;
+    b.meets(&[a.id])?;
     let mut c = stage.start("c", &[&a])?;
     for peer in [&mut a, &mut b] {
         peer.meets(&[c.id])?;
@@ -49,7 +57,7 @@ pub(super) fn useless<A: Adapter>(stage: &Stage<A>) -> Check {
         let total = || a.handle.read(|node| node.metrics().dropped.total());
         let before = (count(), total());
         let three = [datagram.clone(), datagram.clone(), datagram];
-        stage.adapter.throw(a.address(), &three).map_err(said)?;
+        stage.throw(&a, &three)?;
         stage.until(
             &format!("three more datagrams {reason} to be counted"),
             || (count(), total()) == (before.0 + 3, before.1 + 3),
@@ -76,10 +84,11 @@ pub(super) fn flood<A: Adapter>(stage: &Stage<A>) -> Check {
     let in_wave = u64::try_from(wave.len()).unwrap_or(u64::MAX);
     let dropped = || a.handle.read(|node| node.metrics().dropped.total());
     let before = dropped();
+    let (start, beats) = (stage.adapter.now(), a.heartbeats());
     let (mut sent, mut waves, mut slowest) = (0, 0_u32, Duration::ZERO);
     let mut memory = None;
     while sent < FLOOD {
-        stage.adapter.throw(a.address(), &wave).map_err(said)?;
+        stage.throw(&a, &wave)?;
         sent += in_wave;
         waves += 1;
         stage.until_soon(&format!("{sent} useless datagrams to be counted"), || {
@@ -106,6 +115,7 @@ pub(super) fn flood<A: Adapter>(stage: &Stage<A>) -> Check {
     ensure(slowest < RESPONSIVE, || {
         format!("a command took {slowest:?} during the flood")
     })?;
+    a.kept_its_rhythm(beats, stage.adapter.now().saturating_sub(start))?;
     if let Some(grown) = grown {
         ensure(grown < FLAT, || {
             format!("the flood made the process {grown} bytes larger")
@@ -131,8 +141,11 @@ pub(super) fn full_socket<A: Adapter>(stage: &Stage<A>) -> Check {
     a.meets(&[b.id])?;
     b.meets(&[a.id])?;
     let soon = stage.patience.min(long / 4);
+    let sent = || a.handle.read(|node| node.metrics().datagrams_out);
+    let before = sent();
     stage.adapter.set_room(&a.handle, Room::Full);
     a.sets("said", "while full")?;
+    stage.until("a to try to send", || sent() > before)?;
     b.sets("heard", "while full")?;
     a.hears_value_within(soon, b.id, "heard", Some("while full"))?;
     stage.adapter.set_room(&a.handle, Room::Free);
@@ -180,8 +193,4 @@ pub(super) fn held_up<A: Adapter>(stage: &Stage<A>) -> Check {
         "a node that was held up held others down".to_owned()
     })?;
     a.was_told_of_no_failure()
-}
-
-fn said(error: std::io::Error) -> Failure {
-    Failure(format!("the system refuses what the case needs: {error}"))
 }
