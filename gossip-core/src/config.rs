@@ -92,7 +92,8 @@ pub struct Config {
     /// `phi_convict`. Default 6: one false alarm in a million intervals.
     pub phi_suspect: f64,
     /// Phi at which, its probes unanswered, a neighbour is voted dead. Works from 1 to 16;
-    /// recommended 6 to 12 (R7). Default 8.
+    /// recommended 6 to 12 (R7). Default 8. Whatever the statistics grant, a silence of
+    /// `acceptable_pause` and five intervals more is enough.
     pub phi_convict: f64,
     /// Intervals remembered for each neighbour. Works from 4 to 64. Default 64: about a minute, long
     /// enough for a stable variance, short enough to follow the link.

@@ -95,10 +95,15 @@ impl Handle {
         self.0.0.command(command)
     }
 
-    /// Looks at the node, also after it has stopped. The node waits for the closure: take what is
-    /// needed and return it. Using this handle or the events inside the closure would deadlock.
+    /// Looks at the node as it is now, or as it was when it stopped. The node waits for the closure:
+    /// take what is needed and return it. Using this handle or the events inside it would deadlock.
     pub fn read<R>(&self, view: impl FnOnce(&Node) -> R) -> R {
-        view(&self.0.0.lock().node)
+        let mut state = self.0.0.lock();
+        if matches!(state.phase, Phase::Running) {
+            // Time passes for a view (phi, above all) only when the node is told.
+            state.node.handle_timeout(self.0.0.now());
+        }
+        view(&state.node)
     }
 
     /// The address at which the node receives.
@@ -116,7 +121,7 @@ impl Handle {
     /// Announces departure: [`Command::Leave`]. The node stops by itself once that is done.
     ///
     /// # Errors
-    /// [`CommandError::Left`] where it is leaving already, or has stopped.
+    /// [`CommandError::Left`] where it has stopped already.
     pub fn leave(&self) -> Result<(), CommandError> {
         self.command(Command::Leave)
     }
@@ -132,17 +137,11 @@ impl Handle {
     /// What the system said when the node stopped because its socket was lost.
     pub fn join(&self) -> io::Result<()> {
         let shared = &self.0.0;
-        let mut state = shared.lock();
-        loop {
-            match &state.phase {
-                Phase::Ended(None) => return Ok(()),
-                Phase::Ended(Some(lost)) => {
-                    return Err(io::Error::new(lost.kind(), Arc::clone(lost)));
-                }
-                Phase::Running | Phase::Stopping => {
-                    state = wait(&shared.phase_changed, state, Duration::MAX);
-                }
-            }
+        let going = |state: &mut State| !matches!(state.phase, Phase::Ended(_));
+        let ended = shared.phase_changed.wait_while(shared.lock(), going);
+        match &ended.unwrap_or_else(PoisonError::into_inner).phase {
+            Phase::Ended(Some(lost)) => Err(io::Error::new(lost.kind(), Arc::clone(lost))),
+            _ => Ok(()),
         }
     }
 }
@@ -165,18 +164,17 @@ impl Events {
     /// # Errors
     /// [`NoEvent`] says whether one may still come.
     pub fn next_timeout(&mut self, timeout: Duration) -> Result<Event, NoEvent> {
-        let start = StdInstant::now();
         let shared = &self.0.0;
-        let mut state = shared.lock();
-        loop {
-            let left = timeout.saturating_sub(start.elapsed());
-            match state.take_event() {
-                Err(NoEvent::Yet) if !left.is_zero() => {
-                    state = wait(&shared.event_arrived, state, left);
-                }
-                result => return result,
-            }
-        }
+        let nothing =
+            |state: &mut State| !state.has_event() && !matches!(state.phase, Phase::Ended(_));
+        let waited = shared
+            .event_arrived
+            .wait_timeout_while(shared.lock(), timeout, nothing);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        state.arrived.take().ok_or(match state.phase {
+            Phase::Ended(_) => NoEvent::Ended,
+            Phase::Running | Phase::Stopping => NoEvent::Yet,
+        })
     }
 }
 
@@ -261,13 +259,10 @@ impl Shared {
         Ok(())
     }
 
-    /// Wakes the consumer if an event waits for it.
+    /// Wakes the consumer where there is something new for it.
     pub(crate) fn announce_events(&self, state: &mut State) {
-        if state.arrived.is_none() {
-            state.arrived = state.node.poll_event();
-            if state.arrived.is_some() {
-                self.event_arrived.notify_all();
-            }
+        if state.arrived.is_none() && state.has_event() {
+            self.event_arrived.notify_all();
         }
     }
 
@@ -311,23 +306,12 @@ impl fmt::Debug for Shared {
 }
 
 impl State {
-    fn take_event(&mut self) -> Result<Event, NoEvent> {
-        let event = self.arrived.take().or_else(|| self.node.poll_event());
-        event.ok_or(match self.phase {
-            Phase::Ended(_) => NoEvent::Ended,
-            Phase::Running | Phase::Stopping => NoEvent::Yet,
-        })
+    fn has_event(&mut self) -> bool {
+        if self.arrived.is_none() {
+            self.arrived = self.node.poll_event();
+        }
+        self.arrived.is_some()
     }
-}
-
-/// Waits for a condition that may also be signalled for no reason.
-fn wait<'a>(
-    condition: &Condvar,
-    state: MutexGuard<'a, State>,
-    timeout: Duration,
-) -> MutexGuard<'a, State> {
-    let waited = condition.wait_timeout(state, timeout);
-    waited.unwrap_or_else(PoisonError::into_inner).0
 }
 
 /// Stops the node when the application has dropped all that it held of it.

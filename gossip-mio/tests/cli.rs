@@ -230,7 +230,7 @@ fn the_demo_succeeds_and_sums_up() {
             )
         })
         .collect();
-    let names = ["meet", "schema", "kill", "restart", "leave"];
+    let names = ["meet", "schema", "listen", "kill", "restart", "leave"];
     assert_eq!(steps, names.map(|name| (name, "ok")));
     assert_eq!(lines.last().unwrap()["ok"], true);
     assert!(lines.iter().any(|line| line["event"] == "phi"));

@@ -11,8 +11,8 @@ use super::{Facet, MemberView, View, Violation};
 pub enum Fate {
     /// It runs, in this generation, and every other running node can be reached from it.
     Lives(Generation),
-    /// Its process ended without a word.
-    Died,
+    /// Its process ended without a word, in this generation.
+    Died(Generation),
     /// It has announced its departure, and is not done yet.
     Parts,
     /// It has announced its departure and fallen silent.
@@ -113,13 +113,18 @@ fn check_member(id: NodeId, fate: Fate, shown: Option<&MemberView>) -> Option<Vi
             let status = shown.status;
             Some(Violation::WrongVerdict { member, status })
         }
-        (Fate::Died, Some(shown)) if shown.status != Status::Down => {
+        (Fate::Died(generation), Some(shown)) => {
             let status = shown.status;
-            Some(Violation::MissedVerdict { member, status })
+            // Of an earlier life, the farewell may be the last that was heard.
+            let earlier = shown.mark.generation < generation && status == Status::Left;
+            let seen = status == Status::Down || earlier;
+            (!seen).then_some(Violation::MissedVerdict { member, status })
         }
-        (Fate::Left, Some(shown)) if shown.status != Status::Left => {
+        (Fate::Left, Some(shown)) => {
             let status = shown.status;
-            Some(Violation::MissedFarewell { member, status })
+            // A farewell that nobody could hear is a silence like any other.
+            let seen = matches!(status, Status::Left | Status::Down);
+            (!seen).then_some(Violation::MissedFarewell { member, status })
         }
         // Whoever is gone may have been removed, or never have been heard of.
         _ => None,
@@ -210,19 +215,29 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_member_that_is_up_and_one_that_left_and_is_down_are_caught() {
+    fn a_member_that_is_gone_and_shown_as_up_is_caught() {
         let mut truth = truth();
-        truth.nodes.insert(id(A), Fate::Died);
+        truth.nodes.insert(id(A), Fate::Died(generation(A)));
         assert!(matches!(
             truth.check(&right())[..],
             [Violation::MissedVerdict { .. }]
         ));
         truth.nodes.insert(id(A), Fate::Left);
+        assert!(matches!(
+            truth.check(&right())[..],
+            [Violation::MissedFarewell { .. }]
+        ));
+    }
+
+    #[test]
+    fn a_farewell_is_no_excuse_for_a_later_life_that_died() {
+        let mut truth = truth();
+        truth.nodes.insert(id(A), Fate::Died(generation(A)));
         let mut view = right();
-        view.members[0].status = Status::Down;
+        view.members[0].status = Status::Left;
         assert!(matches!(
             truth.check(&view)[..],
-            [Violation::MissedFarewell { .. }]
+            [Violation::MissedVerdict { .. }]
         ));
     }
 

@@ -1,8 +1,8 @@
 //! What each input and its outputs must keep to.
 
-use gossip_core::{Config, Instant, Metrics};
+use gossip_core::{Config, Instant, Metrics, Standing, Status};
 
-use super::{Held, Output, Violation};
+use super::{Held, MemberView, Output, View, Violation};
 use crate::num::count;
 
 /// The limits that a node's configuration sets.
@@ -76,10 +76,13 @@ pub fn moves_on(now: Instant, deadline: Option<Instant>) -> Option<Violation> {
 
 /// The gauge of live members says what the view shows.
 #[must_use]
-pub fn gauge(view: &super::View) -> Option<Violation> {
-    use gossip_core::Status;
-    let up = |member: &&super::MemberView| matches!(member.status, Status::Up | Status::Suspect);
-    let shown = count(view.members.iter().filter(up).count());
+pub fn gauge(view: &View) -> Option<Violation> {
+    if !matches!(view.standing, Standing::Joining | Standing::Up) {
+        // Whether a node that departs is one of the living is its own affair.
+        return None;
+    }
+    let live = |member: &&MemberView| !matches!(member.status, Status::Down | Status::Left);
+    let shown = count(view.members.iter().filter(live).count());
     (view.live != shown).then_some(Violation::GaugeWrong {
         gauge: view.live,
         shown,
@@ -89,6 +92,7 @@ pub fn gauge(view: &super::View) -> Option<Violation> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::invariant::forge::{member, view};
 
     fn limits() -> Limits {
         Limits::of(&Config::lan())
@@ -115,6 +119,15 @@ mod tests {
         assert!(limits().drain(Output::Transmits, 1025).is_some());
         assert_eq!(limits().drain(Output::Events, 4097), None);
         assert!(limits().drain(Output::Events, 4098).is_some());
+    }
+
+    #[test]
+    fn a_gauge_that_does_not_say_what_is_shown_is_caught() {
+        let mut view = view(1, [member(1, 1, 1), member(2, 1, 1), member(3, 1, 1)]);
+        view.members[1].status = Status::Down;
+        assert!(gauge(&view).is_some());
+        view.live = 2;
+        assert_eq!(gauge(&view), None);
     }
 
     #[test]

@@ -56,7 +56,7 @@ impl Churn {
             let away = Duration::from_nanos(away);
             if chance(&mut cluster.rng, 0.5) {
                 crashes = crashes.saturating_add(1);
-                cluster.world.perform(Action::Crash(victim));
+                cluster.perform(Action::Crash(victim));
                 cluster.world.schedule(now + away, Action::Start(victim));
             } else {
                 leaves = leaves.saturating_add(1);

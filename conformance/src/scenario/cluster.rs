@@ -190,6 +190,13 @@ impl Cluster {
         step
     }
 
+    /// Does something to the world, and tallies the verdicts that come of it.
+    pub(crate) fn perform(&mut self, action: Action) {
+        if let Some(step) = self.world.perform(action) {
+            self.tally.note(&self.world, step);
+        }
+    }
+
     /// Lets time pass.
     pub(crate) fn run(&mut self, lasts: Duration) {
         let end = self.world.now() + lasts;
@@ -265,7 +272,7 @@ impl Cluster {
 
     /// Sets the loss everywhere.
     pub(crate) fn lose(&mut self, share: f64) {
-        self.world.perform(Action::Set(
+        self.perform(Action::Set(
             LOSS,
             Fault {
                 scope: Scope::Everywhere,

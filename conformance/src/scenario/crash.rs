@@ -36,7 +36,7 @@ impl Crash {
         let victims = cluster.draw(self.victims.min(setup.nodes.saturating_sub(1)));
         let began = cluster.world.now();
         for &victim in &victims {
-            cluster.world.perform(Action::Crash(victim));
+            cluster.perform(Action::Crash(victim));
         }
         let survivors = u64::from(setup.nodes).saturating_sub(crate::num::count(victims.len()));
         let watched = victims.first().copied();

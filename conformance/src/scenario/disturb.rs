@@ -53,7 +53,7 @@ impl Disturb {
         cluster.run(self.lasts);
         if let Disturbance::Slow(_) = self.how {
             for &victim in &victims {
-                cluster.world.perform(Action::Slow(victim, Duration::ZERO));
+                cluster.perform(Action::Slow(victim, Duration::ZERO));
             }
         }
         let up = cluster.run_until_all(self.limit, |node| node.metrics().live == all);
@@ -84,7 +84,7 @@ impl Disturb {
         let now = cluster.world.now();
         let end = now + self.lasts;
         match self.how {
-            Disturbance::Slow(lag) => cluster.world.perform(Action::Slow(victim, lag)),
+            Disturbance::Slow(lag) => cluster.perform(Action::Slow(victim, lag)),
             Disturbance::Pause { pause, every } => {
                 // Each at its own time, over and over.
                 let first = between(&mut cluster.rng, 0, nanos(every));

@@ -59,7 +59,7 @@ impl Loss {
             .perform(Action::Set(LOSS, Fault { scope, effect }));
         cluster.run(self.lasts);
         let worst = cluster.live_share();
-        cluster.world.perform(Action::Mend(LOSS));
+        cluster.perform(Action::Mend(LOSS));
         let during = cluster.tally.wrong_downs().count();
         let all = u64::from(setup.nodes);
         let up = cluster.run_until_all(self.limit, |node| node.metrics().live == all);

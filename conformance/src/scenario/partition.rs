@@ -34,7 +34,7 @@ impl Partition {
         cluster.form(setup, self.warm_up)?;
         let side = cluster.draw_set(self.smaller.min(setup.nodes));
         let began = cluster.world.now();
-        cluster.world.perform(Action::Set(
+        cluster.perform(Action::Set(
             SPLIT,
             Fault {
                 scope: Scope::Across(side.clone()),
@@ -49,7 +49,7 @@ impl Partition {
         let during = cluster.tally.wrong_downs().count();
 
         cluster.tally.clear();
-        cluster.world.perform(Action::Mend(SPLIT));
+        cluster.perform(Action::Mend(SPLIT));
         let healed_at = cluster.world.now();
         let (mut healed, mut everywhere) = (None, None);
         while (healed.is_none() || everywhere.is_none())
@@ -160,7 +160,7 @@ fn write_on_both_sides(cluster: &mut Cluster, side: &HostSet) -> Vec<Write> {
             key: key.clone(),
             value: value.clone(),
         };
-        cluster.world.perform(Action::Command(writer, command));
+        cluster.perform(Action::Command(writer, command));
         Write { origin, key, value }
     };
     writers.into_iter().map(write).collect()

@@ -32,10 +32,10 @@ impl Restart {
         cluster.form(setup, self.warm_up)?;
         let victim = cluster.draw(1).first().copied().unwrap_or(HostId::new(0));
         let id = cluster.world.host(victim).node_id();
-        cluster.world.perform(Action::Crash(victim));
+        cluster.perform(Action::Crash(victim));
         cluster.run(self.away);
         let began = cluster.world.now();
-        cluster.world.perform(Action::Start(victim));
+        cluster.perform(Action::Start(victim));
 
         let others = position(setup.nodes.saturating_sub(1));
         let all = u64::from(setup.nodes);

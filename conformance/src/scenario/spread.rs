@@ -100,7 +100,7 @@ impl Spread {
         };
         let origin = cluster.world.host(writer).node_id();
         let began = cluster.world.now();
-        cluster.world.perform(Action::Command(writer, command));
+        cluster.perform(Action::Command(writer, command));
 
         let others = position(setup.nodes.saturating_sub(1));
         let mut arrivals = Vec::with_capacity(others);

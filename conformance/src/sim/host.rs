@@ -22,7 +22,7 @@ pub struct Host {
     pub(crate) limits: Limits,
     pub(crate) process: Process,
     /// What became of the latest process that has ended.
-    pub(crate) ended: Fate,
+    pub(crate) ended: Option<Fate>,
     /// How often the process was started.
     pub(crate) lives: u32,
     /// How often the machine got another address.
@@ -165,7 +165,7 @@ impl Host {
             limits: Limits::of(&config),
             config,
             process: Process::Off,
-            ended: Fate::Died,
+            ended: None,
             lives: 0,
             moves: 0,
             origin: 0,

@@ -7,6 +7,7 @@
 mod faults;
 mod plan;
 mod shrink;
+mod telling;
 
 use core::time::Duration;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,7 +17,7 @@ use gossip_core::NodeId;
 pub use plan::{Episode, Plan, What};
 pub use shrink::shrink;
 
-use crate::sim::{Finding, HostId, Scrutiny, Time, TraceHash, World};
+use crate::sim::{Finding, HostId, Scrutiny, Step, Time, TraceHash, World};
 
 /// What came of a plan.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,7 +33,16 @@ pub struct Exploration {
     /// The hash over everything that happened.
     pub trace: TraceHash,
     /// What happened, in readable lines, where it was recorded.
-    pub lines: Vec<String>,
+    pub lines: Vec<Line>,
+}
+
+/// A line of a readable trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// When.
+    pub at: Time,
+    /// What happened.
+    pub text: String,
 }
 
 /// What went wrong.
@@ -87,7 +97,7 @@ pub fn explore(plan: &Plan, recording: Recording) -> Exploration {
 struct Player {
     world: World,
     recording: Recording,
-    lines: Vec<String>,
+    lines: Vec<Line>,
     findings: Vec<Finding>,
     rest: Option<Duration>,
 }
@@ -113,9 +123,12 @@ impl Player {
     fn play(&mut self, plan: &Plan) {
         for (at, action) in plan.script() {
             self.run(at);
-            self.note(at, || action.to_string());
-            self.world.perform(action);
-            self.note_events(None);
+            if self.recording == Recording::On {
+                self.note(at, &action.to_string());
+            }
+            if let Some(step) = self.world.perform(action) {
+                self.note_events(step);
+            }
         }
         self.run(plan.ends);
         self.come_to_rest(plan.config.interval);
@@ -145,39 +158,27 @@ impl Player {
 
     fn run(&mut self, until: Time) {
         while let Some(step) = self.world.step(until) {
-            self.note_events(Some(step.host));
+            self.note_events(step);
         }
     }
 
-    fn note_events(&mut self, host: Option<HostId>) {
+    fn note_events(&mut self, step: Step) {
         if self.recording == Recording::Off {
             return;
         }
-        let who = host.map_or_else(String::new, |host| format!("{host} "));
-        let lines: Vec<String> = self
-            .world
-            .events()
-            .iter()
-            .map(|e| format!("  {who}{e:?}"))
+        let events = self.world.events().iter();
+        let told: Vec<String> = events
+            .map(|event| format!("  {} {}", step.host, telling::event(event)))
             .collect();
-        for line in lines {
-            self.note(self.world.now(), || line);
+        for text in told {
+            self.note(step.at, &text);
         }
     }
 
-    fn note(&mut self, at: Time, line: impl FnOnce() -> String) {
-        if self.recording == Recording::On {
-            let line = format!("{at:>12} {}", line());
-            self.lines.push(self.with_names(&line));
-        }
-    }
-
-    /// Replaces ids by the names of hosts.
-    fn with_names(&self, text: &str) -> String {
-        with_names(
-            text,
-            self.world.hosts().iter().map(|h| (h.node_id(), h.id())),
-        )
+    fn note(&mut self, at: Time, text: &str) {
+        let hosts = self.world.hosts().iter();
+        let text = with_names(text, hosts.map(|host| (host.node_id(), host.id())));
+        self.lines.push(Line { at, text });
     }
 }
 
@@ -202,6 +203,15 @@ impl Failure {
                 kind(one) == kind(other)
             }
             _ => false,
+        }
+    }
+
+    /// When it was first seen, if that is known.
+    #[must_use]
+    pub fn first_seen(&self) -> Option<Time> {
+        match self {
+            Self::Panic(_) => None,
+            Self::Violations(findings) => findings.first().map(|finding| finding.at),
         }
     }
 

@@ -208,8 +208,8 @@ fn draw_config(rng: &mut ChaCha8Rng, hosts: usize) -> Config {
     config.push_fanout = *choose(rng, &[2, 4, 10]);
     config.push_trees = *choose(rng, &[1, 2, 3]);
     config.neighbours = *choose(rng, &[2, 4, 8, 8]);
-    config.phi_convict = *choose(rng, &[8.0, 8.0, 12.0]);
-    config.window = *choose(rng, &[8, 64]);
+    // Few samples and a high threshold together mean minutes of patience: nothing to wait for here.
+    (config.window, config.phi_convict) = *choose(rng, &[(64, 8.0), (64, 12.0), (16, 8.0)]);
     config.max_datagram = *choose(rng, &[512, 1400, 1400]);
     config.outbox = *choose(rng, &[64, 1024]);
     config.event_queue = *choose(rng, &[16, 4096]);

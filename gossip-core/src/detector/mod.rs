@@ -74,9 +74,23 @@ pub(crate) struct Detector {
     floor: f64,
     /// Seconds.
     pause: f64,
-    suspect: Quantiles,
-    convict: Quantiles,
+    suspect: Threshold,
+    convict: Threshold,
 }
+
+/// When a silence crosses a threshold.
+#[derive(Clone, Debug)]
+struct Threshold {
+    quantiles: Quantiles,
+    /// Seconds of silence after which it counts as crossed in any case.
+    longest: f64,
+}
+
+/// Silences beyond the acceptable pause, in intervals, that cross the thresholds whatever was seen
+/// before. A window that holds one outage, or sudden loss, would otherwise grant minutes of
+/// silence; the burst of pings that follows a suspicion tells loss from death much sooner.
+const LONGEST_BEFORE_SUSPICION: f64 = 5.0;
+const LONGEST_BEFORE_CONVICTION: f64 = 5.5;
 
 /// The pseudo-samples that stand in for missing ones, in microseconds.
 #[derive(Clone, Copy, Debug)]
@@ -113,6 +127,10 @@ impl Detector {
             PhiModel::Normal | PhiModel::Exponential => interval / 2,
         };
         let most = window.max(FEWEST_SAMPLES);
+        let threshold = |phi, longest: f64| Threshold {
+            quantiles: Quantiles::new(model, FEWEST_SAMPLES, most, phi),
+            longest: (acceptable_pause + longest) * interval.as_secs_f64(),
+        };
         Self {
             model,
             prior: Prior {
@@ -121,8 +139,8 @@ impl Detector {
             },
             floor: min_deviation * interval.as_secs_f64(),
             pause: acceptable_pause * interval.as_secs_f64(),
-            suspect: Quantiles::new(model, FEWEST_SAMPLES, most, suspect),
-            convict: Quantiles::new(model, FEWEST_SAMPLES, most, convict),
+            suspect: threshold(suspect, LONGEST_BEFORE_SUSPICION),
+            convict: threshold(convict, LONGEST_BEFORE_CONVICTION),
         }
     }
 
@@ -132,24 +150,27 @@ impl Detector {
         phi(self.model, n, mean, s, elapsed.as_secs_f64() - self.pause)
     }
 
-    /// The silence after which phi reaches the threshold for suspicion.
+    /// The silence after which phi reaches the threshold for suspicion, or the longest that is
+    /// granted.
     pub(crate) fn suspect_after(&self, window: &Window) -> Duration {
         self.deadline(window, &self.suspect)
     }
 
-    /// The silence after which phi reaches the threshold for conviction.
+    /// The silence after which phi reaches the threshold for conviction, or the longest that is
+    /// granted.
     pub(crate) fn convict_after(&self, window: &Window) -> Duration {
         self.deadline(window, &self.convict)
     }
 
-    fn deadline(&self, window: &Window, quantiles: &Quantiles) -> Duration {
+    fn deadline(&self, window: &Window, threshold: &Threshold) -> Duration {
         let Belief { n, mean, s } = self.belief(window);
-        let quantile = quantiles.get(n);
+        let quantile = threshold.quantiles.get(n);
         let regular = match self.model {
             PhiModel::StudentT | PhiModel::Normal => mean + quantile * s,
             PhiModel::Exponential => quantile * mean,
         };
-        Duration::try_from_secs_f64(self.pause + regular).unwrap_or(Duration::MAX)
+        let silence = (self.pause + regular).min(threshold.longest);
+        Duration::try_from_secs_f64(silence).unwrap_or(Duration::MAX)
     }
 
     fn belief(&self, window: &Window) -> Belief {

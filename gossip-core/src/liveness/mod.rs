@@ -2,9 +2,11 @@
 //! that follows.
 //!
 //! Arrows: an [observation](observation) turns heartbeats into suspicion with the detector's
-//! arithmetic; [votes](votes) collect what other observers publish; the [verdict](verdict) is a pure
-//! function of both and of the ring. Nothing in here knows the node, the network or the queues.
+//! arithmetic; [votes](votes) collect what other observers publish; [probes](probes) ask directly
+//! where a doubt remains; the [verdict](verdict) is a pure function of these and of the ring. Nothing
+//! in here knows the node, the network or the queues.
 
 pub(crate) mod observation;
+pub(crate) mod probes;
 pub(crate) mod verdict;
 pub(crate) mod votes;

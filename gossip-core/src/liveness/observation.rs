@@ -49,7 +49,9 @@ enum State {
         next: Instant,
         spacing: Duration,
     },
-    Silent,
+    Silent {
+        since: Instant,
+    },
 }
 
 /// What a sign of life has changed.
@@ -130,7 +132,7 @@ impl Observation {
         match core::mem::replace(&mut self.state, State::Alive) {
             State::Alive => Relief::None,
             State::Suspect { .. } => Relief::Cleared,
-            State::Silent => {
+            State::Silent { .. } => {
                 // The silence was an outage, not an interval between heartbeats.
                 self.beat = None;
                 Relief::Revived
@@ -186,8 +188,16 @@ impl Observation {
         matches!(self.state, State::Suspect { .. })
     }
 
-    pub(crate) fn is_silent(&self) -> bool {
-        self.state == State::Silent
+    pub(crate) const fn is_silent(&self) -> bool {
+        self.silent_since().is_some()
+    }
+
+    /// When it was found silent, if it is.
+    pub(crate) const fn silent_since(&self) -> Option<Instant> {
+        match self.state {
+            State::Silent { since } => Some(since),
+            State::Alive | State::Suspect { .. } => None,
+        }
     }
 
     /// Phi of the current silence.
@@ -200,7 +210,7 @@ impl Observation {
         match self.state {
             State::Alive => Some(self.crosses(self.suspect_after)),
             State::Suspect { next, .. } => Some(next),
-            State::Silent => None,
+            State::Silent { .. } => None,
         }
     }
 
@@ -234,7 +244,7 @@ impl Observation {
                 }
                 let convict = self.crosses(self.convict_after);
                 if now >= convict {
-                    self.state = State::Silent;
+                    self.state = State::Silent { since: now };
                     return Due::Silent;
                 }
                 self.state = State::Suspect {

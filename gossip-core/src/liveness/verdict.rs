@@ -10,6 +10,7 @@
 use alloc::vec::Vec;
 
 use super::observation::Observation;
+use super::probes::Probes;
 use super::votes::Votes;
 use crate::id::NodeId;
 use crate::membership::ring::{Neighbours, observers};
@@ -24,6 +25,7 @@ pub(crate) struct Evidence<'a> {
     pub(crate) votes: &'a Votes,
     /// Sorted by id.
     pub(crate) observations: &'a [Observation],
+    pub(crate) probes: &'a Probes,
     /// How many neighbours a member has.
     pub(crate) neighbours: usize,
     pub(crate) now: Instant,
@@ -31,6 +33,17 @@ pub(crate) struct Evidence<'a> {
     pub(crate) settled_before: Instant,
     /// Who was heard directly after this counts as heard.
     pub(crate) heard_after: Instant,
+}
+
+/// What this node concludes about a contested member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// A majority stands against it.
+    Down,
+    /// Not down; but so much speaks against it that it should be asked.
+    Doubtful,
+    /// Not down.
+    Cleared,
 }
 
 /// A member that somebody finds silent.
@@ -53,6 +66,11 @@ impl Tally {
         self.against.saturating_mul(2) > self.witnesses
     }
 
+    /// Two votes, or half of those who could tell: more than one sick observer.
+    fn is_doubtful(self) -> bool {
+        self.against >= 2 || self.against > 0 && self.against.saturating_mul(2) >= self.witnesses
+    }
+
     /// Whether the share against is greater than another's.
     fn clearer_than(self, other: Self) -> bool {
         self.against.saturating_mul(other.witnesses) > other.against.saturating_mul(self.witnesses)
@@ -60,8 +78,8 @@ impl Tally {
 }
 
 impl Evidence<'_> {
-    /// The contested members with this node's verdict about each: down or not. Sorted by id.
-    pub(crate) fn verdicts(&self) -> Vec<(NodeId, bool)> {
+    /// The contested members with this node's verdict about each. Sorted by id.
+    pub(crate) fn verdicts(&self) -> Vec<(NodeId, Verdict)> {
         let mut contested = self.contested();
         loop {
             let mut clearest: Option<Tally> = None;
@@ -86,9 +104,18 @@ impl Evidence<'_> {
                 }
             }
         }
+        let verdict = |case: &Contested| {
+            if case.down {
+                Verdict::Down
+            } else if self.tally(case, &contested).is_doubtful() {
+                Verdict::Doubtful
+            } else {
+                Verdict::Cleared
+            }
+        };
         contested
-            .into_iter()
-            .map(|case| (case.subject, case.down))
+            .iter()
+            .map(|case| (case.subject, verdict(case)))
             .collect()
     }
 
@@ -103,7 +130,7 @@ impl Evidence<'_> {
             .votes
             .subjects()
             .filter(|subject| self.valid_votes(*subject) > 0);
-        let mut subjects: Vec<NodeId> = silent.chain(voted).collect();
+        let mut subjects: Vec<NodeId> = silent.chain(voted).chain(self.probes.silent()).collect();
         subjects.sort_unstable();
         subjects.dedup();
         subjects.retain(|subject| {
@@ -181,10 +208,11 @@ impl Evidence<'_> {
     }
 
     fn finds_silent(&self, id: NodeId) -> bool {
-        self.observation(id).is_some_and(Observation::is_silent)
+        self.observation(id).is_some_and(Observation::is_silent) || self.probes.is_silent(id)
     }
 
-    fn hears(&self, id: NodeId) -> bool {
+    /// Whether this node has heard a member lately.
+    pub(crate) fn hears(&self, id: NodeId) -> bool {
         let heard = self.table.get(id).and_then(|record| record.heard);
         heard.is_some_and(|heard| heard > self.heard_after)
     }

@@ -24,6 +24,36 @@ pub(crate) fn neighbours(table: &Table, id: NodeId, k: usize) -> Neighbours {
     around(table, id, k, |record| record.condition == Condition::Live)
 }
 
+/// The members that are down and that `own` would observe if they were not: those within reach of
+/// `k / 2` live members on either side. Somebody has to go on voting against them when their old
+/// observers are gone, or a newcomer would take them for alive. The nearest, up to 16.
+pub(crate) fn fallen_nearby(table: &Table, own: NodeId, k: usize) -> Neighbours {
+    let len = table.len();
+    let here = table.position(own).unwrap_or_else(|would_be| would_be);
+    let half = k.div_euclid(2);
+    let mut found = Neighbours::new();
+    for forwards in [true, false] {
+        let mut live = 0_usize;
+        for by in 1..len {
+            let step = if forwards { by } else { len.saturating_sub(by) };
+            let at = here.wrapping_add(step).checked_rem(len).unwrap_or(0);
+            let Some(record) = table.record_at(at) else {
+                break;
+            };
+            match record.condition {
+                Condition::Live => live = live.saturating_add(1),
+                Condition::Down if !found.contains(&record.id) => found.push(record.id),
+                _ => {}
+            }
+            if live >= half || found.len() >= found.inline_size() {
+                break;
+            }
+        }
+    }
+    found.sort_unstable();
+    found
+}
+
 /// The members whose votes about `id` count: its neighbours on the ring of those that take part or
 /// have been down for less than the settling time. Until then those who replace the fallen have not
 /// yet had the time to form an opinion.
@@ -244,6 +274,30 @@ mod tests {
             [8, 9, 11, 12]
         );
         assert_eq!(ids(&observers(&table, ten, 4, down_at)), [7, 8, 11, 12]);
+    }
+
+    #[test]
+    fn the_fallen_are_observed_by_those_who_stand_around_them() {
+        let mut table = table(0..20);
+        for fallen in [9, 10] {
+            table.set_condition(NodeId::from_u64(fallen), Instant::ORIGIN, Condition::Down);
+        }
+        let observe = |own| ids(&fallen_nearby(&table, NodeId::from_u64(own), 4));
+        assert_eq!(observe(8), [9, 10]);
+        assert_eq!(observe(12), [9, 10]);
+        assert_eq!(observe(6), [0; 0]);
+        assert_eq!(observe(13), [0; 0]);
+        for own in (0..20).filter(|own| ![9, 10].contains(own)) {
+            for fallen in [9, 10] {
+                let around = neighbours(&table, NodeId::from_u64(fallen), 4);
+                let observes = observe(own).contains(&fallen);
+                assert_eq!(
+                    observes,
+                    around.contains(&NodeId::from_u64(own)),
+                    "{own} {fallen}"
+                );
+            }
+        }
     }
 
     proptest! {

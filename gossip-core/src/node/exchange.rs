@@ -89,7 +89,9 @@ impl Node {
         items: Items<'_>,
     ) {
         let theirs = u128::from_le_bytes(head.hash);
-        let stranger = self.known(sender.id).1 == 0;
+        let stranger = !self.table.get(sender.id).is_some_and(|record| {
+            record.condition == Condition::Live && record.log.generation() == sender.generation
+        });
         if head.leg == FIRST_LEG && theirs == self.table.hash() && !stranger {
             return count(&mut self.metrics.exchanges_in_agreement);
         }
@@ -124,7 +126,7 @@ impl Node {
         self.learn_from_answer(now, head, &leg);
         let greet = stranger && head.leg == FIRST_LEG;
         if greet && !may_ask {
-            // It only takes. Whoever wants to know it has to begin.
+            // It only takes. Whoever wants to know it, or to know it better, has to begin.
             self.begin_exchange(from);
         }
         if head.leg < LAST_LEG && (greet || !leg.plan.is_empty()) {

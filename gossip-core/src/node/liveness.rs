@@ -6,12 +6,16 @@ use super::{Node, Standing, count};
 use crate::event::{Event, UpCause};
 use crate::id::{Generation, NodeId};
 use crate::liveness::observation::{Due, Observation, Relief};
-use crate::liveness::verdict::Evidence;
+use crate::liveness::probes::TURN;
+use crate::liveness::verdict::{Evidence, Verdict};
 use crate::membership::Condition;
-use crate::membership::ring::neighbours;
-use crate::state::attribute::{Ballot, Declared, VOTES, decode_ballots, encode_ballots};
+use crate::membership::ring::{fallen_nearby, neighbours};
+use crate::state::attribute::{
+    Ballot, Declared, MAX_BALLOTS, VOTES, decode_ballots, encode_ballots,
+};
 use crate::time::{Instant, UnixTime};
 use crate::wire::message::Sender;
+use core::time::Duration;
 use rand_core::Rng;
 use smallvec::SmallVec;
 
@@ -28,6 +32,9 @@ const HEARD: u32 = 3;
 
 /// Intervals after which a vote is late.
 const LATE: u32 = 2;
+
+/// Members observed at a time, those who are down included. Neighbours always are.
+const MAX_OBSERVED: usize = MAX_BALLOTS;
 
 /// Former neighbours that still get heartbeats, at most.
 const MAX_FORMER: usize = 32;
@@ -51,6 +58,12 @@ impl Node {
             return;
         }
         record.heard = Some(now);
+        // Whatever took it down, it is heard now: down it stays only while a majority says so.
+        let down = record.condition == Condition::Down;
+        if self.probes.heard(sender.id) || down {
+            self.reconsider.push(sender.id);
+            self.stale.verdicts = true;
+        }
         let relief = match self.observation_mut(sender.id) {
             Some(observation) => observation.evidence(now),
             None => return,
@@ -82,7 +95,15 @@ impl Node {
     fn on_relief(&mut self, id: NodeId, relief: Relief) {
         match relief {
             Relief::None => {}
-            Relief::Cleared => self.events.push(Event::SuspicionCleared { id }),
+            Relief::Cleared => {
+                if self
+                    .table
+                    .get(id)
+                    .is_some_and(|r| r.condition == Condition::Live)
+                {
+                    self.events.push(Event::SuspicionCleared { id });
+                }
+            }
             Relief::Revived => {
                 self.reconsider.push(id);
                 self.stale = super::Stale {
@@ -118,8 +139,14 @@ impl Node {
                     Due::Nothing => break,
                     Due::Suspected => {
                         let phi = observation.phi(&self.detector, now);
-                        count(&mut self.metrics.suspicions);
-                        self.events.push(Event::MemberSuspected { id, phi });
+                        if self
+                            .table
+                            .get(id)
+                            .is_some_and(|r| r.condition == Condition::Live)
+                        {
+                            count(&mut self.metrics.suspicions);
+                            self.events.push(Event::MemberSuspected { id, phi });
+                        }
                         self.ping(id);
                     }
                     Due::Ping => self.ping(id),
@@ -130,6 +157,59 @@ impl Node {
                     }
                 }
             }
+        }
+    }
+
+    /// Asks everybody not heard lately, while so many neighbours have just fallen silent that this
+    /// node may be in a minority.
+    pub(super) fn sweep(&mut self, now: Instant) {
+        let lately = now.saturating_sub(self.intervals(SETTLING));
+        let fell_silent = |o: &&Observation| o.silent_since().is_some_and(|since| since > lately);
+        let silent = self.observations.iter().filter(fell_silent).count();
+        let observed = self.observations.len();
+        if silent > 0 && silent.saturating_mul(4) >= observed {
+            for at in 0..self.table.live_len() {
+                self.ask_in_doubt(now, self.table.live_at(at).map(|record| record.id));
+            }
+        }
+        let lasting = self.intervals(SETTLING);
+        let Self { probes, table, .. } = self;
+        let gone = |id| {
+            !table
+                .get(id)
+                .is_some_and(|record| matches!(record.condition, Condition::Live | Condition::Down))
+        };
+        probes.forget(now, lasting, gone);
+    }
+
+    /// Asks a member whether it lives, unless this node can tell.
+    fn ask_in_doubt(&mut self, now: Instant, id: Option<NodeId>) {
+        let Some(record) = id.and_then(|id| self.table.get(id)) else {
+            return;
+        };
+        let lately = now.saturating_sub(self.intervals(HEARD));
+        let heard = record.heard.is_some_and(|heard| heard > lately);
+        let observed = self
+            .observations
+            .binary_search_by_key(&record.id, |o| o.id)
+            .is_ok();
+        if record.id != self.own && !heard && !observed {
+            self.probes.ask(record.id, now);
+            self.timers
+                .advance(Timer::Probe, now.saturating_add(Duration::from_nanos(1)));
+        }
+    }
+
+    /// Sends the next pings to members in doubt.
+    pub(super) fn on_probe_due(&mut self, now: Instant) {
+        let turn = self.probes.turn(now, self.loss.pings());
+        for id in turn.ping {
+            self.ping(id);
+        }
+        self.stale.verdicts |= turn.found_silent;
+        if self.probes.is_asking() {
+            self.timers
+                .set(Timer::Probe, Some(now.saturating_add(TURN)));
         }
     }
 
@@ -153,6 +233,8 @@ impl Node {
         let condition = |id| table.get(id).map(|record| record.condition);
         self.former
             .retain(|(id, _)| !new.contains(id) && condition(*id) == Some(Condition::Live));
+        let k = usize::from(self.config.neighbours);
+        let fallen = fallen_nearby(&self.table, self.own, k);
         self.observations.retain(|observation| {
             let id = observation.id;
             // Who goes down is observed further: others may still need this node's vote, and it
@@ -164,7 +246,8 @@ impl Node {
             };
             new.contains(&id) || open
         });
-        for id in &new {
+        let room = MAX_OBSERVED.saturating_sub(self.observations.len());
+        for id in new.iter().chain(fallen.iter().take(room)) {
             if let Err(at) = self.observations.binary_search_by_key(id, |o| o.id) {
                 let generation = self
                     .table
@@ -297,6 +380,13 @@ impl Node {
         };
     }
 
+    /// Whether anybody finds anybody silent.
+    pub(super) fn is_anybody_contested(&self) -> bool {
+        self.votes.subjects().next().is_some()
+            || self.observations.iter().any(Observation::is_silent)
+            || self.probes.silent().next().is_some()
+    }
+
     /// Draws the verdicts anew and acts on what has changed.
     pub(super) fn judge(&mut self, now: Instant) {
         let evidence = Evidence {
@@ -304,6 +394,7 @@ impl Node {
             table: &self.table,
             votes: &self.votes,
             observations: &self.observations,
+            probes: &self.probes,
             neighbours: usize::from(self.config.neighbours),
             now,
             settled_before: now.saturating_sub(self.intervals(SETTLING)),
@@ -311,15 +402,17 @@ impl Node {
         };
         let verdicts = evidence.verdicts();
         let reconsider = core::mem::take(&mut self.reconsider);
-        for (id, down) in &verdicts {
-            if *down {
-                self.take_down(now, *id);
+        for (id, verdict) in &verdicts {
+            match verdict {
+                Verdict::Down => self.take_down(now, *id),
+                Verdict::Doubtful => self.ask_in_doubt(now, Some(*id)),
+                Verdict::Cleared => {}
             }
         }
         // Down is down until there is news of the member itself or of a voter who has changed its
         // mind; voters that merely vanish revive nobody.
         for id in reconsider {
-            if !verdicts.contains(&(id, true)) {
+            if !verdicts.contains(&(id, Verdict::Down)) {
                 self.revive(now, id);
             }
         }

@@ -34,6 +34,7 @@ use crate::detector::Detector;
 use crate::event::Event;
 use crate::id::{Generation, Identity, NodeId};
 use crate::liveness::observation::{Loss, Observation};
+use crate::liveness::probes::Probes;
 use crate::liveness::votes::Votes;
 use crate::membership::Table;
 use crate::membership::ring::Neighbours;
@@ -74,6 +75,8 @@ pub struct Node {
     config: Config,
     own: NodeId,
     standing: Standing,
+    /// How often departure has been announced.
+    farewells: u8,
     now: Instant,
     clock: Clock,
     rng: ChaCha8Rng,
@@ -97,6 +100,7 @@ pub struct Node {
     beats: u64,
     loss: Loss,
     votes: Votes,
+    probes: Probes,
     /// The votes that this node publishes.
     ballots: SmallVec<[Ballot; 8]>,
     /// Members that are down and of which there is news that may revive them.
@@ -162,6 +166,7 @@ impl Node {
         let mut node = Self {
             own,
             standing: Standing::Joining,
+            farewells: 0,
             now,
             clock,
             rng,
@@ -179,6 +184,7 @@ impl Node {
             beats: 0,
             loss: Loss::default(),
             votes: Votes::default(),
+            probes: Probes::default(),
             ballots: SmallVec::new(),
             reconsider: SmallVec::new(),
             isolated: false,
@@ -269,6 +275,7 @@ impl Node {
                 Timer::Heartbeat => self.on_heartbeat_due(now),
                 Timer::Observation => self.on_observations_due(now),
                 Timer::Vote => self.stale.verdicts = true,
+                Timer::Probe => self.on_probe_due(now),
                 Timer::Flush => self.flush(),
                 Timer::Announce => self.announce(now),
                 Timer::Leave => self.on_leave_due(now),
@@ -313,6 +320,8 @@ impl Node {
     /// Derives anew what an input has made stale. Each can make the others stale, but a verdict
     /// only ever follows new facts, so this ends; the bound guards against a mistake in here.
     fn settle(&mut self, now: Instant) {
+        // Another input may come in before the timer is handled.
+        self.stale.verdicts |= self.timers.take_due(Timer::Vote, now);
         for _ in 0..8 {
             let Stale {
                 neighbours,

@@ -17,6 +17,9 @@ const BATCH: Duration = Duration::from_millis(2);
 /// may be the first.
 const JOINING_ROUNDS: u32 = 3;
 
+/// How often a departure is pushed. With 30 % loss, a third time makes it certain enough.
+const FAREWELLS: u8 = 3;
+
 /// What peers accept of a node beyond `max_state`, for what the protocol itself writes.
 pub(super) const PROTOCOL_RESERVE: usize = 2 * MAX_VALUE;
 
@@ -175,30 +178,32 @@ impl Node {
         self.standing = Standing::Leaving;
         self.timers.set(Timer::Announce, None);
         self.declare(now, Declared::Leaving);
-        self.flush();
+        self.push_latest();
         self.timers
             .set(Timer::Leave, Some(now.saturating_add(self.leave_step())));
     }
 
-    /// Time between announcing to leave, having left, and silence: enough for the news to cross the
-    /// cluster while this node still answers.
+    /// Time between the steps of leaving: enough for the news to cross the cluster while this node
+    /// still answers.
     fn leave_step(&self) -> Duration {
         self.config.interval.div_f64(4.0)
     }
 
+    /// Leaving, left, told again, silent. Departure is pushed whatever the mode: in rounds alone it
+    /// would come too late, and nobody can repair it afterwards.
     pub(super) fn on_leave_due(&mut self, now: Instant) {
-        let left = self
-            .table
-            .get(self.own)
-            .is_some_and(|own| own.declared() == Declared::Left);
-        if left {
+        self.farewells = self.farewells.saturating_add(1);
+        if self.farewells > FAREWELLS {
             self.standing = Standing::Left;
             self.timers.clear();
             self.events.push(Event::LeaveCompleted);
             return;
         }
-        self.declare(now, Declared::Left);
-        self.flush();
+        if self.farewells == 1 {
+            self.declare(now, Declared::Left);
+            self.table.set_condition(self.own, now, Condition::Left);
+        }
+        self.push_latest();
         self.on_round(now);
         self.timers
             .set(Timer::Leave, Some(now.saturating_add(self.leave_step())));

@@ -45,9 +45,18 @@ impl Node {
         self.timers.set(Timer::Flush, None);
         let frontier = self.known(self.own).1;
         let after = core::mem::replace(&mut self.pushed, frontier);
-        if !self.is_eager() || after >= frontier {
-            return;
+        if self.is_eager() && after < frontier {
+            self.push_after(after);
         }
+    }
+
+    /// Pushes the latest entry of this node's log, be it new or not.
+    pub(super) fn push_latest(&mut self) {
+        self.flush();
+        self.push_after(self.pushed.saturating_sub(1));
+    }
+
+    fn push_after(&mut self, after: u64) {
         let mut news = News::new();
         news.push((self.own, after));
         // The whole ring, beginning and ending beside this node.

@@ -40,6 +40,9 @@ impl Node {
             Seeds::None => {}
         }
         self.tend(now);
+        self.sweep(now);
+        // Witnesses come and go with time alone: who was heard lately, who has been down for long.
+        self.stale.verdicts |= self.is_anybody_contested();
     }
 
     pub(super) fn ask_all_seeds(&mut self) {

@@ -13,6 +13,8 @@ pub(crate) enum Timer {
     Observation,
     /// A late vote begins to count.
     Vote,
+    /// The next pings to members in doubt.
+    Probe,
     /// Own writes of the last moment are pushed together.
     Flush,
     /// A node that found no seed announces itself all the same.
@@ -21,7 +23,7 @@ pub(crate) enum Timer {
     Leave,
 }
 
-const COUNT: usize = 7;
+const COUNT: usize = 8;
 
 impl Timer {
     /// All of them, in the order in which those due at the same time run.
@@ -29,6 +31,7 @@ impl Timer {
         Self::Heartbeat,
         Self::Observation,
         Self::Vote,
+        Self::Probe,
         Self::Announce,
         Self::Round,
         Self::Leave,
@@ -44,12 +47,22 @@ pub(crate) struct Timers {
 
 impl Timers {
     fn slot(&mut self, timer: Timer) -> &mut Option<Instant> {
-        let [round, heartbeat, observation, vote, flush, announce, leave] = &mut self.deadlines;
+        let [
+            round,
+            heartbeat,
+            observation,
+            vote,
+            probe,
+            flush,
+            announce,
+            leave,
+        ] = &mut self.deadlines;
         match timer {
             Timer::Round => round,
             Timer::Heartbeat => heartbeat,
             Timer::Observation => observation,
             Timer::Vote => vote,
+            Timer::Probe => probe,
             Timer::Flush => flush,
             Timer::Announce => announce,
             Timer::Leave => leave,
@@ -103,9 +116,9 @@ mod tests {
                 Some(Instant::from_nanos(100 - u64::try_from(n).unwrap())),
             );
         }
-        assert_eq!(timers.next(), Some(Instant::from_nanos(94)));
+        assert_eq!(timers.next(), Some(Instant::from_nanos(93)));
         timers.advance(Timer::Round, Instant::from_nanos(500));
-        assert_eq!(timers.next(), Some(Instant::from_nanos(94)));
+        assert_eq!(timers.next(), Some(Instant::from_nanos(93)));
         timers.advance(Timer::Round, Instant::from_nanos(3));
         assert!(!timers.take_due(Timer::Round, Instant::from_nanos(2)));
         assert!(timers.take_due(Timer::Round, Instant::from_nanos(3)));

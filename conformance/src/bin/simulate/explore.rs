@@ -14,8 +14,9 @@ use super::runs::progress;
 /// How many plans are played to find a smaller one that still fails.
 const SHRINKING: usize = 200;
 
-/// How much of a trace is printed.
-const LAST_LINES: usize = 60;
+/// How much of a trace is printed: before the first violation, and after it.
+const LINES_BEFORE: usize = 40;
+const LINES_AFTER: usize = 10;
 
 /// Plays all seeds and tells which fail. False if one does.
 pub(crate) fn explore(swarm: &Swarm) -> bool {
@@ -88,7 +89,7 @@ impl Told {
         if swarm.trace {
             println!("{plan}");
             for line in &came.lines {
-                println!("{line}");
+                println!("{:>12} {}", line.at, line.text);
             }
         }
         if let Some(failure) = &came.failure {
@@ -159,9 +160,13 @@ fn tell_failure(swarm: &Swarm, plan: &Plan, failure: &Failure) {
     let (smallest, _) = shrink(plan, failure, SHRINKING);
     let again = play(&smallest, Recording::On);
     eprintln!("{smallest}");
-    let skipped = again.lines.len().saturating_sub(LAST_LINES);
-    for line in again.lines.iter().skip(skipped) {
-        eprintln!("{line}");
+    let seen = again.failure.as_ref().and_then(Failure::first_seen);
+    let before = again
+        .lines
+        .partition_point(|line| seen.is_none_or(|seen| line.at <= seen));
+    let lines = again.lines.iter().skip(before.saturating_sub(LINES_BEFORE));
+    for line in lines.take(before.min(LINES_BEFORE).saturating_add(LINES_AFTER)) {
+        eprintln!("{:>12} {}", line.at, line.text);
     }
     if let Some(failure) = &again.failure {
         for line in failure.describe(&smallest).lines().take(20) {

@@ -8,7 +8,12 @@ use crate::sim::action::Action;
 use crate::sim::drive::{Input, give};
 use crate::sim::host::{Process, SocketBuffer, Timer};
 use crate::sim::hosts::HostId;
+use crate::sim::parcels::{Leg, Parcel};
+use crate::sim::queue::Due;
 use crate::sim::seeds::chance;
+
+/// Where forged datagrams come from: an address of no host.
+const STRANGER: HostId = HostId::new(0x00ff_fffe);
 
 impl World {
     pub(super) fn act(&mut self, action: Action) -> Option<HostId> {
@@ -36,9 +41,18 @@ impl World {
             }
             Action::Command(id, command) => self.command(id, command),
             Action::Forge(id, bytes) => {
-                let stranger = HostId::new(0x00ff_ffff).address(0);
+                let to_moves = self.host_mut(id)?.moves;
                 let slot = self.parcels.arena_mut().store(&bytes);
-                self.deliver(id, stranger, slot)
+                let number = self.parcels.insert(Parcel {
+                    from: STRANGER,
+                    from_moves: 0,
+                    to: id,
+                    to_moves,
+                    slot,
+                    leg: Leg::Network,
+                });
+                self.queue.push(self.now, Due::Arrival(number));
+                None
             }
             Action::Set(id, fault) => {
                 self.network.set(id, fault);
@@ -78,7 +92,7 @@ impl World {
         host.node()?;
         let node_id = host.node_id();
         host.ended = match fate(host) {
-            Fate::Lives(_) => Fate::Died,
+            Some(Fate::Lives(generation)) => Some(Fate::Died(generation)),
             parting => parting,
         };
         if let Process::Paused(_, buffer) = core::mem::replace(&mut host.process, Process::Off) {

@@ -247,17 +247,19 @@ impl World {
         None
     }
 
-    /// Does something to the world, now.
-    pub fn perform(&mut self, action: Action) {
+    /// Does something to the world, now. Gives the step that a node has made of it.
+    pub fn perform(&mut self, action: Action) -> Option<Step> {
         self.outputs.events.clear();
-        self.act(action);
+        let at = self.now;
+        self.act(action).map(|host| Step { at, host })
     }
 
     /// What is true of the cluster, whatever its nodes believe: to be asked once no fault is left.
     #[must_use]
     pub fn truth(&self) -> Truth {
-        let started = self.hosts.iter().filter(|host| host.lives > 0);
-        let nodes: BTreeMap<NodeId, Fate> = started.map(|h| (h.node_id(), fate(h))).collect();
+        let fates = self.hosts.iter().map(|host| (host.node_id(), fate(host)));
+        let nodes: BTreeMap<NodeId, Fate> =
+            fates.filter_map(|(id, fate)| Some((id, fate?))).collect();
         let mut truth = Truth {
             nodes,
             writes: self.writes.clone(),
@@ -298,14 +300,17 @@ impl World {
     }
 }
 
-/// What became of a host's node.
-fn fate(host: &Host) -> Fate {
-    match host.node() {
-        None => host.ended,
-        Some(node) => match node.standing() {
-            Standing::Joining | Standing::Up => Fate::Lives(node.generation()),
-            Standing::Leaving => Fate::Parts,
-            Standing::Left => Fate::Left,
-        },
-    }
+#[cfg(test)]
+mod tests;
+
+/// What became of a host's node, if there ever was one.
+fn fate(host: &Host) -> Option<Fate> {
+    let Some(node) = host.node() else {
+        return host.ended;
+    };
+    Some(match node.standing() {
+        Standing::Joining | Standing::Up => Fate::Lives(node.generation()),
+        Standing::Leaving => Fate::Parts,
+        Standing::Left => Fate::Left,
+    })
 }

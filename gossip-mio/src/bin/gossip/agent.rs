@@ -1,12 +1,13 @@
 //! `gossip agent`: one node, and what happens.
 
+use std::io;
 use std::net::SocketAddr;
 use std::process::{self, ExitCode};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Args;
-use gossip_mio::gossip_core::{Command, Event, Key, Name, Value};
+use gossip_mio::gossip_core::{Command, Event, Key, Name, Node, Value};
 use gossip_mio::{Config, Events, Handle, NoEvent, spawn};
 
 use crate::report::{Format, Line, Names, Report, complain};
@@ -68,6 +69,7 @@ its id and name, too:
   started              address
   member_up            address, generation, cause: joined, recovered (was down) or restarted
   member_suspected     phi
+  suspicion_cleared
   member_down          generation, phi (null where not observed), votes
   member_left          generation
   member_removed
@@ -97,17 +99,13 @@ pub(crate) fn run(options: Options) -> Result<ExitCode, Failure> {
         complain("warning", &warning.to_string());
     }
     leave_on_signal(handle.clone())?;
-    let mut names = Names::default();
-    let id = handle.read(|node| node.id());
-    names.remember(id, options.name.as_str());
-    let mut report = Report::new(Format::of_flag(options.json));
-    let started = Line::started(id, options.name.as_str(), handle.local_addr());
-    let told = report.line(&started).map_err(Failure::from).and_then(|()| {
-        for (key, value) in options.attributes {
-            handle.command(Command::Set { key, value })?;
-        }
-        tell(&handle, events, &mut names, &mut report)
-    });
+    let mut agent = Agent {
+        name: options.name.to_string(),
+        handle: handle.clone(),
+        names: Names::default(),
+        report: Report::new(Format::of_flag(options.json)),
+    };
+    let told = agent.run(events, options.attributes);
     // Whatever went wrong, the others are told.
     let _ = handle.leave();
     handle
@@ -116,45 +114,67 @@ pub(crate) fn run(options: Options) -> Result<ExitCode, Failure> {
     told
 }
 
-/// Prints events until the node has stopped.
-fn tell(
-    handle: &Handle,
-    mut events: Events,
-    names: &mut Names,
-    report: &mut Report,
-) -> Result<ExitCode, Failure> {
-    let mut unresolved = Vec::new();
-    let mut conflict = None;
-    loop {
-        match events.next_timeout(FAULTS) {
-            Ok(event) => {
-                if let Event::MemberUp { id, name, .. } | Event::MemberRemoved { id, name } = &event
-                {
-                    names.remember(*id, name.as_str());
+struct Agent {
+    name: String,
+    handle: Handle,
+    names: Names,
+    report: Report,
+}
+
+impl Agent {
+    /// Prints what happens until the node has stopped.
+    fn run(
+        &mut self,
+        mut events: Events,
+        attributes: Vec<(Key, Value)>,
+    ) -> Result<ExitCode, Failure> {
+        let id = self.handle.read(Node::id);
+        self.names.remember(id, &self.name);
+        self.print(&Line::started(id, &self.name, self.handle.local_addr()))?;
+        for (key, value) in attributes {
+            self.handle.command(Command::Set { key, value })?;
+        }
+        let mut unresolved = Vec::new();
+        let mut conflict = None;
+        loop {
+            match events.next_timeout(FAULTS) {
+                Ok(event) => {
+                    self.tell(&event)?;
+                    if let Event::IdentityConflict { address } = event {
+                        conflict = Some(address);
+                    }
                 }
-                if !names.know(&event) {
-                    handle.read(|node| names.learn(node));
+                Err(NoEvent::Yet) => {
+                    let now = self.handle.faults().unresolved;
+                    for (seed, reason) in now.iter().filter(|one| !unresolved.contains(*one)) {
+                        self.print(&Line::unresolved(seed, reason))?;
+                    }
+                    unresolved = now;
                 }
-                report.line(&Line::of(&event, names))?;
-                if let Event::IdentityConflict { address } = event {
-                    conflict = Some(address);
-                }
+                Err(NoEvent::Ended) => break,
             }
-            Err(NoEvent::Yet) => {
-                let now = handle.faults().unresolved;
-                for (seed, reason) in now.iter().filter(|one| !unresolved.contains(*one)) {
-                    report.line(&Line::unresolved(seed, reason))?;
-                }
-                unresolved = now;
-            }
-            Err(NoEvent::Ended) => break,
+        }
+        match conflict {
+            Some(address) => Err(Failure::Runtime(format!(
+                "a live node at {address} has this name already: choose another with --name"
+            ))),
+            None => Ok(ExitCode::SUCCESS),
         }
     }
-    match conflict {
-        Some(address) => Err(Failure::Runtime(format!(
-            "a live node at {address} has this name already: choose another with --name"
-        ))),
-        None => Ok(ExitCode::SUCCESS),
+
+    fn tell(&mut self, event: &Event) -> io::Result<()> {
+        if let Event::MemberUp { id, name, .. } | Event::MemberRemoved { id, name } = event {
+            self.names.remember(*id, name.as_str());
+        }
+        // An event may have been lost to lag; the node still knows the name.
+        if !self.names.know(event) {
+            self.handle.read(|node| self.names.learn(node));
+        }
+        self.print(&Line::of(event, &self.names))
+    }
+
+    fn print(&mut self, line: &Line) -> io::Result<()> {
+        self.report.line(&self.name, line)
     }
 }
 

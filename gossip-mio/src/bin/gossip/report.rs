@@ -76,7 +76,7 @@ impl Names {
     /// Learns the names of all that the node knows.
     pub(crate) fn learn(&mut self, node: &Node) {
         for member in node.members() {
-            self.remember(member.id(), member.name());
+            self.remember(member.id(), member.name().as_str());
         }
     }
 
@@ -184,6 +184,9 @@ impl Line {
                     .with("phi", rounded(*phi))
                     .saying(format!("phi {phi:.1}"))
             }
+            Event::SuspicionCleared { .. } => {
+                line("suspicion_cleared", "cleared", Tone::Good).saying("it shows life")
+            }
             Event::MemberDown {
                 generation,
                 phi,
@@ -245,6 +248,7 @@ fn subject(event: &Event) -> Option<NodeId> {
     match event {
         Event::MemberUp { id, .. }
         | Event::MemberSuspected { id, .. }
+        | Event::SuspicionCleared { id }
         | Event::MemberDown { id, .. }
         | Event::MemberLeft { id, .. }
         | Event::MemberRemoved { id, .. }
@@ -302,14 +306,14 @@ impl Report {
             && AutoStream::choice(&stdout) != ColorChoice::Never
     }
 
-    /// A line of the agent.
-    pub(crate) fn line(&mut self, line: &Line) -> io::Result<()> {
+    /// A line of the agent with this name, which is what a line without a subject is about.
+    pub(crate) fn line(&mut self, agent: &str, line: &Line) -> io::Result<()> {
         match self.format {
             Format::Json => self.json(line.event, line.fields.clone()),
             Format::Text => {
                 let time = self.elapsed().as_secs_f64();
                 let label = line.tone.paint(format_args!("{:<10}", line.label));
-                let subject = line.subject.as_deref().unwrap_or("-");
+                let subject = line.subject.as_deref().unwrap_or(agent);
                 let text = format!("{time:>10.3} s  {label}  {subject:<16}  {}", line.details);
                 self.text(text.trim_end())
             }

@@ -111,7 +111,7 @@ impl Story {
         };
         step.outcome = took.map_or(Outcome::Failed, Outcome::Took);
         let sentence = match took {
-            Some(took) => format!("=> {}: {:.2} s", step.asked, took.as_secs_f64()),
+            Some(took) => format!("=> {}: {:.3} s", step.asked, took.as_secs_f64()),
             None => format!(
                 "=> not so within {} s: {}",
                 step.limit.as_secs_f64(),
@@ -190,6 +190,10 @@ impl Story {
             Event::MemberSuspected { id, phi } => (
                 Tone::Doubt,
                 format!("{observer} suspects {} (phi {phi:.1})", self.names.of(*id)),
+            ),
+            Event::SuspicionCleared { id } => (
+                Tone::Good,
+                format!("{observer} hears {} after all", self.names.of(*id)),
             ),
             Event::MemberDown { id, votes, .. } => (
                 Tone::Bad,
@@ -288,7 +292,7 @@ impl Story {
         self.report.text(&Tone::Strong.paint(head))?;
         for step in &self.steps {
             let took = match step.outcome {
-                Outcome::Took(took) => format!("{:.2} s", took.as_secs_f64()),
+                Outcome::Took(took) => format!("{:.3} s", took.as_secs_f64()),
                 Outcome::Failed | Outcome::NotRun => "-".to_owned(),
             };
             let (_, result, tone) = step.outcome.words();
@@ -318,6 +322,7 @@ fn phi(phi: Option<f64>) -> String {
 
 fn status(status: Option<Status>) -> &'static str {
     match status {
+        Some(Status::Joining) => "joining",
         Some(Status::Up) => "up",
         Some(Status::Suspect) => "suspect",
         Some(Status::Leaving) => "leaving",

@@ -1,0 +1,168 @@
+//! Asking members directly: evidence where observation and votes leave a doubt.
+//!
+//! A member is *in doubt* when votes stand against it that make no majority: half of its observers
+//! may have died with it. And a node that misses a quarter of its neighbours may be in a minority
+//! that holds no observer of most members: it *sweeps*, asking everybody it has not heard lately.
+//! Each member asked gets as many pings as make chance an unlikely explanation at the loss measured.
+//! What comes of it is this node's own evidence and is never published.
+
+use alloc::collections::BTreeMap;
+use core::time::Duration;
+
+use smallvec::SmallVec;
+
+use crate::id::NodeId;
+use crate::time::Instant;
+
+/// Between two pings to the same member: longer than a round trip, so that an answer can come.
+const SPACING: Duration = Duration::from_millis(200);
+/// Pings sent at once, every tenth of a second at most: a hundred pings a second.
+const AT_ONCE: usize = 10;
+/// Between two turns.
+pub(crate) const TURN: Duration = Duration::from_millis(100);
+
+/// One member asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Probe {
+    /// Pings are out.
+    Asked { pings: u32, next: Instant },
+    /// It did not answer.
+    Silent { since: Instant },
+}
+
+/// The members being asked, and those who did not answer.
+#[derive(Debug, Default)]
+pub(crate) struct Probes(BTreeMap<NodeId, Probe>);
+
+/// What a turn came to.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    /// Whom to ping now.
+    pub(crate) ping: SmallVec<[NodeId; AT_ONCE]>,
+    /// Whether somebody was found silent.
+    pub(crate) found_silent: bool,
+}
+
+impl Probes {
+    /// Asks a member, unless it is being asked or has been found silent.
+    pub(crate) fn ask(&mut self, id: NodeId, now: Instant) {
+        self.0.entry(id).or_insert(Probe::Asked {
+            pings: 0,
+            next: now,
+        });
+    }
+
+    /// A member has shown life. Tells whether it had been found silent.
+    pub(crate) fn heard(&mut self, id: NodeId) -> bool {
+        // Most of the time nobody is asked.
+        !self.0.is_empty() && matches!(self.0.remove(&id), Some(Probe::Silent { .. }))
+    }
+
+    /// Whether a member did not answer.
+    pub(crate) fn is_silent(&self, id: NodeId) -> bool {
+        matches!(self.0.get(&id), Some(Probe::Silent { .. }))
+    }
+
+    /// Those who did not answer.
+    pub(crate) fn silent(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.0
+            .iter()
+            .filter(|(_, probe)| matches!(probe, Probe::Silent { .. }))
+            .map(|(id, _)| *id)
+    }
+
+    /// Whether anybody is being asked.
+    pub(crate) fn is_asking(&self) -> bool {
+        self.0
+            .values()
+            .any(|probe| matches!(probe, Probe::Asked { .. }))
+    }
+
+    /// Forgets silences older than `lasting`, so that they are looked at again, and whoever is
+    /// `gone`.
+    pub(crate) fn forget(
+        &mut self,
+        now: Instant,
+        lasting: Duration,
+        gone: impl Fn(NodeId) -> bool,
+    ) {
+        self.0.retain(|id, probe| {
+            let old =
+                matches!(probe, Probe::Silent { since } if now.saturating_since(*since) >= lasting);
+            !old && !gone(*id)
+        });
+    }
+
+    /// Sends the pings of one turn: `enough` unanswered ones make a silence.
+    pub(crate) fn turn(&mut self, now: Instant, enough: u32) -> Turn {
+        let mut turn = Turn::default();
+        for (id, probe) in &mut self.0 {
+            let Probe::Asked { pings, next } = probe else {
+                continue;
+            };
+            if *next > now {
+                continue;
+            }
+            if *pings >= enough {
+                *probe = Probe::Silent { since: now };
+                turn.found_silent = true;
+            } else if turn.ping.len() < AT_ONCE {
+                *pings = pings.saturating_add(1);
+                *next = now.saturating_add(SPACING);
+                turn.ping.push(*id);
+            }
+        }
+        turn
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_origin(Duration::from_millis(millis))
+    }
+
+    #[test]
+    fn who_answers_none_of_enough_pings_is_silent() {
+        let mut probes = Probes::default();
+        let id = NodeId::from_u64(1);
+        probes.ask(id, at(0));
+        for turn in 0..3 {
+            assert_eq!(probes.turn(at(turn * 200), 3).ping[..], [id]);
+        }
+        assert!(!probes.is_silent(id));
+        assert!(probes.turn(at(600), 3).found_silent);
+        assert!(probes.is_silent(id) && !probes.is_asking());
+        assert!(probes.heard(id), "until it is heard");
+        assert!(!probes.is_silent(id) && !probes.heard(id));
+    }
+
+    #[test]
+    fn an_answer_ends_the_asking() {
+        let mut probes = Probes::default();
+        let id = NodeId::from_u64(1);
+        probes.ask(id, at(0));
+        probes.turn(at(0), 3);
+        assert!(!probes.heard(id), "it had not been found silent");
+        assert!(probes.turn(at(1000), 3).ping.is_empty());
+    }
+
+    #[test]
+    fn a_sweep_is_paced_and_everybody_gets_a_turn() {
+        let mut probes = Probes::default();
+        for n in 0..100 {
+            probes.ask(NodeId::from_u64(n), at(0));
+        }
+        let mut turns = 0;
+        while probes.is_asking() {
+            assert!(probes.turn(at(turns * 100), 3).ping.len() <= AT_ONCE);
+            turns += 1;
+        }
+        assert!((30..40).contains(&turns), "300 pings, 10 a turn: {turns}");
+        assert_eq!(probes.silent().count(), 100);
+        probes.forget(at(100_000), Duration::from_secs(10), |_| false);
+        assert_eq!(probes.silent().count(), 0);
+    }
+}
