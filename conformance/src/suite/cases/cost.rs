@@ -37,7 +37,7 @@ pub(super) fn idle<A: Adapter>(stage: &Stage<A>) -> Check {
         spent.cpu, spent.wake_ups
     );
     // Several times what is needed, and far from what a loop costs that looks every millisecond.
-    let limit = 3 * handled + 300;
+    let limit = 4 * handled + 400;
     ensure(spent.wake_ups < limit, || {
         format!(
             "{} wake-ups in {MEASURED:?} for {handled} datagrams: it does not sleep",
