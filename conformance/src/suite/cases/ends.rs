@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use gossip_core::{Command, Event, Generation, NodeId, Status, UpCause};
+use gossip_core::{Command, Event, Generation, Status, UpCause};
 
 use crate::suite::adapter::{Adapter, Events, Handle, NoEvent};
 use crate::suite::stage::{Check, Peer, Stage, ensure, fail, is_over, key, value};
@@ -130,7 +130,7 @@ pub(super) fn busy<A: Adapter>(stage: &Stage<A>) -> Check {
     let writers: Vec<_> = (0..THREADS)
         .map(|_| {
             let handle = handle.clone();
-            thread::spawn(move || write_until_refused(&handle, id))
+            thread::spawn(move || write_until_refused(&handle))
         })
         .collect();
     b.hears("that a is busy", |event| match event {
@@ -166,13 +166,12 @@ fn consume_all<E: Events>(mut events: E, patience: core::time::Duration) -> Chec
     }
 }
 
-fn write_until_refused<H: Handle>(handle: &H, id: NodeId) -> Check {
+fn write_until_refused<H: Handle>(handle: &H) -> Check {
     for round in 0_u64.. {
         let (key, value) = (key("round")?, value(&round.to_string())?);
         if let Err(refused) = handle.command(Command::Set { key, value }) {
             return is_over(Err(refused));
         }
-        handle.read(move |node| node.phi(id));
     }
     Ok(())
 }
