@@ -92,8 +92,8 @@ pub struct Config {
     /// `phi_convict`. Default 6: one false alarm in a million intervals.
     pub phi_suspect: f64,
     /// Phi at which, its probes unanswered, a neighbour is voted dead. Works from 1 to 16;
-    /// recommended 6 to 12 (R7). Default 8. Whatever the statistics grant, a silence of
-    /// `acceptable_pause` and five intervals more is enough.
+    /// recommended 6 to 12 (R7). Default 8. Whatever the model grants, a silence
+    /// longer than `acceptable_pause`, 2.5 intervals and five deviations is enough.
     pub phi_convict: f64,
     /// Intervals remembered for each neighbour. Works from 4 to 64. Default 64: about a minute, long
     /// enough for a stable variance, short enough to follow the link.
@@ -263,11 +263,11 @@ impl Config {
         };
         const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
         range(
-            "cluster",
+            "length of cluster",
             self.cluster.len(),
             0,
             255,
-            "a name of at most 255 bytes",
+            "at most 255 bytes",
         )?;
         seconds(
             "interval",

@@ -36,9 +36,12 @@ struct Agent {
 
 impl Agent {
     fn start(name: &str, more: &[&str]) -> Self {
-        let fast = ["--bind", "127.0.0.1:0", "--interval", "100ms", "--json"];
-        let mut child = gossip(&["agent", "--name", name])
-            .args(fast)
+        Self::start_at("100ms", name, more)
+    }
+
+    fn start_at(interval: &str, name: &str, more: &[&str]) -> Self {
+        let mut child = gossip(&["agent", "--name", name, "--interval", interval])
+            .args(["--bind", "127.0.0.1:0", "--json"])
             .args(more)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -183,6 +186,16 @@ fn a_killed_agent_is_down_by_name() {
     b.signal("-KILL");
     let down = a.wait_for("member_down", |_| true);
     assert_eq!(down["name"], "b");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_second_signal_ends_an_agent_at_once() {
+    // Leaving takes a share of the interval; this one leaves time for a second thought.
+    let mut a = Agent::start_at("60s", "a", &[]);
+    a.signal("-INT");
+    a.signal("-TERM");
+    assert_eq!(a.child.wait().unwrap().code(), Some(130));
 }
 
 #[test]

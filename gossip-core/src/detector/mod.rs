@@ -37,16 +37,18 @@
 //! seen counts (R8). Replacing one at a time makes the takeover a slide like any other: the deadline
 //! moves because of what was seen, never because a counter reached eight. How wide the pseudo-samples
 //! lie depends on what the model makes of them. To Student's t eight equal ones say "known from a
-//! few", and it keeps a wide berth by itself: with the defaults, 5.3 intervals to conviction. The
-//! normal model would take them at their word and convict after 3.0; its pseudo-samples deviate by
-//! half an interval, which gives 5.4. The exponential model knows no deviation.
+//! few", and it keeps a wide berth by itself: with the defaults, 3.9 intervals to suspicion. The
+//! normal model would take them at their word; its pseudo-samples deviate by half an interval. The
+//! exponential model knows no deviation.
 //!
 //! **Deadlines.** For a given model, threshold and `n` the quantile is a constant, so the time at
-//! which phi crosses the threshold is `pause + mean + quantile * s`: nothing has to poll phi.
+//! which phi crosses the threshold is `pause + mean + quantile * s`: nothing has to poll phi. A
+//! deadline is never later than `pause + 2.5 intervals + 5 s`.
 //!
 //! Invariants:
 //! - Phi is finite, not negative, and rises with the silence.
-//! - `phi(suspect_after) = suspect` and `phi(convict_after) = convict`, up to rounding.
+//! - `phi(suspect_after) = suspect` and `phi(convict_after) = convict`, up to rounding, unless the
+//!   longest silence granted comes first.
 //! - With eight or more samples, phi is a function of the window and the silence alone.
 //!
 //! What is a sample is for the caller to say: an interval across a death, a restart or a pause of
@@ -74,23 +76,19 @@ pub(crate) struct Detector {
     floor: f64,
     /// Seconds.
     pause: f64,
-    suspect: Threshold,
-    convict: Threshold,
+    /// Seconds.
+    interval: f64,
+    suspect: Quantiles,
+    convict: Quantiles,
 }
 
-/// When a silence crosses a threshold.
-#[derive(Clone, Debug)]
-struct Threshold {
-    quantiles: Quantiles,
-    /// Seconds of silence after which it counts as crossed in any case.
-    longest: f64,
-}
-
-/// Silences beyond the acceptable pause, in intervals, that cross the thresholds whatever was seen
-/// before. A window that holds one outage, or sudden loss, would otherwise grant minutes of
-/// silence; the burst of pings that follows a suspicion tells loss from death much sooner.
-const LONGEST_BEFORE_SUSPICION: f64 = 5.0;
-const LONGEST_BEFORE_CONVICTION: f64 = 5.5;
+/// The longest silence granted beyond the acceptable pause, whatever the model says: so many
+/// intervals, and so many deviations. Few samples, or a window that holds an outage, would
+/// otherwise grant seconds to minutes, while the burst of pings that follows a suspicion tells
+/// jitter and loss from death in half a second. R8's variable link, silent for 4.5 s, is alive by
+/// either measure.
+const GRANTED_INTERVALS: f64 = 2.5;
+const GRANTED_DEVIATIONS: f64 = 5.0;
 
 /// The pseudo-samples that stand in for missing ones, in microseconds.
 #[derive(Clone, Copy, Debug)]
@@ -127,10 +125,6 @@ impl Detector {
             PhiModel::Normal | PhiModel::Exponential => interval / 2,
         };
         let most = window.max(FEWEST_SAMPLES);
-        let threshold = |phi, longest: f64| Threshold {
-            quantiles: Quantiles::new(model, FEWEST_SAMPLES, most, phi),
-            longest: (acceptable_pause + longest) * interval.as_secs_f64(),
-        };
         Self {
             model,
             prior: Prior {
@@ -139,8 +133,9 @@ impl Detector {
             },
             floor: min_deviation * interval.as_secs_f64(),
             pause: acceptable_pause * interval.as_secs_f64(),
-            suspect: threshold(suspect, LONGEST_BEFORE_SUSPICION),
-            convict: threshold(convict, LONGEST_BEFORE_CONVICTION),
+            interval: interval.as_secs_f64(),
+            suspect: Quantiles::new(model, FEWEST_SAMPLES, most, suspect),
+            convict: Quantiles::new(model, FEWEST_SAMPLES, most, convict),
         }
     }
 
@@ -162,15 +157,21 @@ impl Detector {
         self.deadline(window, &self.convict)
     }
 
-    fn deadline(&self, window: &Window, threshold: &Threshold) -> Duration {
-        let Belief { n, mean, s } = self.belief(window);
-        let quantile = threshold.quantiles.get(n);
+    fn deadline(&self, window: &Window, quantiles: &Quantiles) -> Duration {
+        let belief = self.belief(window);
+        let Belief { n, mean, s } = belief;
+        let quantile = quantiles.get(n);
         let regular = match self.model {
             PhiModel::StudentT | PhiModel::Normal => mean + quantile * s,
             PhiModel::Exponential => quantile * mean,
         };
-        let silence = (self.pause + regular).min(threshold.longest);
-        Duration::try_from_secs_f64(silence).unwrap_or(Duration::MAX)
+        let silence = regular.min(self.granted(&belief));
+        Duration::try_from_secs_f64(self.pause + silence).unwrap_or(Duration::MAX)
+    }
+
+    /// The longest silence beyond the acceptable pause, in seconds.
+    fn granted(&self, belief: &Belief) -> f64 {
+        GRANTED_INTERVALS * self.interval + GRANTED_DEVIATIONS * belief.s
     }
 
     fn belief(&self, window: &Window) -> Belief {

@@ -36,6 +36,8 @@ pub(crate) struct Observation {
     samples_from: Instant,
     /// The latest sign of life, or when observation began.
     evidence: Instant,
+    /// The latest sign of life.
+    heard: Option<Instant>,
     state: State,
     /// Votes against it that were refuted since its latest heartbeat.
     refuted: u32,
@@ -44,14 +46,8 @@ pub(crate) struct Observation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Alive,
-    Suspect {
-        pings_left: u32,
-        next: Instant,
-        spacing: Duration,
-    },
-    Silent {
-        since: Instant,
-    },
+    Suspect { pinged: u32, next: Instant },
+    Silent { since: Instant },
 }
 
 /// What a sign of life has changed.
@@ -98,6 +94,7 @@ impl Observation {
             beat: None,
             samples_from: now,
             evidence: now,
+            heard: None,
             state: State::Alive,
             refuted: 0,
         }
@@ -118,7 +115,9 @@ impl Observation {
         self.counter = Some(counter);
         let last = self.beat.replace(now).filter(|_| now >= self.samples_from);
         if let Some(beat) = last {
-            self.window.push(now.saturating_since(beat));
+            // An outage that ended in time moves the statistics, but no further than a suspicion.
+            self.window
+                .push(now.saturating_since(beat).min(self.suspect_after));
             self.suspect_after = detector.suspect_after(&self.window);
             self.convict_after = detector.convict_after(&self.window);
         }
@@ -129,6 +128,7 @@ impl Observation {
     /// Some other message came.
     pub(crate) fn evidence(&mut self, now: Instant) -> Relief {
         self.evidence = self.evidence.max(now);
+        self.heard = Some(self.evidence);
         match core::mem::replace(&mut self.state, State::Alive) {
             State::Alive => Relief::None,
             State::Suspect { .. } => Relief::Cleared,
@@ -175,8 +175,14 @@ impl Observation {
         self.counter = None;
         self.beat = None;
         self.evidence = now;
+        self.heard = None;
         self.state = State::Alive;
         self.refuted = 0;
+    }
+
+    /// When it last showed life to this node, or through others.
+    pub(crate) const fn heard(&self) -> Option<Instant> {
+        self.heard
     }
 
     /// Its latest heartbeat counter.
@@ -214,31 +220,25 @@ impl Observation {
         }
     }
 
-    /// What is due at this moment. `pings` is how many make a burst at the loss measured now.
+    /// What is due at this moment. `pings` is how many make a burst at the loss measured now; where
+    /// that has grown since the burst began, it goes on.
     pub(crate) fn due(&mut self, now: Instant, pings: u32) -> Due {
+        let spacing = BURST.checked_div(pings).unwrap_or(BURST);
         match self.state {
             State::Alive if now >= self.crosses(self.suspect_after) => {
-                let pings = pings.max(1);
-                let spacing = BURST.checked_div(pings).unwrap_or(BURST);
                 self.state = State::Suspect {
-                    pings_left: pings.saturating_sub(1),
+                    pinged: 1,
                     next: now.saturating_add(spacing),
-                    spacing,
                 };
                 Due::Suspected
             }
-            State::Suspect {
-                pings_left,
-                next,
-                spacing,
-            } if now >= next => {
-                if pings_left > 0 {
-                    let pings_left = pings_left.saturating_sub(1);
-                    let wait = if pings_left == 0 { ANSWER } else { spacing };
+            State::Suspect { pinged, next } if now >= next => {
+                if pinged < pings {
+                    let pinged = pinged.saturating_add(1);
+                    let wait = if pinged < pings { spacing } else { ANSWER };
                     self.state = State::Suspect {
-                        pings_left,
+                        pinged,
                         next: now.saturating_add(wait),
-                        spacing,
                     };
                     return Due::Ping;
                 }
@@ -248,9 +248,8 @@ impl Observation {
                     return Due::Silent;
                 }
                 self.state = State::Suspect {
-                    pings_left,
+                    pinged,
                     next: convict,
-                    spacing,
                 };
                 Due::Nothing
             }
@@ -265,7 +264,7 @@ impl Observation {
 }
 
 /// How many of the datagrams that should have come have not: measured by the counters of the
-/// neighbours' heartbeats, over about the last ten seconds of a full neighbourhood.
+/// neighbours' heartbeats, over about the last eight intervals of a full neighbourhood.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Loss {
     expected: u64,
@@ -273,7 +272,7 @@ pub(crate) struct Loss {
 }
 
 impl Loss {
-    const MEMORY: u64 = 96;
+    const MEMORY: u64 = 64;
 
     /// One heartbeat came out of `expected`.
     pub(crate) fn heartbeat(&mut self, expected: u64) {

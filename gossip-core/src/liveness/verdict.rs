@@ -213,7 +213,10 @@ impl Evidence<'_> {
 
     /// Whether this node has heard a member lately.
     pub(crate) fn hears(&self, id: NodeId) -> bool {
-        let heard = self.table.get(id).and_then(|record| record.heard);
+        let heard = match self.observation(id) {
+            Some(observation) => observation.heard(),
+            None => self.table.get(id).and_then(|record| record.heard),
+        };
         heard.is_some_and(|heard| heard > self.heard_after)
     }
 }

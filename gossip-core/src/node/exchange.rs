@@ -27,7 +27,7 @@ use crate::id::{Generation, NodeId};
 use crate::membership::region::PARTS;
 use crate::membership::{Condition, Region};
 use crate::rng::below;
-use crate::state::attribute::{Declared, STATUS, VOTES};
+use crate::state::attribute::{ADDRESS, Declared, STATUS, VOTES};
 use crate::state::entry::Entries;
 use crate::state::log::{Claim, Log};
 use crate::state::staging::Outcome;
@@ -93,7 +93,9 @@ impl Node {
             record.condition == Condition::Live && record.log.generation() == sender.generation
         });
         if head.leg == FIRST_LEG && theirs == self.table.hash() && !stranger {
-            return count(&mut self.metrics.exchanges_in_agreement);
+            count(&mut self.metrics.exchanges_in_agreement);
+            // Who agrees with a member knows the table, whoever began.
+            return self.announce(now);
         }
         // The initiator sends the odd legs.
         let i_began = head.leg.is_multiple_of(2);
@@ -362,6 +364,7 @@ impl Node {
         } else {
             Condition::Live
         };
+        self.stale.neighbours |= old.get(ADDRESS) != new.get(ADDRESS);
         let changes = changes(&old, new);
         let ballots: Vec<u8> = new.get(VOTES).unwrap_or_default().to_vec();
         let generation = new.generation();

@@ -2,7 +2,7 @@
 
 use super::outbox::Outgoing;
 use super::timers::Timer;
-use super::{Node, Standing, count};
+use super::{Node, count};
 use crate::event::{Event, UpCause};
 use crate::id::{Generation, NodeId};
 use crate::liveness::observation::{Due, Observation, Relief};
@@ -15,6 +15,7 @@ use crate::state::attribute::{
 };
 use crate::time::{Instant, UnixTime};
 use crate::wire::message::Sender;
+use core::net::SocketAddr;
 use core::time::Duration;
 use rand_core::Rng;
 use smallvec::SmallVec;
@@ -39,6 +40,13 @@ const MAX_OBSERVED: usize = MAX_BALLOTS;
 /// Former neighbours that still get heartbeats, at most.
 const MAX_FORMER: usize = 32;
 
+/// A ring neighbour, as a receiver of heartbeats.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Neighbour {
+    id: NodeId,
+    address: Option<SocketAddr>,
+}
+
 /// Whether a member's log continues or begins anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Life {
@@ -51,6 +59,16 @@ pub(super) enum Life {
 impl Node {
     /// Any message is a sign of life of its sender.
     pub(super) fn on_life(&mut self, now: Instant, sender: Sender) {
+        let observation = self.observation_mut(sender.id);
+        let observed = observation.filter(|observed| observed.generation == sender.generation);
+        if let Some(observation) = observed {
+            let relief = observation.evidence(now);
+            self.on_relief(sender.id, relief);
+            // Neighbours are heard all the time, and mostly nobody is down: no need to look them up.
+            if self.table.down_len() == 0 {
+                return;
+            }
+        }
         let Some(record) = self.table.get_mut(sender.id) else {
             return;
         };
@@ -64,11 +82,6 @@ impl Node {
             self.reconsider.push(sender.id);
             self.stale.verdicts = true;
         }
-        let relief = match self.observation_mut(sender.id) {
-            Some(observation) => observation.evidence(now),
-            None => return,
-        };
-        self.on_relief(sender.id, relief);
     }
 
     pub(super) fn on_heartbeat(&mut self, now: Instant, sender: Sender, counter: u64) {
@@ -106,11 +119,7 @@ impl Node {
             }
             Relief::Revived => {
                 self.reconsider.push(id);
-                self.stale = super::Stale {
-                    neighbours: true,
-                    verdicts: true,
-                    ballots: true,
-                };
+                self.stale = super::Stale::ALL;
             }
         }
     }
@@ -122,15 +131,18 @@ impl Node {
             .set(Timer::Heartbeat, Some(now.saturating_add(next)));
         self.beats = self.beats.saturating_add(1);
         self.former.retain(|(_, until)| *until > now);
-        let former = self.former.iter().map(|(id, _)| id);
-        for to in self.neighbours.iter().chain(former) {
-            self.outbox.push(Outgoing::Heartbeat { to: *to });
+        let former = self.former.iter().map(|(neighbour, _)| neighbour);
+        for neighbour in self.neighbours.iter().chain(former) {
+            if let Some(to) = neighbour.address {
+                self.outbox.push(Outgoing::Heartbeat { to });
+            }
         }
     }
 
     /// Does what is due for the observed neighbours.
     pub(super) fn on_observations_due(&mut self, now: Instant) {
         let pings = self.loss.pings();
+        self.stale.deadlines = true;
         for at in 0..self.observations.len() {
             // As many steps as are due; each sets a later deadline.
             while let Some(observation) = self.observations.get_mut(at) {
@@ -223,7 +235,8 @@ impl Node {
         let new = neighbours(&self.table, self.own, usize::from(self.config.neighbours));
         let until = now.saturating_add(self.intervals(FAREWELL));
         for old in &self.neighbours {
-            if !new.contains(old) && !self.former.iter().any(|(id, _)| id == old) {
+            let known = self.former.iter().any(|(former, _)| former.id == old.id);
+            if !new.contains(&old.id) && !known {
                 self.former.push((*old, until));
             }
         }
@@ -231,8 +244,9 @@ impl Node {
         self.former.drain(..beyond);
         let table = &self.table;
         let condition = |id| table.get(id).map(|record| record.condition);
-        self.former
-            .retain(|(id, _)| !new.contains(id) && condition(*id) == Some(Condition::Live));
+        self.former.retain(|(former, _)| {
+            !new.contains(&former.id) && condition(former.id) == Some(Condition::Live)
+        });
         let k = usize::from(self.config.neighbours);
         let fallen = fallen_nearby(&self.table, self.own, k);
         self.observations.retain(|observation| {
@@ -258,7 +272,12 @@ impl Node {
                 self.observations.insert(at, observation);
             }
         }
-        self.neighbours = new;
+        let neighbour = |id: &NodeId| Neighbour {
+            id: *id,
+            address: self.table.get(*id).and_then(|record| record.address()),
+        };
+        self.neighbours = new.iter().map(neighbour).collect();
+        self.stale.deadlines = true;
         self.stale.ballots = true;
     }
 
@@ -373,11 +392,7 @@ impl Node {
         {
             observation.restarted(generation, detector, now);
         }
-        self.stale = super::Stale {
-            neighbours: true,
-            verdicts: true,
-            ballots: true,
-        };
+        self.stale = super::Stale::ALL;
     }
 
     /// Whether anybody finds anybody silent.
@@ -402,6 +417,7 @@ impl Node {
         };
         let verdicts = evidence.verdicts();
         let reconsider = core::mem::take(&mut self.reconsider);
+        let verdicts_before = self.metrics.verdicts;
         for (id, verdict) in &verdicts {
             match verdict {
                 Verdict::Down => self.take_down(now, *id),
@@ -416,15 +432,14 @@ impl Node {
                 self.revive(now, id);
             }
         }
-        let others = self.table.live_len().saturating_sub(1);
-        let isolated = others == 0 && self.table.down_len() > 0;
-        if isolated != self.isolated && self.standing != Standing::Left {
-            self.isolated = isolated;
-            self.events.push(if isolated {
-                Event::Isolated
-            } else {
-                Event::Rejoined
-            });
+        let alone = self.table.live_len() <= 1;
+        let fell = self.metrics.verdicts > verdicts_before;
+        if alone && fell && !self.isolated {
+            self.isolated = true;
+            self.events.push(Event::Isolated);
+        } else if !alone && self.isolated {
+            self.isolated = false;
+            self.events.push(Event::Rejoined);
         }
     }
 

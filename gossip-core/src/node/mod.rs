@@ -37,7 +37,6 @@ use crate::liveness::observation::{Loss, Observation};
 use crate::liveness::probes::Probes;
 use crate::liveness::votes::Votes;
 use crate::membership::Table;
-use crate::membership::ring::Neighbours;
 use crate::metrics::Metrics;
 use crate::rng::{duration_below, jitter};
 use crate::stamp::Clock;
@@ -51,6 +50,7 @@ use crate::time::{Instant, UnixTime};
 use crate::wire::frame::{self, ClusterTag, Refused};
 use crate::wire::message::{Datagram, Message, Sender, Unreadable};
 use events::Events;
+use liveness::Neighbour;
 use outbox::{Outbox, Outgoing};
 use push::SeenPushes;
 use recents::Recents;
@@ -74,6 +74,9 @@ pub use view::{Agreement, Member, Standing, Status, Vote};
 pub struct Node {
     config: Config,
     own: NodeId,
+    /// The generation of the own log, and the address that it names.
+    generation: Generation,
+    address: SocketAddr,
     standing: Standing,
     /// How often departure has been announced.
     farewells: u8,
@@ -92,9 +95,9 @@ pub struct Node {
     tended: usize,
     // Liveness plane.
     detector: Detector,
-    neighbours: Neighbours,
+    neighbours: SmallVec<[Neighbour; 16]>,
     /// Who was a neighbour a moment ago, and until when it still gets heartbeats.
-    former: SmallVec<[(NodeId, Instant); 16]>,
+    former: SmallVec<[(Neighbour, Instant); 16]>,
     /// Sorted by id.
     observations: Vec<Observation>,
     beats: u64,
@@ -120,8 +123,20 @@ pub struct Node {
 #[derive(Clone, Copy, Debug, Default)]
 struct Stale {
     neighbours: bool,
+    /// An observation may be due earlier than the timer says. That one is due later needs no
+    /// care: the timer then rings for nothing.
+    deadlines: bool,
     verdicts: bool,
     ballots: bool,
+}
+
+impl Stale {
+    const ALL: Self = Self {
+        neighbours: true,
+        deadlines: true,
+        verdicts: true,
+        ballots: true,
+    };
 }
 
 impl Node {
@@ -143,7 +158,8 @@ impl Node {
         let mut rng = ChaCha8Rng::from_seed(seed);
         let mut clock = Clock::new(now, wall, config.max_clock_skew);
         let own = identity.id();
-        let mut log = Log::new(Generation::new(clock.tick(now)));
+        let generation = Generation::new(clock.tick(now));
+        let mut log = Log::new(generation);
         log.write(0, ADDRESS, Some(&encode_address(identity.address())));
         log.write(0, NAME, Some(identity.name().as_str().as_bytes()));
         if let Some(datacenter) = &config.datacenter {
@@ -165,6 +181,8 @@ impl Node {
         );
         let mut node = Self {
             own,
+            generation,
+            address: identity.address(),
             standing: Standing::Joining,
             farewells: 0,
             now,
@@ -178,7 +196,7 @@ impl Node {
             pushed: 0,
             tended: 0,
             detector,
-            neighbours: Neighbours::new(),
+            neighbours: SmallVec::new(),
             former: SmallVec::new(),
             observations: Vec::new(),
             beats: 0,
@@ -310,6 +328,7 @@ impl Node {
             count(&mut self.metrics.pauses);
             // The timer that was missed is due now; it must not count as a second pause.
             self.timers.postpone(now);
+            self.stale.deadlines = true;
             for observation in &mut self.observations {
                 observation.paused(now, gap, self.config.interval);
             }
@@ -325,6 +344,7 @@ impl Node {
         for _ in 0..8 {
             let Stale {
                 neighbours,
+                deadlines,
                 verdicts,
                 ballots,
             } = core::mem::take(&mut self.stale);
@@ -337,13 +357,20 @@ impl Node {
             if ballots {
                 self.publish_ballots(now);
             }
-            if !(neighbours || verdicts || ballots) {
+            if deadlines {
+                self.schedule_observations(now);
+            }
+            if !(neighbours || deadlines || verdicts || ballots) {
                 break;
             }
         }
         if self.standing == Standing::Left {
             return;
         }
+        self.timers.set(Timer::Vote, self.votes.next(now));
+    }
+
+    fn schedule_observations(&mut self, now: Instant) {
         let after_now = now.saturating_add(Duration::from_nanos(1));
         let due = self
             .observations
@@ -352,20 +379,19 @@ impl Node {
             .min();
         self.timers
             .set(Timer::Observation, due.map(|due| due.max(after_now)));
-        self.timers.set(Timer::Vote, self.votes.next(now));
     }
 
     /// How this node introduces itself in a datagram.
     fn sender(&self) -> Sender {
         Sender {
             id: self.own,
-            generation: self.generation(),
+            generation: self.generation,
         }
     }
 
     /// Milliseconds since this node's generation began, by the wall clock.
     fn age(&self, now: Instant) -> u64 {
-        let began = self.generation().stamp().time().as_millis();
+        let began = self.generation.stamp().time().as_millis();
         self.clock.wall(now).as_millis().saturating_sub(began)
     }
 

@@ -20,7 +20,7 @@ use crate::wire::message::ModeTag;
 #[derive(Debug)]
 pub(crate) enum Outgoing {
     Heartbeat {
-        to: NodeId,
+        to: SocketAddr,
     },
     Ping {
         to: NodeId,

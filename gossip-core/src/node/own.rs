@@ -83,6 +83,9 @@ impl Node {
             Command::Forget { id } => self.forget(now, id),
             Command::SetSeeds { seeds } => {
                 self.config.seeds = seeds;
+                if self.table.live_len() <= 1 {
+                    self.ask_all_seeds();
+                }
                 Ok(())
             }
             Command::SetWallClock { wall } => {
@@ -165,6 +168,7 @@ impl Node {
             return;
         }
         let generation = Generation::new(self.clock.tick(now));
+        self.generation = generation;
         self.table
             .change_log(self.own, |log| log.reissue(generation, 0));
         self.pushed = 0;

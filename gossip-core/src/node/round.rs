@@ -13,7 +13,7 @@ use crate::time::Instant;
 
 /// Records looked after in one round. Small and constant: what is tended (removal after a day,
 /// tombstones after ten) is in no hurry.
-const TENDED: usize = 16;
+const TENDED: usize = 4;
 
 impl Node {
     /// Meets the peers of this round.
@@ -62,8 +62,7 @@ impl Node {
 
     /// Begins an exchange with whoever is at an address, unless that is this node.
     pub(super) fn begin_exchange(&mut self, to: SocketAddr) {
-        let own = self.table.get(self.own).and_then(|record| record.address());
-        if own != Some(to) {
+        if to != self.address {
             count(&mut self.metrics.exchanges);
             self.outbox.push(Outgoing::Syn { to });
         }

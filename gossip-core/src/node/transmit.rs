@@ -95,7 +95,7 @@ impl Node {
         };
         match message {
             Outgoing::Heartbeat { to } => bare(
-                self.address_of(to)?,
+                to,
                 Message::Heartbeat {
                     counter: self.beats,
                 },

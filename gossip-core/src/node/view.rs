@@ -176,10 +176,8 @@ impl Node {
 
     /// This node's generation. Rises when peers remember a greater one.
     #[must_use]
-    pub fn generation(&self) -> Generation {
-        self.table
-            .get(self.own)
-            .map_or(Generation::ZERO, |own| own.log.generation())
+    pub const fn generation(&self) -> Generation {
+        self.generation
     }
 
     /// How far this node has come.
