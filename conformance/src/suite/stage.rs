@@ -39,6 +39,9 @@ pub(super) fn ensure(holds: bool, sentence: impl FnOnce() -> String) -> Check {
 /// How often a condition is looked at that no event tells of.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
+/// An interval longer than any case takes.
+pub(super) const SLOW: Duration = Duration::from_secs(30);
+
 /// What a case has at hand.
 pub(super) struct Stage<A> {
     pub(super) adapter: Arc<A>,
@@ -65,6 +68,13 @@ impl<A: Adapter> Stage<A> {
             bind: ([127, 0, 0, 1], 0).into(),
             config,
         }
+    }
+
+    /// The same, for one that does by timers what it does so rarely that a case does not see it.
+    pub(super) fn slow_spec(&self, name: &str, seeds: &[&Peer<A>]) -> Spec {
+        let mut spec = self.spec(name, seeds);
+        spec.config.interval = SLOW;
+        spec
     }
 
     pub(super) fn start(&self, name: &str, seeds: &[&Peer<A>]) -> Check<Peer<A>> {

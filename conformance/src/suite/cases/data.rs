@@ -1,12 +1,11 @@
 //! What applications write.
 
-use core::time::Duration;
 use std::thread;
 
 use gossip_core::{Command, CommandError, Value};
 
 use crate::suite::adapter::{Adapter, Handle};
-use crate::suite::stage::{Check, Failure, Stage, ensure, fail, holds, key, set};
+use crate::suite::stage::{Check, Failure, SLOW, Stage, ensure, fail, holds, key, set};
 
 /// A value that is set, replaced and deleted is told to the others, and shows in their views.
 pub(super) fn spread<A: Adapter>(stage: &Stage<A>) -> Check {
@@ -30,20 +29,14 @@ pub(super) fn spread<A: Adapter>(stage: &Stage<A>) -> Check {
     Ok(())
 }
 
-/// An interval that is longer than this case: whatever happens in it was not brought by a timer.
-const LONG: Duration = Duration::from_secs(30);
-
 /// What follows from a command, or from a datagram, does not wait for the next timer.
 pub(super) fn at_once<A: Adapter>(stage: &Stage<A>) -> Check {
-    let slow = |name: &str, seeds: &[_]| {
-        let mut spec = stage.spec(name, seeds);
-        spec.config.interval = LONG;
-        spec
-    };
-    let mut a = stage.start_as(slow("a", &[]))?;
-    let mut b = stage.start_as(slow("b", &[&a]))?;
+    let mut a = stage.start_as(stage.slow_spec("a", &[]))?;
+    let mut b = stage.start_as(stage.slow_spec("b", &[&a]))?;
+    // Those who join at the same moment hear of each other in a round, which would take too long.
+    a.meets(&[b.id])?;
     // The first round goes to all seeds. Nobody answers at the first two of these.
-    let mut spec = slow("c", &[&a]);
+    let mut spec = stage.slow_spec("c", &[&a]);
     for _ in 0..2 {
         spec.config.seeds.insert(0, stage.closed_address()?);
     }
@@ -52,7 +45,7 @@ pub(super) fn at_once<A: Adapter>(stage: &Stage<A>) -> Check {
     for peer in [&mut a, &mut b, &mut c] {
         peer.meets(&everybody)?;
     }
-    let soon = stage.patience.min(LONG / 4);
+    let soon = stage.patience.min(SLOW / 4);
     for round in ["1", "2", "3"] {
         a.sets("round", round)?;
         b.hears_value_within(soon, a.id, "round", Some(round))?;

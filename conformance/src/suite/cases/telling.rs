@@ -15,6 +15,8 @@ const ROUNDS: u32 = 20;
 pub(super) fn in_order<A: Adapter>(stage: &Stage<A>) -> Check {
     let [mut a, b] = stage.cluster()?;
     let mut c = stage.start("c", &[&a])?;
+    // As applications do: before it has joined.
+    c.sets("life", "first")?;
     a.meets(&[c.id])?;
     for writer in [&b, &c] {
         for round in 1..=ROUNDS {
@@ -33,7 +35,6 @@ pub(super) fn in_order<A: Adapter>(stage: &Stage<A>) -> Check {
     })?;
     c.hears_the_end()?;
     let c = stage.start("c", &[&a])?;
-    a.meets_again(&c)?;
     c.sets("life", "second")?;
     a.hears_value(c.id, "life", Some("second"))?;
     b.commands(Command::Leave)?;

@@ -9,7 +9,7 @@ use gossip_core::{Command, Event, Node, Status, UnixTime};
 use crate::suite::adapter::{Adapter, Handle, Room};
 use crate::suite::garbage::{self, Garbage};
 use crate::suite::machine;
-use crate::suite::stage::{Check, Stage, ensure};
+use crate::suite::stage::{Check, SLOW, Stage, ensure};
 
 /// Seeds at which nobody receives, seeds to which the system sends nothing, and a peer that is gone:
 /// neither an error nor the news of a closed port (ICMP) is any harm.
@@ -129,18 +129,12 @@ pub(super) fn flood<A: Adapter>(stage: &Stage<A>) -> Check {
 /// A socket that takes nothing for a while: the node still receives and answers, and what it has to
 /// say leaves as soon as there is room.
 pub(super) fn full_socket<A: Adapter>(stage: &Stage<A>) -> Check {
-    let long = Duration::from_secs(30);
-    let slow = |name: &str, seeds: &[_]| {
-        let mut spec = stage.spec(name, seeds);
-        // Repair would bring what is lost only after the case is over.
-        spec.config.interval = long;
-        stage.start_as(spec)
-    };
-    let mut a = slow("a", &[])?;
-    let mut b = slow("b", &[&a])?;
+    // Repair would bring what is lost only after the case is over.
+    let mut a = stage.start_as(stage.slow_spec("a", &[]))?;
+    let mut b = stage.start_as(stage.slow_spec("b", &[&a]))?;
     a.meets(&[b.id])?;
     b.meets(&[a.id])?;
-    let soon = stage.patience.min(long / 4);
+    let soon = stage.patience.min(SLOW / 4);
     let sent = || a.handle.read(|node| node.metrics().datagrams_out);
     let before = sent();
     stage.adapter.set_room(&a.handle, Room::Full);
