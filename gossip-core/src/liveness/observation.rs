@@ -5,6 +5,7 @@
 //! is found silent: when loss sets in all at once, windows full of clean samples convict by chance,
 //! and a burst tells loss from death within half a second.
 
+use alloc::boxed::Box;
 use core::time::Duration;
 
 use crate::detector::{Detector, Window};
@@ -23,7 +24,7 @@ const MAX_PATIENCE: u32 = 4;
 pub(crate) struct Observation {
     pub(crate) id: NodeId,
     pub(crate) generation: Generation,
-    window: Window,
+    window: Box<Window>,
     /// The silence after which it is suspect, and the one after which it is convicted, by the
     /// window as it is.
     suspect_after: Duration,
@@ -83,7 +84,7 @@ impl Observation {
         detector: &Detector,
         now: Instant,
     ) -> Self {
-        let window = Window::new(capacity);
+        let window = Box::new(Window::new(capacity));
         Self {
             id,
             generation,

@@ -5,6 +5,7 @@
 //! datagram harmless to most. A tree costs one datagram a member; where it breaks, or where views
 //! differ, periodic exchanges repair.
 
+use alloc::collections::VecDeque;
 use core::net::SocketAddr;
 
 use smallvec::SmallVec;
@@ -21,7 +22,10 @@ use crate::wire::message::{Item, Items, ModeTag, Push};
 /// Which pushes passed through here lately. A change comes down several trees and is passed on in
 /// each; a repetition is not.
 #[derive(Debug, Default)]
-pub(crate) struct SeenPushes(heapless::Deque<(u8, NodeId, u64), 128>);
+pub(crate) struct SeenPushes(VecDeque<(u8, NodeId, u64)>);
+
+/// How many are remembered: more than pass through a node while one of them crosses the cluster.
+const SEEN: usize = 128;
 
 impl SeenPushes {
     /// Notes a push. Tells whether it is new.
@@ -30,11 +34,10 @@ impl SeenPushes {
         if self.0.iter().any(|seen| *seen == push) {
             return false;
         }
-        if self.0.is_full() {
+        if self.0.len() >= SEEN {
             self.0.pop_front();
         }
-        // There is room now.
-        let _ = self.0.push_back(push);
+        self.0.push_back(push);
         true
     }
 }

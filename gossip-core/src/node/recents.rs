@@ -1,6 +1,7 @@
 //! The origins that changed most recently in this replica's view: told in every SYN while they are
 //! news, since they explain most differences between two tables.
 
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::id::NodeId;
@@ -11,17 +12,16 @@ const CAPACITY: usize = 32;
 
 /// Origins and when they changed, the latest last.
 #[derive(Debug, Default)]
-pub(crate) struct Recents(heapless::Vec<(NodeId, Instant), CAPACITY>);
+pub(crate) struct Recents(Vec<(NodeId, Instant)>);
 
 impl Recents {
     /// An origin has changed.
     pub(crate) fn note(&mut self, id: NodeId, now: Instant) {
         self.0.retain(|(other, _)| *other != id);
-        if self.0.is_full() {
+        if self.0.len() >= CAPACITY {
             self.0.remove(0);
         }
-        // There is room now.
-        let _ = self.0.push((id, now));
+        self.0.push((id, now));
     }
 
     /// Those that changed within `horizon`, the latest first.
@@ -38,7 +38,6 @@ impl Recents {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::vec::Vec;
 
     #[test]
     fn the_latest_come_first_each_once_while_they_are_fresh() {
