@@ -1,6 +1,6 @@
 //! What is done to the world from outside.
 
-use gossip_core::{Command, Identity, Node};
+use gossip_core::{Command, CommandError, Identity, Node};
 
 use super::{World, fate};
 use crate::invariant::Fate;
@@ -32,14 +32,14 @@ impl World {
                 let now = self.now;
                 self.host_mut(id)?.wall = wall;
                 let wall = wall.read(now);
-                self.command(id, Command::SetWallClock { wall })
+                self.command(id, Command::SetWallClock { wall }).map(|_| id)
             }
             Action::Move(id) => {
                 let host = self.host_mut(id)?;
                 host.moves = host.moves.saturating_add(1);
                 None
             }
-            Action::Command(id, command) => self.command(id, command),
+            Action::Command(id, command) => self.command(id, command).map(|_| id),
             Action::Forge(id, bytes) => {
                 let to_moves = self.host_mut(id)?.moves;
                 let slot = self.parcels.arena_mut().store(&bytes);
@@ -142,7 +142,12 @@ impl World {
         Some(id)
     }
 
-    fn command(&mut self, id: HostId, command: Command) -> Option<HostId> {
+    /// Gives a node a command. `None` where no node runs that could take it.
+    pub(super) fn command(
+        &mut self,
+        id: HostId,
+        command: Command,
+    ) -> Option<Result<(), CommandError>> {
         let now = self.now;
         let host = self.hosts.get_mut(id.position())?;
         let instant = host.instant(now);
@@ -160,6 +165,6 @@ impl World {
             self.writes.insert((node_id, key), value);
         }
         self.settle(id);
-        Some(id)
+        Some(accepted)
     }
 }

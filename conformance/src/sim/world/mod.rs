@@ -6,7 +6,8 @@ mod flow;
 use std::collections::BTreeMap;
 
 use gossip_core::{
-    Config, ConfigError, Event, Identity, IdentityError, Key, Node, NodeId, Standing, Value,
+    Command, CommandError, Config, ConfigError, Event, Identity, IdentityError, Key, Node, NodeId,
+    Standing, Value,
 };
 use rand_chacha::ChaCha8Rng;
 
@@ -259,6 +260,13 @@ impl World {
         self.outputs.events.clear();
         let at = self.now;
         self.act(action).map(|host| Step { at, host })
+    }
+
+    /// Gives a node a command, now, as [`Action::Command`] does, and hands back what the node says
+    /// to it. `None` where no node runs that could take it.
+    pub fn ask(&mut self, id: HostId, command: Command) -> Option<Result<(), CommandError>> {
+        self.outputs.events.clear();
+        self.command(id, command)
     }
 
     /// What is true of the cluster, whatever its nodes believe: to be asked once no fault is left.

@@ -1,0 +1,119 @@
+//! What applications write.
+
+use std::thread;
+
+use gossip_core::{Command, CommandError, Value};
+
+use crate::suite::adapter::{Adapter, Handle};
+use crate::suite::stage::{Check, Failure, SLOW, Stage, ensure, fail, holds, key, set};
+
+/// A value that is set, replaced and deleted is told to the others, and shows in their views.
+pub(super) fn spread<A: Adapter>(stage: &Stage<A>) -> Check {
+    let [a, mut b, mut c] = stage.cluster()?;
+    for wanted in ["db", "web", "a longer text than the others"] {
+        a.sets("role", wanted)?;
+        for peer in [&mut b, &mut c] {
+            peer.hears_value(a.id, "role", Some(wanted))?;
+            ensure(peer.holds(a.id, "role", wanted), || {
+                format!("{} was told of {wanted:?}, but does not hold it", peer.name)
+            })?;
+        }
+    }
+    a.commands(Command::Unset { key: key("role")? })?;
+    for peer in [&mut b, &mut c] {
+        peer.hears_value(a.id, "role", None)?;
+        ensure(peer.value(a.id, "role")?.is_none(), || {
+            format!("{} was told of a deletion, but holds the value", peer.name)
+        })?;
+    }
+    Ok(())
+}
+
+/// What follows from a command, or from a datagram, does not wait for the next timer.
+pub(super) fn at_once<A: Adapter>(stage: &Stage<A>) -> Check {
+    let mut a = stage.start_as(stage.slow_spec("a", &[]))?;
+    let mut b = stage.start_as(stage.slow_spec("b", &[&a]))?;
+    // Those who join at the same moment hear of each other in a round, which would take too long.
+    a.meets(&[b.id])?;
+    // The first round goes to all seeds. Nobody answers at the first two of these.
+    let mut spec = stage.slow_spec("c", &[&a]);
+    for _ in 0..2 {
+        spec.config.seeds.insert(0, stage.closed_address()?);
+    }
+    let mut c = stage.start_as(spec)?;
+    let everybody = [a.id, b.id, c.id];
+    for peer in [&mut a, &mut b, &mut c] {
+        peer.meets(&everybody)?;
+    }
+    let soon = stage.patience.min(SLOW / 4);
+    for round in ["1", "2", "3"] {
+        a.sets("round", round)?;
+        b.hears_value_within(soon, a.id, "round", Some(round))?;
+        c.hears_value_within(soon, a.id, "round", Some(round))?;
+        b.sets("round", round)?;
+        a.hears_value_within(soon, b.id, "round", Some(round))?;
+        c.hears_value_within(soon, b.id, "round", Some(round))?;
+    }
+    Ok(())
+}
+
+/// Whoever gives a command that is refused learns why, and nothing has changed.
+pub(super) fn refused<A: Adapter>(stage: &Stage<A>) -> Check {
+    let mut spec = stage.spec("a", &[]);
+    spec.config.max_state = 256;
+    let a = stage.start_as(spec)?;
+    let large = Value::new([b'x'; 1000]).map_err(|error| Failure(error.to_string()))?;
+    let command = Command::Set {
+        key: key("large")?,
+        value: large,
+    };
+    match a.handle.command(command) {
+        Err(CommandError::StateFull { limit: 256, .. }) => {}
+        other => return fail(format!("a write beyond max_state came to {other:?}")),
+    }
+    ensure(a.value(a.id, "large")?.is_none(), || {
+        "a refused write shows in the view".to_owned()
+    })?;
+    match a.handle.command(Command::Forget { id: a.id }) {
+        Err(CommandError::MemberAlive(id)) if id == a.id => Ok(()),
+        other => fail(format!("forgetting a live member came to {other:?}")),
+    }
+}
+
+const THREADS: usize = 8;
+const WRITES: usize = 100;
+
+/// Commands that come from many threads at once are all carried out, in each thread's order.
+pub(super) fn many_threads<A: Adapter>(stage: &Stage<A>) -> Check {
+    let [a, b] = stage.cluster()?;
+    let names: Vec<String> = (0..THREADS).map(|n| format!("thread-{n}")).collect();
+    let checks: Vec<Check> = thread::scope(|scope| {
+        let write = |name: &'_ String| {
+            let (handle, id, name) = (a.handle.clone(), a.id, name.clone());
+            scope.spawn(move || {
+                for round in 1..=WRITES {
+                    let text = round.to_string();
+                    set(&handle, &name, &text)?;
+                    ensure(holds(&handle, id, &name, &text), || {
+                        format!("{name} wrote {round}, and the node does not hold it")
+                    })?;
+                }
+                Ok(())
+            })
+        };
+        let threads: Vec<_> = names.iter().map(write).collect();
+        let join = |thread: thread::ScopedJoinHandle<'_, Check>| {
+            let joined = thread.join();
+            joined.unwrap_or_else(|_| fail("a thread that gave commands panicked"))
+        };
+        threads.into_iter().map(join).collect()
+    });
+    checks.into_iter().collect::<Check>()?;
+    let last = WRITES.to_string();
+    for name in &names {
+        stage.until(&format!("b to hold the last value of {name}"), || {
+            b.holds(a.id, name, &last)
+        })?;
+    }
+    Ok(())
+}

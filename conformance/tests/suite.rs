@@ -1,0 +1,180 @@
+//! The suite itself. A plain adapter passes all of it; each adapter that does one thing wrong fails
+//! the case that is named here, and for the reason that is named here.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
+
+mod plain;
+
+use std::time::Duration;
+
+use conformance::suite::{self, Outcome};
+use libtest_mimic::{Arguments, Failed, Trial};
+use plain::{Fault, Plain};
+
+/// What a broken adapter fails, and a part of what is then said.
+const CAUGHT: &[(Fault, &str, &str)] = &[
+    (Fault::DropsTimeouts, "nodes_find_each_other", "is up"),
+    (
+        Fault::StarvesTimers,
+        "a_flood_of_garbage_changes_nothing",
+        "heartbeats",
+    ),
+    (
+        Fault::TicksOnceASecond,
+        "an_idle_node_sleeps_between_heartbeats",
+        "heartbeats",
+    ),
+    (
+        Fault::TicksEveryMillisecond,
+        "an_idle_node_sleeps_between_heartbeats",
+        "wake-ups",
+    ),
+    (Fault::SendsOneAtATime, "a_command_is_sent_at_once", "is up"),
+    (
+        Fault::SleepsThroughCommands,
+        "a_command_is_sent_at_once",
+        "that round of",
+    ),
+    (
+        Fault::LosesCommands,
+        "commands_come_from_many_threads",
+        "does not hold it",
+    ),
+    (
+        Fault::SwallowsRefusals,
+        "a_refused_command_is_told",
+        "beyond max_state came to Ok",
+    ),
+    (
+        Fault::LocksWhileItWaits,
+        "a_command_is_sent_at_once",
+        "never returned",
+    ),
+    (Fault::ReordersEvents, "events_come_in_order", "order"),
+    (Fault::RepeatsEvents, "nodes_find_each_other", "was told of"),
+    (
+        Fault::ForgetsLagged,
+        "a_stalled_consumer_is_told_that_it_lagged",
+        "that it has lagged",
+    ),
+    (
+        Fault::BlocksOnItsConsumer,
+        "a_stalled_consumer_holds_up_nobody",
+        "a to go on with change",
+    ),
+    (
+        Fault::HoardsEvents,
+        "a_stalled_consumer_is_told_that_it_lagged",
+        "where are they",
+    ),
+    (
+        Fault::LeavesItsConsumerWaiting,
+        "an_event_wakes_a_consumer_that_waits",
+        "late",
+    ),
+    (
+        Fault::NeverEndsItsEvents,
+        "a_leave_is_told_as_left_and_not_as_down",
+        "c's events to end",
+    ),
+    (
+        Fault::DropsWhatWouldBlock,
+        "a_full_socket_loses_nothing",
+        "that said of",
+    ),
+    (
+        Fault::StallsWhileItsSocketIsFull,
+        "a_full_socket_loses_nothing",
+        "never returned",
+    ),
+    (
+        Fault::CutsOversize,
+        "every_useless_datagram_is_counted_by_reason",
+        "oversize to be counted",
+    ),
+    (
+        Fault::EndsAtAnEmptyDatagram,
+        "every_useless_datagram_is_counted_by_reason",
+        "empty to be counted",
+    ),
+    (
+        Fault::DiesOfAFailedSend,
+        "unreachable_seeds_change_nothing",
+        "its events ended",
+    ),
+    (
+        Fault::KeepsDatagrams,
+        "a_flood_of_garbage_changes_nothing",
+        "bytes larger",
+    ),
+    (
+        Fault::PollsBusily,
+        "an_idle_node_sleeps_between_heartbeats",
+        "does not sleep",
+    ),
+    (
+        Fault::SwallowsTheBindError,
+        "an_address_in_use_is_refused",
+        "its address was in use",
+    ),
+    (
+        Fault::HidesItsPauses,
+        "a_node_that_was_held_up_blames_nobody",
+        "held others down",
+    ),
+    (
+        Fault::SaysGoodbyeInACrash,
+        "a_crash_is_told_as_down",
+        "that c is down",
+    ),
+    (
+        Fault::IgnoresShutdown,
+        "a_node_that_is_shut_down_while_busy_stops",
+        "never returned",
+    ),
+    (
+        Fault::StaysAfterLeaving,
+        "a_leave_is_told_as_left_and_not_as_down",
+        "c's events to end",
+    ),
+    (
+        Fault::RunsForEver,
+        "a_node_runs_as_long_as_it_is_held",
+        "that nobody holds to stop",
+    ),
+];
+
+/// Less than what an adapter of good health gets, because most of the time nothing happens here.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+fn main() {
+    let sound = suite::cases().into_iter().map(|case| {
+        let name = format!("the plain adapter: {}", case.name);
+        Trial::test(name, move || {
+            match case.ask(Plain::default(), suite::PATIENCE) {
+                Outcome::Passed => Ok(()),
+                other => Err(format!("{other:?}").into()),
+            }
+        })
+    });
+    let broken = CAUGHT.iter().map(|&(fault, case, reason)| {
+        let name = format!("{fault:?} is caught by {case}");
+        Trial::test(name, move || is_caught(fault, case, reason))
+    });
+    let mut arguments = Arguments::from_args();
+    // They wait, most of the time.
+    arguments.test_threads.get_or_insert(8);
+    libtest_mimic::run(&arguments, sound.chain(broken).collect()).exit()
+}
+
+fn is_caught(fault: Fault, case: &str, reason: &str) -> Result<(), Failed> {
+    let broken = Plain { fault: Some(fault) };
+    match suite::ask(case, broken, PATIENCE) {
+        None => Err(format!("there is no case {case}").into()),
+        Some(Outcome::Failed(failure)) if failure.to_string().contains(reason) => Ok(()),
+        Some(other) => Err(format!("{case} came to {other:?}").into()),
+    }
+}

@@ -1,0 +1,165 @@
+//! What the application shares with the node's task.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Instant as Clock;
+
+use gossip_core::{Command, CommandError, Event, Instant, Node};
+
+/// What failed around a node. None of it stops the node, and all of it is tried again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Faults {
+    /// Datagrams that the system refused to send: no route, a closed port, too long, …
+    pub send: u64,
+    /// Errors in place of a datagram, such as the news that a peer's port is closed.
+    pub receive: u64,
+    /// The seeds whose names could not be looked up the last time, each with the reason.
+    pub unresolved: Vec<(String, String)>,
+}
+
+/// The lock is held for one call of the node at a time, and never while anything is awaited.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) state: Mutex<State>,
+    pub(crate) origin: Clock,
+    pub(crate) local: SocketAddr,
+}
+
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) node: Node,
+    /// The oldest event, taken from the node so as to know that there is one.
+    arrived: Option<Event>,
+    pub(crate) faults: Faults,
+    pub(crate) phase: Phase,
+    /// Whether the task has something to look at that it did not do itself.
+    call: Call,
+    task: Option<Waker>,
+    consumer: Option<Waker>,
+    joining: Vec<Waker>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Phase {
+    Running,
+    Stopping,
+    Ended(Option<Arc<io::Error>>),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Call {
+    None,
+    Waiting,
+}
+
+impl State {
+    pub(crate) fn new(node: Node) -> Self {
+        Self {
+            node,
+            arrived: None,
+            faults: Faults::default(),
+            phase: Phase::Running,
+            call: Call::None,
+            task: None,
+            consumer: None,
+            joining: Vec::new(),
+        }
+    }
+
+    /// Wakes the consumer if an event waits for it.
+    pub(crate) fn announce_events(&mut self) {
+        if self.arrived.is_none() {
+            self.arrived = self.node.poll_event();
+        }
+        if self.arrived.is_some() {
+            wake(&mut self.consumer);
+        }
+    }
+
+    pub(crate) fn poll_event(&mut self, cx: &Context<'_>) -> Poll<Option<Event>> {
+        match self.arrived.take().or_else(|| self.node.poll_event()) {
+            Some(event) => Poll::Ready(Some(event)),
+            None if matches!(self.phase, Phase::Ended(_)) => Poll::Ready(None),
+            None => {
+                self.consumer = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Ready once somebody has called the task.
+    pub(crate) fn poll_call(&mut self, cx: &Context<'_>) -> Poll<()> {
+        if self.call == Call::Waiting {
+            self.call = Call::None;
+            return Poll::Ready(());
+        }
+        self.task = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    pub(crate) fn poll_end(&mut self, cx: &Context<'_>) -> Poll<io::Result<()>> {
+        match &self.phase {
+            Phase::Ended(None) => Poll::Ready(Ok(())),
+            Phase::Ended(Some(lost)) => {
+                Poll::Ready(Err(io::Error::new(lost.kind(), Arc::clone(lost))))
+            }
+            Phase::Running | Phase::Stopping => {
+                if !self.joining.iter().any(|w| w.will_wake(cx.waker())) {
+                    self.joining.push(cx.waker().clone());
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    fn call(&mut self) {
+        self.call = Call::Waiting;
+        wake(&mut self.task);
+    }
+}
+
+fn wake(waker: &mut Option<Waker>) {
+    if let Some(waker) = waker.take() {
+        waker.wake();
+    }
+}
+
+impl Shared {
+    /// A panic while the lock was held (in a closure given to `read`, say) spoils it for nobody.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The node's time. Read it while holding the lock, so that it does not run backwards.
+    pub(crate) fn now(&self) -> Instant {
+        Instant::from_origin(self.origin.elapsed())
+    }
+
+    pub(crate) fn command(&self, command: Command) -> Result<(), CommandError> {
+        let mut state = self.lock();
+        if !matches!(state.phase, Phase::Running) {
+            return Err(CommandError::Left);
+        }
+        state.node.handle_command(self.now(), command)?;
+        state.call();
+        Ok(())
+    }
+
+    pub(crate) fn stop(&self) {
+        let mut state = self.lock();
+        if matches!(state.phase, Phase::Running) {
+            state.phase = Phase::Stopping;
+            state.call();
+        }
+    }
+
+    pub(crate) fn end(&self, outcome: io::Result<()>) {
+        let mut state = self.lock();
+        state.phase = Phase::Ended(outcome.err().map(Arc::new));
+        wake(&mut state.consumer);
+        state.joining.drain(..).for_each(Waker::wake);
+    }
+}

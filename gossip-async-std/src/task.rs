@@ -1,0 +1,192 @@
+//! The node's task: wait, give the node one input, send what it has to send. Here, and where the
+//! socket is bound, is all that knows the runtime.
+
+use std::future::{pending, poll_fn};
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_std::future::timeout;
+use async_std::net::{ToSocketAddrs, UdpSocket};
+use async_std::task::{self, sleep, yield_now};
+use futures_lite::future::or;
+use gossip_core::{Command, Instant, Standing};
+
+use crate::shared::{Phase, Shared};
+
+/// More than any datagram has, so that none is cut short unnoticed.
+const INBOX: usize = 65_536;
+/// Turns after which other tasks get theirs, even while datagrams pour in.
+const BATCH: u32 = 64;
+/// Receive errors on end that prove the socket lost. Single ones are the news of a peer's closed
+/// port (ICMP), or pass.
+const LOST: u32 = 1024;
+/// How often the node is told what the wall clock shows.
+const WALL_CLOCK: Duration = Duration::from_secs(1);
+/// The wait after a look-up that failed, and the shortest after one that did not.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// The seeds, and what to look up.
+#[derive(Debug)]
+pub(crate) struct Seeds {
+    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) names: Vec<String>,
+    pub(crate) every: Duration,
+}
+
+/// Starts the task.
+pub(crate) fn start(shared: Arc<Shared>, socket: UdpSocket, seeds: Seeds) {
+    let ending = Ending(shared);
+    task::spawn(async move {
+        let shared = &ending.0;
+        let outcome = or(run(shared, &socket), resolve(shared, &seeds)).await;
+        drop(socket);
+        shared.end(outcome);
+    });
+}
+
+/// Ends the node when its task is dropped, be it by a panic, which is a bug of this library, or by
+/// the runtime: nobody must be left waiting for ever.
+struct Ending(Arc<Shared>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if !matches!(self.0.lock().phase, Phase::Ended(_)) {
+            self.0
+                .end(Err(io::Error::other("the node's task was dropped")));
+        }
+    }
+}
+
+/// What a turn begins with.
+enum Input {
+    Sent(io::Result<usize>),
+    Received(io::Result<(usize, SocketAddr)>),
+    /// The deadline has come, or the application has done something.
+    Look,
+}
+
+/// Runs until the node has left or is told to stop; an error means that the socket is lost.
+async fn run(shared: &Shared, socket: &UdpSocket) -> io::Result<()> {
+    let (mut inbox, mut outbox) = (vec![0; INBOX], vec![0; shared.lock().node.max_datagram()]);
+    // What is on its way out. When the socket is full it waits here, and the others in the node.
+    let mut parked: Option<(SocketAddr, usize)> = None;
+    let (mut turns, mut errors) = (0_u32, 0_u32);
+    let mut wall_told = Instant::ORIGIN;
+    loop {
+        let deadline = {
+            let mut state = shared.lock();
+            if !matches!(state.phase, Phase::Running) {
+                return Ok(());
+            }
+            let now = shared.now();
+            if state.node.poll_timeout().is_some_and(|due| due <= now) {
+                if now.saturating_since(wall_told) >= WALL_CLOCK {
+                    wall_told = now;
+                    let wall = SystemTime::now().into();
+                    // Refused by a node that is leaving, which needs no clock.
+                    let _ = state
+                        .node
+                        .handle_command(now, Command::SetWallClock { wall });
+                }
+                state.node.handle_timeout(now);
+            }
+            parked = parked.or_else(|| {
+                let transmit = state.node.poll_transmit(now, &mut outbox)?;
+                Some((transmit.to, transmit.payload.len()))
+            });
+            state.announce_events();
+            if state.node.standing() == Standing::Left && parked.is_none() {
+                return Ok(());
+            }
+            state.node.poll_timeout()
+        };
+        let wait = deadline.map_or(Duration::MAX, |due| due.saturating_since(shared.now()));
+        let send = async {
+            match parked {
+                Some((to, len)) => {
+                    let payload = outbox.get(..len).unwrap_or_default();
+                    Input::Sent(socket.send_to(payload, to).await)
+                }
+                None => pending().await,
+            }
+        };
+        let call = poll_fn(|cx| shared.lock().poll_call(cx).map(|()| Input::Look));
+        let receive = async { Input::Received(socket.recv_from(&mut inbox).await) };
+        let input = timeout(wait, or(send, or(call, receive))).await;
+        match input.unwrap_or(Input::Look) {
+            Input::Look => {}
+            Input::Sent(sent) => {
+                parked = None;
+                if sent.is_err() {
+                    // UDP promises nothing, and repair is the node's business.
+                    shared.lock().faults.send += 1;
+                }
+            }
+            Input::Received(Ok((len, from))) => {
+                errors = 0;
+                let mut state = shared.lock();
+                let now = shared.now();
+                let datagram = inbox.get(..len).unwrap_or_default();
+                state.node.handle_datagram(now, from, datagram);
+            }
+            Input::Received(Err(error)) if error.kind() == ErrorKind::Interrupted => {}
+            Input::Received(Err(error)) => {
+                shared.lock().faults.receive += 1;
+                errors += 1;
+                if errors == LOST {
+                    return Err(error);
+                }
+            }
+        }
+        turns = turns.wrapping_add(1);
+        if turns.is_multiple_of(BATCH) {
+            yield_now().await;
+        }
+    }
+}
+
+/// Looks the names up so often and gives the node their addresses as its seeds. Never ends.
+async fn resolve(shared: &Shared, seeds: &Seeds) -> io::Result<()> {
+    let mut known = vec![Vec::new(); seeds.names.len()];
+    let mut told = seeds.addresses.clone();
+    while !known.is_empty() {
+        let mut unresolved = Vec::new();
+        for (name, known) in seeds.names.iter().zip(&mut known) {
+            match look_up(name, shared.local).await {
+                Ok(addresses) => *known = addresses,
+                // What it last stood for stays: a failing name server must not cost us the seeds.
+                Err(reason) => unresolved.push((name.clone(), reason.to_string())),
+            }
+        }
+        let wait = match unresolved.is_empty() {
+            true => seeds.every.max(RETRY),
+            false => RETRY,
+        };
+        shared.lock().faults.unresolved = unresolved;
+        let all = [seeds.addresses.clone(), known.concat()].concat();
+        if all != told {
+            told.clone_from(&all);
+            // Refused by a node that is leaving, which needs none.
+            let _ = shared.command(Command::SetSeeds { seeds: all });
+        }
+        sleep(wait).await;
+    }
+    pending().await
+}
+
+/// The addresses of a name that a socket bound to `local` can reach: those of its own family.
+async fn look_up(name: &str, local: SocketAddr) -> io::Result<Vec<SocketAddr>> {
+    let found = name.to_socket_addrs().await?;
+    let mut found: Vec<_> = found
+        .filter(|address| address.is_ipv4() == local.is_ipv4())
+        .collect();
+    // Name servers rotate their answers; the same ones must compare equal.
+    found.sort_unstable();
+    found.dedup();
+    match found.is_empty() {
+        true => Err(io::Error::other("it has no address of the socket's family")),
+        false => Ok(found),
+    }
+}
