@@ -157,7 +157,7 @@ impl Node {
         match item {
             Item::Summary(told) => {
                 leg.name(self, told);
-                self.compare(now, leg, told);
+                self.compare(leg, told);
             }
             Item::Want(told) => {
                 leg.name(self, told);
@@ -207,12 +207,12 @@ impl Node {
     }
 
     /// Gives what the peer lacks of an origin, or asks for what this node lacks.
-    fn compare(&mut self, now: Instant, leg: &mut Leg, told: Summary) {
+    fn compare(&self, leg: &mut Leg, told: Summary) {
         let theirs = (told.generation, told.frontier);
         let ours = self.known(told.origin);
         if told.origin == self.own && theirs > ours {
-            self.outlive(now, told.generation);
-            leg.give(self.own, 0);
+            // Whose word that is, the log itself will tell.
+            leg.plan.push(Planned::Want(self.own));
         } else if theirs > ours {
             leg.ask(told.origin);
         } else if ours > theirs {
@@ -297,7 +297,7 @@ impl Node {
             return false;
         }
         if delta.origin == self.own {
-            self.outlive(now, delta.generation);
+            self.on_own_delta(now, delta);
             return false;
         }
         if delta.generation > ours.0

@@ -30,6 +30,9 @@ pub(crate) enum Outgoing {
         to: SocketAddr,
         token: u32,
     },
+    Claim {
+        to: SocketAddr,
+    },
     Syn {
         to: SocketAddr,
     },

@@ -105,6 +105,7 @@ impl Node {
                 bare(self.address_of(to)?, Message::Ping { token }, body)
             }
             Outgoing::Pong { to, token } => bare(to, Message::Pong { token }, body),
+            Outgoing::Claim { to } => bare(to, Message::Claim { born: self.born }, body),
             Outgoing::Syn { to } => Some((to, self.write_syn(now, body)?, Rest::Done)),
             Outgoing::Answer(answer) => self.write_answer(answer, body),
             Outgoing::Push { tree, part, news } => {
