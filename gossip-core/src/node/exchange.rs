@@ -113,6 +113,9 @@ impl Node {
             may_ask,
             plan: Vec::new(),
         };
+        if head.leg == FIRST_LEG && self.is_removed(sender) {
+            leg.plan.push(Planned::Removed(sender.generation));
+        }
         for item in items {
             self.on_item(now, &mut leg, item);
         }
@@ -157,6 +160,9 @@ impl Node {
         match item {
             Item::Summary(told) => {
                 leg.name(self, told);
+                if self.bury_further(told.origin, told.generation, told.frontier) {
+                    return;
+                }
                 self.compare(leg, told);
             }
             Item::Want(told) => {
@@ -203,6 +209,12 @@ impl Node {
                 }
             }
             Item::Complete(_) => leg.narrows = true,
+            // Only another generation brings it back: what others keep of the removed one is how
+            // far it was known, and no more.
+            Item::Removed(generation) if generation == self.generation => {
+                self.outlive(now, generation);
+            }
+            Item::Removed(_) => {}
         }
     }
 
@@ -281,6 +293,25 @@ impl Node {
         }
     }
 
+    fn is_removed(&self, sender: Sender) -> bool {
+        self.table.get(sender.id).is_some_and(|record| {
+            record.condition == Condition::Ghost && record.log.generation() == sender.generation
+        })
+    }
+
+    /// There is more of a member that was removed under this generation. It stays removed; how far
+    /// it was known is all that is kept. Tells whether that is so.
+    fn bury_further(&mut self, origin: NodeId, generation: Generation, frontier: u64) -> bool {
+        let removed = self.is_removed(Sender {
+            id: origin,
+            generation,
+        });
+        if removed && frontier > self.known(origin).1 {
+            self.table.change_log(origin, |log| log.bury_at(frontier));
+        }
+        removed
+    }
+
     /// Generation and frontier up to which an origin is known.
     pub(super) fn known(&self, origin: NodeId) -> (Generation, u64) {
         self.table
@@ -312,11 +343,10 @@ impl Node {
             count(&mut self.metrics.refused_members);
             return false;
         }
-        let record = self.table.get(delta.origin);
-        // Of a ghost nothing is held that a delta could continue.
-        let held = record
-            .filter(|record| record.condition != Condition::Ghost)
-            .map(|record| &record.log);
+        if self.bury_further(delta.origin, delta.generation, delta.frontier) {
+            return false;
+        }
+        let held = self.table.get(delta.origin).map(|record| &record.log);
         let max_state = usize::try_from(self.config.max_state)
             .unwrap_or(usize::MAX)
             .saturating_add(PROTOCOL_RESERVE);

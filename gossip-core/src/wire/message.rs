@@ -109,6 +109,8 @@ pub(crate) enum Item<'a> {
     Split(Split<'a>),
     /// "This datagram names every origin that I hold in this region."
     Complete(Region),
+    /// "I have removed you, as you are known under this generation."
+    Removed(Generation),
 }
 
 /// How far a node knows an origin. Frontier 0 under [`Generation::ZERO`]: not at all.
