@@ -7,6 +7,27 @@
 //! - [`scenario`]: questions put to a simulated cluster, each answered by figures.
 //! - [`swarm`]: clusters, faults and commands drawn from a seed, and every invariant checked.
 //! - [`fuzz`]: what the fuzz targets do.
+//!
+//! ```
+//! use core::time::Duration;
+//! use conformance::sim::{network::Delay, Action, HostId, Time, World};
+//!
+//! let milli = Duration::from_millis(1);
+//! let mut world = World::new(42, Delay::uniform(milli, 10 * milli));
+//! let mut config = gossip_core::Config::lan();
+//! config.seeds = vec!["10.0.0.1:7946".parse().unwrap()]; // the address of host 0
+//! for name in ["a", "b", "c"] {
+//!     let host = world.add(name, config.clone()).unwrap();
+//!     world.perform(Action::Start(host));
+//! }
+//! world.run_until(Time::from_secs(10));
+//! assert!(world.check_quiescence().is_empty());
+//!
+//! world.perform(Action::Crash(HostId::new(2)));
+//! assert!(!world.check_quiescence().is_empty(), "nobody has noticed yet");
+//! world.run_until(Time::from_secs(30));
+//! assert!(world.check_quiescence().is_empty(), "everybody has");
+//! ```
 
 pub mod fuzz;
 pub mod invariant;

@@ -5,7 +5,7 @@ use core::time::Duration;
 use gossip_core::{Command, Node, Standing};
 
 use super::Outcome;
-use super::cluster::{Clock, Cluster, Failure, Setup};
+use super::cluster::{Clock, Cluster, Failure, STAYS, Setup};
 use super::report::{Panel, Report};
 use crate::num::{amount, real};
 use crate::sim::network::exponential;
@@ -26,6 +26,9 @@ pub struct Churn {
     pub limit: Duration,
 }
 
+/// How often the curve is sampled.
+const SAMPLE: Duration = Duration::from_millis(200);
+
 /// How long a leaving node gets to say farewell before its process ends.
 const FAREWELL: Duration = Duration::from_secs(3);
 
@@ -41,13 +44,11 @@ impl Churn {
         let began = cluster.world.now();
         let before = cluster.traffic();
         let (mut crashes, mut leaves) = (0_u64, 0_u64);
-        let mut curve = Vec::new();
+        cluster.sampler.start(began, SAMPLE);
         while cluster.world.now() < began + self.lasts {
             let wait = exponential(&mut cluster.rng, self.every);
             let left = (began + self.lasts).since(cluster.world.now());
             cluster.run(wait.min(left));
-            let now = cluster.world.now().since(began).as_secs_f64();
-            curve.push((now, cluster.live_share()));
             let Some(victim) = draw_running(&mut cluster) else {
                 continue;
             };
@@ -76,7 +77,8 @@ impl Churn {
         // All are back in the end.
         cluster.run(FAREWELL + self.away);
         let well = |node: &Node| node.metrics().live == all;
-        let well = cluster.run_until_all(self.limit, well);
+        let stays = setup.interval.saturating_mul(STAYS);
+        let well = cluster.run_until_all_stay(self.limit, stays, well);
         let node_seconds = (real(all) * self.lasts.as_secs_f64()).max(1e-9);
         let report = Report::default()
             .with("crashes", crashes)
@@ -98,7 +100,10 @@ impl Churn {
             "s",
             "share of the running",
         )
-        .with(format!("seed {}", setup.seed), curve);
+        .with(
+            format!("seed {}", setup.seed),
+            cluster.sampler.live_shares(),
+        );
         Ok(Outcome::new(cluster, report, vec![panel]))
     }
 }

@@ -8,8 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use gossip_core::{Config, Dissemination, Mode, Node};
 use rand_chacha::ChaCha8Rng;
 
+use super::sampler::{Sampler, live_share};
 use super::tally::Tally;
-use crate::num::{position, real};
+use super::unanimity::Unanimity;
+use crate::num::position;
 use crate::sim::network::{Delay, Effect, Fault, FaultId, Scope};
 use crate::sim::{
     Action, HostId, HostSet, Scrutiny, Seeds, SetupError, Step, Stream, Time, TraceHash, Traffic,
@@ -62,6 +64,9 @@ const SEEDS: u32 = 3;
 /// The nodes start within this time, as those of the peers in the reference did.
 const STARTS: Duration = Duration::from_secs(1);
 
+/// What has come right must stay so for this many intervals to count.
+pub(crate) const STAYS: u32 = 15;
+
 /// Names of faults that scenarios set.
 pub(crate) const LOSS: FaultId = FaultId::new(0);
 pub(crate) const SPLIT: FaultId = FaultId::new(1);
@@ -92,7 +97,7 @@ impl Setup {
         let mut rng = Seeds::new(self.seed).rng(Stream::Plan);
         let spread = crate::sim::nanos(STARTS);
         for number in 0..self.nodes {
-            let host = world.add(&format!("n{number}"), self.config())?;
+            let host = world.add(HostId::new(number).name().as_str(), self.config())?;
             let at = Time::from_nanos(between(&mut rng, 0, spread));
             world.schedule(at, Action::Start(host));
         }
@@ -100,6 +105,7 @@ impl Setup {
             world,
             rng,
             tally: Tally::default(),
+            sampler: Sampler::default(),
             clock: clock.clone(),
         };
         if self.loss > 0.0 {
@@ -173,6 +179,7 @@ pub struct Cluster {
     pub(crate) world: World,
     pub(crate) rng: ChaCha8Rng,
     pub(crate) tally: Tally,
+    pub(crate) sampler: Sampler,
     clock: Clock,
 }
 
@@ -187,6 +194,7 @@ impl Cluster {
             Some(step) => self.tally.note(&self.world, step),
             None => self.clock.set(until),
         }
+        self.sampler.look(&self.world);
         step
     }
 
@@ -207,38 +215,34 @@ impl Cluster {
         }
     }
 
-    /// Lets time pass until something holds of every running node; `None` if that takes longer.
+    /// Lets time pass until something holds of every node; `None` if that takes longer.
     pub(crate) fn run_until_all(
         &mut self,
         within: Duration,
         holds: impl Fn(&Node) -> bool,
     ) -> Option<Duration> {
-        let began = self.world.now();
-        let end = began + within;
-        // The first node of which it does not hold is asked again after each of its steps. Only when
-        // it holds there are the others asked.
-        let mut waiting = self.first_without(HostId::new(0), &holds);
-        while let Some(host) = waiting {
-            match self.step(end) {
-                None => return None,
-                Some(step) if step.host == host || !self.world.host(host).runs() => {
-                    self.clock.set(step.at);
-                    waiting = self.first_without(host, &holds);
-                }
-                Some(_) => {}
-            }
-        }
-        Some(self.world.now().since(began))
+        self.run_until_all_stay(within, Duration::ZERO, holds)
     }
 
-    /// The first running host, in a circle from this one, of whose node something does not hold.
-    fn first_without(&self, from: HostId, holds: &impl Fn(&Node) -> bool) -> Option<HostId> {
-        let hosts = self.world.hosts();
-        let (before, after) = hosts.split_at(from.position().min(hosts.len()));
-        let circle = after.iter().chain(before);
-        let mut running = circle.filter(|host| host.lives() == 0 || host.runs());
-        let lacks = running.find(|host| !host.node().is_some_and(holds));
-        lacks.map(|host| host.id())
+    /// Lets time pass until something begins to hold of every node and goes on to hold for a while;
+    /// `None` if it does not begin in time. Gives the time until it began.
+    pub(crate) fn run_until_all_stay(
+        &mut self,
+        within: Duration,
+        stays: Duration,
+        holds: impl Fn(&Node) -> bool,
+    ) -> Option<Duration> {
+        let began = self.world.now();
+        let mut all = Unanimity::new(&self.world, &holds);
+        loop {
+            let end = all.since().map_or(began + within, |since| since + stays);
+            if self.world.now() >= end {
+                return all.since().map(|since| since.since(began));
+            }
+            if let Some(step) = self.step(end) {
+                all.look(&self.world, step, &holds);
+            }
+        }
     }
 
     /// Lets the nodes start and come to know one another; then lets `warm_up` pass.
@@ -262,12 +266,7 @@ impl Cluster {
 
     /// The share of all pairs of running nodes of which the first holds the second to be alive.
     pub(crate) fn live_share(&self) -> f64 {
-        let running = self.world.hosts().iter().filter(|host| host.runs());
-        let (hosts, live) = running.fold((0_u64, 0_u64), |(hosts, live), host| {
-            let sees = host.node().map_or(0, |node| node.metrics().live);
-            (hosts.saturating_add(1), live.saturating_add(sees))
-        });
-        real(live) / (real(hosts) * real(hosts)).max(1.0)
+        live_share(&self.world)
     }
 
     /// Sets the loss everywhere.

@@ -39,16 +39,13 @@ impl Crash {
             cluster.perform(Action::Crash(victim));
         }
         let survivors = u64::from(setup.nodes).saturating_sub(crate::num::count(victims.len()));
-        let watched = victims.first().copied();
-        let mut phis = Phis::default();
-        while cluster.world.now() < began + self.limit {
-            // Done when nobody counts more than the survivors; the step that does it is the last.
-            let done = cluster.run_until_all(SAMPLE, |node| node.metrics().live <= survivors);
-            phis.sample(&cluster, watched, began);
-            if done.is_some() {
-                break;
-            }
-        }
+        let watched = victims
+            .first()
+            .map(|&host| cluster.world.host(host).node_id());
+        cluster.sampler.start(began, SAMPLE);
+        cluster.sampler.watch(watched);
+        // Done when nobody counts more than the survivors.
+        cluster.run_until_all(self.limit, |node| node.metrics().live <= survivors);
         let dead: HostSet = victims.iter().copied().collect();
         let times = detections(&cluster, &dead, began);
         let pairs = real(survivors) * amount(victims.len());
@@ -73,8 +70,8 @@ impl Crash {
                 "s after the crash",
                 "phi",
             )
-            .with(format!("{name}, lowest"), phis.lowest)
-            .with(format!("{name}, highest"), phis.highest),
+            .with(format!("{name}, lowest"), cluster.sampler.lowest_phi())
+            .with(format!("{name}, highest"), cluster.sampler.highest_phi()),
         ];
         Ok(Outcome::new(cluster, report, panels))
     }
@@ -91,23 +88,4 @@ fn detections(cluster: &Cluster, dead: &HostSet, began: Time) -> Vec<f64> {
     }
     let after = |at: Time| at.since(began).as_secs_f64();
     first.into_values().map(after).collect()
-}
-
-/// Phi of one host over time.
-#[derive(Default)]
-struct Phis {
-    lowest: Vec<(f64, f64)>,
-    highest: Vec<(f64, f64)>,
-}
-
-impl Phis {
-    fn sample(&mut self, cluster: &Cluster, watched: Option<HostId>, began: Time) {
-        let Some(watched) = watched else { return };
-        let id = cluster.world.host(watched).node_id();
-        let nodes = cluster.world.hosts().iter().filter_map(|host| host.node());
-        let phis: Sample = nodes.filter_map(|node| node.phi(id)).collect();
-        let now = cluster.world.now().since(began).as_secs_f64();
-        self.lowest.extend(phis.min().map(|phi| (now, phi)));
-        self.highest.extend(phis.max().map(|phi| (now, phi)));
-    }
 }

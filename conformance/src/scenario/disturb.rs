@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use super::Outcome;
-use super::cluster::{Clock, Cluster, Failure, Setup};
+use super::cluster::{Clock, Cluster, Failure, STAYS, Setup};
 use super::report::{Panel, Report, steps_up};
 use crate::sim::{Action, HostId, HostSet, Time, between, nanos};
 
@@ -56,7 +56,8 @@ impl Disturb {
                 cluster.perform(Action::Slow(victim, Duration::ZERO));
             }
         }
-        let up = cluster.run_until_all(self.limit, |node| node.metrics().live == all);
+        let stays = setup.interval.saturating_mul(STAYS);
+        let up = cluster.run_until_all_stay(self.limit, stays, |node| node.metrics().live == all);
 
         let victims: HostSet = victims.into_iter().collect();
         let about_victims = |s: &&super::tally::Sighting| victims.contains(s.subject);

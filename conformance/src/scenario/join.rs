@@ -26,26 +26,13 @@ impl Join {
         let before = gauges.heap();
         let mut cluster = setup.cluster(clock)?;
         let all = u64::from(setup.nodes);
-        let end = crate::sim::Time::START + self.limit;
-        let mut curve = Vec::new();
-        let mut bytes = Vec::new();
-        let mut converged = None;
-        while converged.is_none() && cluster.world.now() < end {
-            if cluster
-                .run_until_all(SAMPLE, |node| node.metrics().live == all)
-                .is_some()
-            {
-                converged = Some(cluster.world.now().as_secs_f64());
-            }
-            let now = cluster.world.now().as_secs_f64();
-            curve.push((now, cluster.live_share()));
-            bytes.push((now, real(cluster.traffic().bytes_out) / real(all)));
-        }
+        cluster.sampler.start(cluster.world.now(), SAMPLE);
+        let converged = cluster.run_until_all(self.limit, |node| node.metrics().live == all);
         let traffic = cluster.traffic();
         let pairs = real(all) * real(all);
         let heap = gauges.heap_since(before);
         let report = Report::default()
-            .with("converged_s", converged)
+            .with("converged_s", converged.map(|after| after.as_secs_f64()))
             .with("bytes_per_node", real(traffic.bytes_out) / real(all))
             .with(
                 "datagrams_per_node",
@@ -58,8 +45,10 @@ impl Join {
             .with("heap_peak_bytes", gauges.heap_peak());
         let name = format!("seed {}", setup.seed);
         let panels = vec![
-            Panel::new("Share of all pairs that know each other", "s", "share").with(&name, curve),
-            Panel::new("Bytes sent for each node", "s", "bytes").with(&name, bytes),
+            Panel::new("Share of all pairs that know each other", "s", "share")
+                .with(&name, cluster.sampler.live_shares()),
+            Panel::new("Bytes sent for each node", "s", "bytes")
+                .with(&name, cluster.sampler.bytes()),
         ];
         Ok(Outcome::new(cluster, report, panels))
     }

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use super::Outcome;
-use super::cluster::{Clock, Failure, LOSS, Setup};
+use super::cluster::{Clock, Failure, LOSS, STAYS, Setup};
 use super::report::{Panel, Report, steps_up};
 use crate::num::{amount, real};
 use crate::sim::network::{Effect, Fault, Scope};
@@ -62,7 +62,8 @@ impl Loss {
         cluster.perform(Action::Mend(LOSS));
         let during = cluster.tally.wrong_downs().count();
         let all = u64::from(setup.nodes);
-        let up = cluster.run_until_all(self.limit, |node| node.metrics().live == all);
+        let stays = setup.interval.saturating_mul(STAYS);
+        let up = cluster.run_until_all_stay(self.limit, stays, |node| node.metrics().live == all);
 
         let after = |at: Time| at.since(began).as_secs_f64();
         let about_others = |sick: &HostSet| {

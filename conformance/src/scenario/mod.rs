@@ -12,9 +12,11 @@ mod loss;
 mod partition;
 mod report;
 mod restart;
+mod sampler;
 mod spread;
 mod steady;
 mod tally;
+mod unanimity;
 
 pub use churn::Churn;
 pub use cluster::{Clock, Cluster, Failure, Setup};

@@ -1,12 +1,15 @@
 //! How a cluster that was cut in two grows together again.
 
 use core::time::Duration;
+use std::collections::BTreeSet;
 
 use gossip_core::{Command, Key, Node, NodeId, Value};
 
 use super::Outcome;
-use super::cluster::{Clock, Cluster, Failure, SPLIT, Setup};
+use super::cluster::{Clock, Cluster, Failure, SPLIT, STAYS, Setup};
 use super::report::{Panel, Report};
+use super::unanimity::Unanimity;
+use crate::num::count;
 use crate::sim::network::{Effect, Fault, Scope};
 use crate::sim::{Action, HostId, HostSet, Time};
 
@@ -23,6 +26,9 @@ pub struct Partition {
     pub limit: Duration,
 }
 
+/// How often the curve is sampled.
+const SAMPLE: Duration = Duration::from_millis(50);
+
 impl Partition {
     /// Plays the scenario.
     ///
@@ -30,10 +36,12 @@ impl Partition {
     /// [`Failure`].
     pub fn play(&self, setup: &Setup, clock: &Clock) -> Result<Outcome, Failure> {
         let all = u64::from(setup.nodes);
+        let stays = setup.interval.saturating_mul(STAYS);
         let mut cluster = setup.cluster(clock)?;
         cluster.form(setup, self.warm_up)?;
         let side = cluster.draw_set(self.smaller.min(setup.nodes));
         let began = cluster.world.now();
+        cluster.sampler.start(began, SAMPLE);
         cluster.perform(Action::Set(
             SPLIT,
             Fault {
@@ -41,96 +49,69 @@ impl Partition {
                 effect: Effect::Cut,
             },
         ));
-        let mut curve = vec![(0.0, 1.0)];
-        let settled = self.settle(&mut cluster, &side, setup, began, &mut curve);
         let written = write_on_both_sides(&mut cluster, &side);
+        let alone = alone(&cluster, &side);
+        let settled = cluster.run_until_all_stay(self.lasts.saturating_sub(stays), stays, alone);
         let left = (began + self.lasts).since(cluster.world.now());
         cluster.run(left);
         let during = cluster.tally.wrong_downs().count();
+        let apart = cluster.live_share();
 
         cluster.tally.clear();
         cluster.perform(Action::Mend(SPLIT));
-        let healed_at = cluster.world.now();
-        let (mut healed, mut everywhere) = (None, None);
-        while (healed.is_none() || everywhere.is_none())
-            && cluster.world.now() < healed_at + self.limit
+        let healing = cluster.world.now();
+        let end = healing + self.limit;
+        let is_whole = |node: &Node| node.metrics().live == all;
+        let is_told = |node: &Node| written.iter().all(|write| write.known_to(node));
+        let mut whole = Unanimity::new(&cluster.world, &is_whole);
+        let mut told = Unanimity::new(&cluster.world, &is_told);
+        let lasting = |since: Time, now: Time| now >= since + stays;
+        while (told.since().is_none()
+            || !whole
+                .since()
+                .is_some_and(|since| lasting(since, cluster.world.now())))
+            && let Some(step) = cluster.step(end)
         {
-            let now = cluster.world.now();
-            let since = |now: Time| now.since(healed_at).as_secs_f64();
-            if healed.is_none() {
-                let up = |node: &Node| node.metrics().live == all;
-                healed = cluster
-                    .run_until_all(SAMPLE, up)
-                    .map(|_| since(cluster.world.now()));
-            }
-            if everywhere.is_none() {
-                let within = (now + SAMPLE).since(cluster.world.now());
-                let known = |node: &Node| written.iter().all(|write| write.known_to(node));
-                everywhere = cluster
-                    .run_until_all(within, known)
-                    .map(|_| since(cluster.world.now()));
-            }
-            curve.push((
-                cluster.world.now().since(began).as_secs_f64(),
-                cluster.live_share(),
-            ));
+            whole.look(&cluster.world, step, &is_whole);
+            told.look(&cluster.world, step, &is_told);
         }
+        let after = |since: Time| since.since(healing).as_secs_f64();
         let report = Report::default()
             .with("smaller_side", side.iter().count())
-            .with("settled_s", settled)
-            .with("heal_s", healed)
-            .with("keys_everywhere_s", everywhere)
+            .with("settled_s", settled.map(|after| after.as_secs_f64()))
+            .with("heal_s", whole.since().map(after))
+            .with("keys_everywhere_s", told.since().map(after))
             .with("wrong_down_during", during)
             .with("wrong_down_after_heal", cluster.tally.wrong_downs().count())
+            .with("live_share_before_heal", apart)
             .with("live_share_at_end", cluster.live_share());
         let panel = Panel::new(
             "Share of all pairs that hold each other to be alive",
             "s after the cut",
             "share",
         )
-        .with(format!("seed {}", setup.seed), curve);
+        .with(
+            format!("seed {}", setup.seed),
+            cluster.sampler.live_shares(),
+        );
         Ok(Outcome::new(cluster, report, vec![panel]))
-    }
-
-    /// Waits until each side holds all of the other side down and none of its own.
-    fn settle(
-        &self,
-        cluster: &mut Cluster,
-        side: &HostSet,
-        setup: &Setup,
-        began: Time,
-        curve: &mut Vec<(f64, f64)>,
-    ) -> Option<f64> {
-        let smaller = crate::num::count(side.iter().count());
-        let larger = u64::from(setup.nodes).saturating_sub(smaller);
-        let ids: Vec<NodeId> = {
-            let hosts = side.iter().map(|host| cluster.world.host(host).node_id());
-            let mut ids: Vec<NodeId> = hosts.collect();
-            ids.sort();
-            ids
-        };
-        let alone = |node: &Node| {
-            let own = if ids.binary_search(&node.id()).is_ok() {
-                smaller
-            } else {
-                larger
-            };
-            node.metrics().live == own
-        };
-        while cluster.world.now() < began + self.lasts {
-            let settled = cluster.run_until_all(SAMPLE, alone);
-            let now = cluster.world.now().since(began).as_secs_f64();
-            curve.push((now, cluster.live_share()));
-            if settled.is_some() {
-                return Some(now);
-            }
-        }
-        None
     }
 }
 
-/// How often the curve is sampled.
-const SAMPLE: Duration = Duration::from_millis(10);
+/// Whether a node holds all of its own side up and all of the other side down.
+fn alone(cluster: &Cluster, side: &HostSet) -> impl Fn(&Node) -> bool + use<> {
+    let on_side = side.iter().map(|host| cluster.world.host(host).node_id());
+    let on_side: BTreeSet<NodeId> = on_side.collect();
+    let others = count(cluster.world.hosts().len().saturating_sub(on_side.len()));
+    move |node: &Node| {
+        let own = if on_side.contains(&node.id()) {
+            count(on_side.len())
+        } else {
+            others
+        };
+        node.metrics().live == own
+    }
+}
 
 /// Something written during the cut.
 struct Write {
@@ -146,6 +127,7 @@ impl Write {
     }
 }
 
+/// One node on either side writes.
 fn write_on_both_sides(cluster: &mut Cluster, side: &HostSet) -> Vec<Write> {
     let others = side.others(cluster.world.hosts().len());
     let writers: Vec<HostId> = [side, &others]

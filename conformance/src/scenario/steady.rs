@@ -19,6 +19,9 @@ pub struct Steady {
     pub lasts: Duration,
 }
 
+/// How often the curve is sampled.
+const SAMPLE: Duration = Duration::from_secs(1);
+
 /// How long it is measured with the clock in hand, for the share of the core.
 const METERED: Duration = Duration::from_secs(10);
 
@@ -31,6 +34,7 @@ impl Steady {
         let nodes = real(u64::from(setup.nodes));
         let heap_before = gauges.heap();
         let mut cluster = setup.cluster(clock)?;
+        cluster.sampler.start(cluster.world.now(), SAMPLE);
         let formed = cluster.form(setup, self.warm_up)?;
         let heap = gauges.heap_since(heap_before);
         let joining = cluster.traffic();
@@ -44,7 +48,7 @@ impl Steady {
         let allocated = gauges.allocated_since(allocated);
         let steps = cluster.world.steps().saturating_sub(steps);
         let traffic = cluster.traffic().since(joining);
-        let (share, curve) = metered(&mut cluster, nodes);
+        let share = core_share(&mut cluster);
 
         let seconds = self.lasts.as_secs_f64();
         let node_seconds = (nodes * seconds).max(1e-9);
@@ -66,23 +70,17 @@ impl Steady {
             .with("join_bytes_per_node", real(joining.bytes_out) / nodes)
             .with("wrong_down", cluster.tally.wrong_downs().count());
         let panel = Panel::new("Bytes sent by each node", "s", "bytes per second")
-            .with(format!("seed {}", setup.seed), curve);
+            .with(format!("seed {}", setup.seed), cluster.sampler.byte_rates());
         Ok(Outcome::new(cluster, report, vec![panel]))
     }
 }
 
-/// The share of the time that nodes take, and the traffic meanwhile.
-fn metered(cluster: &mut Cluster, nodes: f64) -> (f64, Vec<(f64, f64)>) {
-    let mut curve = Vec::new();
+/// The share of the time that nodes take.
+fn core_share(cluster: &mut Cluster) -> f64 {
     let began = std::time::Instant::now();
     cluster.world.meter().set(Metering::On);
-    for _ in 0..METERED.as_secs() {
-        let before = cluster.traffic();
-        cluster.run(Duration::from_secs(1));
-        let bytes = cluster.traffic().since(before).bytes_out;
-        curve.push((cluster.world.now().as_secs_f64(), real(bytes) / nodes));
-    }
+    cluster.run(METERED);
     cluster.world.meter().set(Metering::Off);
     let core = cluster.world.meter().core().as_secs_f64();
-    (core / began.elapsed().as_secs_f64().max(1e-9), curve)
+    core / began.elapsed().as_secs_f64().max(1e-9)
 }

@@ -3,6 +3,8 @@
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use gossip_core::{Name, NodeId};
+
 use crate::num::{narrow, position};
 
 /// A simulated machine, numbered from 0. Its process comes and goes; the machine stays.
@@ -24,6 +26,18 @@ impl HostId {
     #[must_use]
     pub const fn number(self) -> u32 {
         self.0
+    }
+
+    /// The name of the node on it, unless another was given.
+    #[must_use]
+    pub fn name(self) -> Name {
+        Name::new(&self.to_string()).expect("a letter and a number")
+    }
+
+    /// The id of the node of that name.
+    #[must_use]
+    pub fn node_id(self) -> NodeId {
+        NodeId::of(&self.name())
     }
 
     pub(crate) fn at(position: usize) -> Self {

@@ -108,7 +108,7 @@ impl Player {
         world.set_scrutiny(Scrutiny::Views);
         for host in 0..plan.hosts {
             world
-                .add(&format!("n{host}"), plan.config.clone())
+                .add(HostId::at(host).name().as_str(), plan.config.clone())
                 .expect("plans draw configurations that work");
         }
         Self {
@@ -222,10 +222,8 @@ impl Failure {
             Self::Panic(text) => format!("panic: {text}"),
             Self::Violations(findings) => {
                 let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
-                let named = (0..plan.hosts).map(HostId::at).filter_map(|host| {
-                    let name = gossip_core::Name::new(&host.to_string()).ok()?;
-                    Some((NodeId::of(&name), host))
-                });
+                let hosts = (0..plan.hosts).map(HostId::at);
+                let named = hosts.map(|host| (host.node_id(), host));
                 with_names(&lines.join("\n"), named)
             }
         }

@@ -69,6 +69,8 @@ pub enum What {
     Delete(HostId, Key),
     /// A datagram that no node sent arrives.
     Garbage(HostId, Vec<u8>),
+    /// A node is told to forget another, which it does if that one is gone.
+    Forget(HostId, HostId),
 }
 
 impl Plan {
@@ -178,6 +180,10 @@ impl Episode {
             }
             What::Delete(host, key) => begin(Action::Command(host, Command::Unset { key })),
             What::Garbage(host, bytes) => begin(Action::Forge(host, bytes)),
+            What::Forget(host, other) => {
+                let id = other.node_id();
+                begin(Action::Command(host, Command::Forget { id }));
+            }
         }
         script.extend(end.map(|action| (self.ends, action)));
     }
@@ -210,6 +216,15 @@ fn draw_config(rng: &mut ChaCha8Rng, hosts: usize) -> Config {
     config.neighbours = *choose(rng, &[2, 4, 8, 8]);
     // Few samples and a high threshold together mean minutes of patience: nothing to wait for here.
     (config.window, config.phi_convict) = *choose(rng, &[(64, 8.0), (64, 12.0), (16, 8.0)]);
+    // Within the time that the cluster gets to come to rest.
+    config.remove_after = *choose(
+        rng,
+        &[
+            config.remove_after,
+            config.remove_after,
+            config.interval * 30,
+        ],
+    );
     config.max_datagram = *choose(rng, &[512, 1400, 1400]);
     config.outbox = *choose(rng, &[64, 1024]);
     config.event_queue = *choose(rng, &[16, 4096]);
@@ -252,7 +267,9 @@ fn draw_episode(
             begins,
             What::Write(host, draw_key(rng), draw_value(rng, number)),
         ),
-        92..=96 => (begins, What::Delete(host, draw_key(rng))),
+        92..=95 => (begins, What::Delete(host, draw_key(rng))),
+        // Forgetting is local; all agree again once all have removed the member.
+        96..=97 if config.remove_after < lasts * 4 => (begins, What::Forget(host, mortal)),
         _ => (begins, What::Garbage(host, draw_garbage(rng))),
     };
     Episode {
@@ -296,7 +313,7 @@ impl fmt::Display for Plan {
         writeln!(
             f,
             "seed {}: {} hosts, interval {:?}, fanout {}, {:?}, {:?}, push {} x {}, {} neighbours, \
-             window {}, convict {}, datagram {}, outbox {}, events {}, delay {}",
+             window {}, convict {}, datagram {}, outbox {}, events {}, remove {:?}, delay {}",
             self.seed,
             self.hosts,
             config.interval,
@@ -311,6 +328,7 @@ impl fmt::Display for Plan {
             config.max_datagram,
             config.outbox,
             config.event_queue,
+            config.remove_after,
             self.delay
         )?;
         for episode in &self.episodes {
@@ -340,6 +358,7 @@ impl fmt::Display for What {
                 write!(f, "{host} writes {key} ({length} bytes)")
             }
             Self::Delete(host, key) => write!(f, "{host} deletes {key}"),
+            Self::Forget(host, other) => write!(f, "{host} is told to forget {other}"),
             Self::Garbage(host, bytes) => write!(f, "{host} gets {} random bytes", bytes.len()),
         }
     }

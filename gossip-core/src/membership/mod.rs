@@ -1,5 +1,6 @@
 //! Who is in the cluster: the member table, and the id ring on which members are neighbours.
 
+mod buckets;
 pub(crate) mod member;
 pub(crate) mod region;
 pub(crate) mod ring;

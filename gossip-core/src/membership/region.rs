@@ -21,6 +21,21 @@ impl Region {
     /// The whole id space.
     pub(crate) const ALL: Self = Self { prefix: 0, bits: 0 };
 
+    /// All regions of this many bits, in the order of their ids.
+    pub(crate) fn all_of(bits: u8) -> impl Iterator<Item = Self> {
+        let shift = 64_u32.saturating_sub(u32::from(bits));
+        let count = 1_u64.checked_shl(u32::from(bits)).unwrap_or(0);
+        (0..count).map(move |prefix| Self {
+            prefix: prefix.checked_shl(shift).unwrap_or(0),
+            bits,
+        })
+    }
+
+    /// How many bits its ids have in common.
+    pub(crate) const fn bits(self) -> u8 {
+        self.bits
+    }
+
     /// The smallest id.
     pub(crate) const fn first(self) -> NodeId {
         NodeId::from_u64(self.prefix)

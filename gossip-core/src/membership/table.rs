@@ -15,6 +15,7 @@ use core::ops::Range;
 use hashbrown::HashTable;
 use siphasher::sip::SipHasher13;
 
+use super::buckets::Buckets;
 use super::member::{Condition, Record};
 use super::region::Region;
 use crate::id::{Generation, NodeId};
@@ -37,6 +38,7 @@ pub(crate) struct Table {
     down: Vec<Slot>,
     hash_key: HashKey,
     hash: u128,
+    buckets: Buckets,
     state_bytes: usize,
 }
 
@@ -52,6 +54,7 @@ impl Table {
             down: Vec::new(),
             hash_key,
             hash: 0,
+            buckets: Buckets::new(),
             state_bytes: 0,
         }
     }
@@ -82,11 +85,21 @@ impl Table {
         })
     }
 
-    /// The hash over the origins of a region. O(members in it).
+    /// The hash over the origins of a region. O(members in it / members in a bucket).
     pub(crate) fn region_hash(&self, region: Region) -> u128 {
+        if let Some(buckets) = self.buckets.of(region) {
+            return buckets
+                .iter()
+                .fold(0, |sum, bucket| bucket.wrapping_add(sum));
+        }
+        self.sum(region)
+    }
+
+    fn sum(&self, region: Region) -> u128 {
         self.region(region).fold(0_u128, |sum, record| {
             let log = &record.log;
-            sum.wrapping_add(self.contribution(record.id, log.generation(), log.frontier()))
+            let own = self.contribution(record.id, log.generation(), log.frontier());
+            sum.wrapping_add(own)
         })
     }
 
@@ -184,6 +197,12 @@ impl Table {
         });
         let at = self.order.partition_point(|slot| self.id_at(*slot) < id);
         self.order.insert(at, slot);
+        if self.buckets.grow(self.order.len()) {
+            for region in self.buckets.regions() {
+                let sum = self.sum(region);
+                self.buckets.add(region.first(), sum);
+            }
+        }
         let at = self.live.partition_point(|slot| self.id_at(*slot) < id);
         self.live.insert(at, slot);
     }
@@ -201,7 +220,9 @@ impl Table {
         let grown = record.log.size();
         self.state_bytes = self.state_bytes.saturating_sub(size).saturating_add(grown);
         let after = self.own_contribution(id);
-        self.hash = self.hash.wrapping_sub(before).wrapping_add(after);
+        let change = after.wrapping_sub(before);
+        self.hash = self.hash.wrapping_add(change);
+        self.buckets.add(id, change);
         Some(result)
     }
 
@@ -284,6 +305,8 @@ mod tests {
     use super::*;
     use crate::stamp::Stamp;
     use proptest::prelude::*;
+    use rand_chacha::ChaCha8Rng;
+    use rand_chacha::rand_core::{Rng, SeedableRng};
 
     const NOW: Instant = Instant::ORIGIN;
 
@@ -323,6 +346,25 @@ mod tests {
             b.hash(),
             "a ghost still says how far it was known"
         );
+    }
+
+    #[test]
+    fn sub_hashes_are_the_same_with_buckets_and_without() {
+        let mut table = table();
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        for n in 0..2_000_u64 {
+            learn(&mut table, rng.next_u64(), 1 + n % 3, 1 + n);
+            if [1, 31, 400, 511, 512, 600, 1999].contains(&n) {
+                let mut regions = std::vec![Region::ALL];
+                for _ in 0..3 {
+                    let sums = regions.iter().map(|r| table.sum(*r));
+                    let hashes = regions.iter().map(|r| table.region_hash(*r));
+                    assert!(sums.eq(hashes), "{n}");
+                    regions = regions[regions.len() / 2].parts().collect();
+                }
+            }
+        }
+        assert_eq!(table.region_hash(Region::ALL), table.hash());
     }
 
     proptest! {

@@ -76,7 +76,8 @@ Figures:
   wrong_down_per_node_hour  those during the loss, for each node and hour
   wrong_down_about_others   those about members that are not sick
   live_share_at_end         share of pairs that hold each other live when the loss ends
-  all_up_after_s            seconds after the loss until every node holds every node live";
+  all_up_after_s            seconds after the loss until every node holds every node live, and goes \
+on to for 15 intervals";
 
 pub(crate) const PARTITION: &str = "\
 The cluster is cut in two for --seconds (60 by default); a node on either side writes meanwhile.
@@ -89,7 +90,10 @@ none of its own
   keys_everywhere_s      seconds after healing until both writes are known to all
   wrong_down_during      verdicts about members of the own side during the cut
   wrong_down_after_heal  verdicts after healing
-  live_share_at_end      share of pairs that hold each other live in the end";
+  live_share_before_heal share of pairs that hold each other live when the cut ends
+  live_share_at_end      and in the end
+
+settled_s and heal_s count from when it begins to hold without a break for 15 intervals.";
 
 pub(crate) const RESTART: &str = "\
 Figures (--seconds: how long to wait, 120 by default):
