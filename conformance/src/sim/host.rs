@@ -96,13 +96,35 @@ pub(crate) struct Timer {
     pub(crate) deadline: Time,
     /// The earliest entry in the queue.
     pub(crate) queued: Time,
+    /// When the node was woken last.
+    rang: Option<Time>,
 }
+
+/// How long a node sleeps that wants to be woken at once again and again.
+const BREAK: Duration = Duration::from_millis(1);
 
 impl Timer {
     pub(crate) const UNSET: Self = Self {
         deadline: Time::NEVER,
         queued: Time::NEVER,
+        rang: None,
     };
+
+    /// The node is woken.
+    pub(crate) fn ring(&mut self, now: Time) {
+        self.queued = Time::NEVER;
+        self.rang = Some(now);
+    }
+
+    /// When to wake the node: at its deadline; or a little later, where it has just been woken and
+    /// wants it again at once. That is a violation, which has been reported, but time must pass.
+    pub(crate) fn wakes(&self, now: Time) -> Time {
+        if self.rang == Some(now) && self.deadline <= now {
+            now + BREAK
+        } else {
+            self.deadline
+        }
+    }
 }
 
 /// What a host has sent and received since the world began.
@@ -240,5 +262,34 @@ impl Host {
     /// When it will react to something that happens now.
     pub(crate) fn reacts(&self, now: Time) -> Time {
         Time::from_nanos(now.as_nanos().saturating_add(nanos(self.lag)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_wants_to_be_woken_at_once_again_does_not_stop_time() {
+        let now = Time::from_secs(5);
+        let mut timer = Timer {
+            deadline: now,
+            ..Timer::UNSET
+        };
+        assert_eq!(timer.wakes(now), now, "after a datagram, at once is right");
+        timer.ring(now);
+        assert!(timer.wakes(now) > now);
+        timer.deadline = Time::from_secs(6);
+        assert_eq!(timer.wakes(now), Time::from_secs(6));
+    }
+
+    #[test]
+    fn a_wall_clock_that_is_behind_shows_less() {
+        let now = Time::from_secs(1);
+        let truth = WallClock::default().read(now).as_millis();
+        assert_eq!(
+            WallClock { ahead_ms: -500 }.read(now).as_millis(),
+            truth - 500
+        );
     }
 }

@@ -40,6 +40,7 @@ impl World {
         let Process::Running(node) = &mut host.process else {
             return None;
         };
+        host.timer.ring(now);
         let timer = self.meter.start();
         // Only commands can be refused.
         let _ = give(node, instant, Input::Timeout);
@@ -143,8 +144,7 @@ impl World {
         if host.timer.deadline == Time::NEVER {
             return;
         }
-        // A deadline in the past is a violation that has been reported; time must pass all the same.
-        let at = host.reacts(host.timer.deadline).max(now);
+        let at = host.reacts(host.timer.wakes(now)).max(now);
         if at < host.timer.queued {
             host.timer.queued = at;
             self.queue.push(at, Due::Timer(id.number()));
