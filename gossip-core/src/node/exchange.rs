@@ -443,15 +443,28 @@ impl Node {
         };
         let generation = record.log.generation();
         let took_part = matches!(before, Some(Declared::Up | Declared::Leaving));
+        let returns = record.returns || restarted && before != Some(Declared::Joining);
+        let is_up = record.declared() != Declared::Joining;
         match record.condition {
             Condition::Left if took_part && was != Condition::Left => {
                 self.events.push(Event::MemberLeft { id, generation });
             }
-            Condition::Live if restarted && before.is_some() => {
-                self.tell_up(id, UpCause::Restarted);
+            Condition::Live if is_up && (restarted || !took_part) => {
+                let known = before.is_some() && returns;
+                self.tell_up(
+                    id,
+                    if known {
+                        UpCause::Restarted
+                    } else {
+                        UpCause::Joined
+                    },
+                );
             }
-            Condition::Live if !took_part => self.tell_up(id, UpCause::Joined),
             _ => {}
+        }
+        if let Some(record) = self.table.get_mut(id) {
+            // It may declare itself joining first, and be told as up only later.
+            record.returns = returns && !is_up;
         }
     }
 
