@@ -172,7 +172,6 @@ impl Node {
         self.table
             .change_log(self.own, |log| log.reissue(generation, 0));
         self.pushed = 0;
-        self.ballots.clear();
         self.stale.ballots = true;
         self.recents.note(self.own, now);
         self.timers.advance(Timer::Flush, now.saturating_add(BATCH));
