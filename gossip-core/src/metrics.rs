@@ -73,7 +73,7 @@ pub struct Dropped {
     pub malformed: u64,
     /// A message of a kind that this version does not know.
     pub unknown: u64,
-    /// Sent by this node itself.
+    /// Sent under this node's own name: by itself, or by another node that claims the name.
     pub own: u64,
 }
 

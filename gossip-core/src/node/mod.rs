@@ -273,7 +273,10 @@ impl Node {
             }
             match message {
                 Message::Claim { born } => self.on_claim(now, from, born),
-                _ => self.claim(now, from),
+                _ => {
+                    count(&mut dropped.own);
+                    self.claim(now, from);
+                }
             }
             return self.settle(now);
         }
