@@ -82,9 +82,15 @@ pub enum Event {
     Isolated,
     /// This node hears from another member again after [`Event::Isolated`].
     Rejoined,
-    /// Another live node holds this node's name. The younger of the two falls silent; this one did.
+    /// An older live node holds this node's name: this one has fallen silent, without a word to the
+    /// others, who would take it for the other's.
     IdentityConflict {
-        /// Where the other one is.
+        /// Where the older one is.
+        address: SocketAddr,
+    },
+    /// A younger live node claims this node's name. This one keeps it.
+    NameContested {
+        /// Where the younger one is.
         address: SocketAddr,
     },
     /// A member's clock is further ahead than `max_clock_skew`: what it writes is refused until

@@ -41,6 +41,11 @@ pub trait Adapter: Send + Sync + Sized + 'static {
     fn start(&self, spec: Spec) -> Result<(Self::Handle, Self::Events), StartError>;
 
     /// What it cannot be asked, each with the reason. Cases that need it are skipped.
+    ///
+    /// Without a hand in its sockets, no adapter can be asked about full ones: over loopback they
+    /// never fill. To watch one by hand, on Linux, slow the loopback of a network namespace down
+    /// with a queue that keeps what is sent charged to its sender (`tc qdisc add dev lo root tbf
+    /// rate 200kbit burst 3000 limit 20000000`), and have fifty nodes find each other there.
     fn lacks(&self) -> Vec<(Ability, &'static str)> {
         vec![(
             Ability::FullSocket,

@@ -9,7 +9,7 @@
 //! name = "conformance"
 //! harness = false
 //! ```
-//! ```ignore
+//! ```text
 //! fn main() {
 //!     conformance::suite::run(|| MyAdapter);
 //! }

@@ -19,6 +19,8 @@ pub(crate) struct Record {
     pub(crate) condition: Condition,
     /// How often it went down and came up again under the same generation.
     pub(crate) flaps: u16,
+    /// Whether it took part under an earlier generation, and has not declared itself up again.
+    pub(crate) returns: bool,
 }
 
 /// How a member counts for this replica.
@@ -44,6 +46,7 @@ impl Record {
             since: now,
             condition: Condition::Live,
             flaps: 0,
+            returns: false,
         }
     }
 

@@ -113,6 +113,9 @@ impl Node {
             may_ask,
             plan: Vec::new(),
         };
+        if head.leg == FIRST_LEG && self.is_removed(sender) {
+            leg.plan.push(Planned::Removed(sender.generation));
+        }
         for item in items {
             self.on_item(now, &mut leg, item);
         }
@@ -157,7 +160,10 @@ impl Node {
         match item {
             Item::Summary(told) => {
                 leg.name(self, told);
-                self.compare(now, leg, told);
+                if self.bury_further(told.origin, told.generation, told.frontier) {
+                    return;
+                }
+                self.compare(leg, told);
             }
             Item::Want(told) => {
                 leg.name(self, told);
@@ -203,16 +209,22 @@ impl Node {
                 }
             }
             Item::Complete(_) => leg.narrows = true,
+            // Only another generation brings it back: what others keep of the removed one is how
+            // far it was known, and no more.
+            Item::Removed(generation) if generation == self.generation => {
+                self.outlive(now, generation);
+            }
+            Item::Removed(_) => {}
         }
     }
 
     /// Gives what the peer lacks of an origin, or asks for what this node lacks.
-    fn compare(&mut self, now: Instant, leg: &mut Leg, told: Summary) {
+    fn compare(&self, leg: &mut Leg, told: Summary) {
         let theirs = (told.generation, told.frontier);
         let ours = self.known(told.origin);
         if told.origin == self.own && theirs > ours {
-            self.outlive(now, told.generation);
-            leg.give(self.own, 0);
+            // Whose word that is, the log itself will tell.
+            leg.plan.push(Planned::Want(self.own));
         } else if theirs > ours {
             leg.ask(told.origin);
         } else if ours > theirs {
@@ -281,6 +293,25 @@ impl Node {
         }
     }
 
+    fn is_removed(&self, sender: Sender) -> bool {
+        self.table.get(sender.id).is_some_and(|record| {
+            record.condition == Condition::Ghost && record.log.generation() == sender.generation
+        })
+    }
+
+    /// There is more of a member that was removed under this generation. It stays removed; how far
+    /// it was known is all that is kept. Tells whether that is so.
+    fn bury_further(&mut self, origin: NodeId, generation: Generation, frontier: u64) -> bool {
+        let removed = self.is_removed(Sender {
+            id: origin,
+            generation,
+        });
+        if removed && frontier > self.known(origin).1 {
+            self.table.change_log(origin, |log| log.bury_at(frontier));
+        }
+        removed
+    }
+
     /// Generation and frontier up to which an origin is known.
     pub(super) fn known(&self, origin: NodeId) -> (Generation, u64) {
         self.table
@@ -297,7 +328,7 @@ impl Node {
             return false;
         }
         if delta.origin == self.own {
-            self.outlive(now, delta.generation);
+            self.on_own_delta(now, delta);
             return false;
         }
         if delta.generation > ours.0
@@ -312,11 +343,10 @@ impl Node {
             count(&mut self.metrics.refused_members);
             return false;
         }
-        let record = self.table.get(delta.origin);
-        // Of a ghost nothing is held that a delta could continue.
-        let held = record
-            .filter(|record| record.condition != Condition::Ghost)
-            .map(|record| &record.log);
+        if self.bury_further(delta.origin, delta.generation, delta.frontier) {
+            return false;
+        }
+        let held = self.table.get(delta.origin).map(|record| &record.log);
         let max_state = usize::try_from(self.config.max_state)
             .unwrap_or(usize::MAX)
             .saturating_add(PROTOCOL_RESERVE);
@@ -413,15 +443,28 @@ impl Node {
         };
         let generation = record.log.generation();
         let took_part = matches!(before, Some(Declared::Up | Declared::Leaving));
+        let returns = record.returns || restarted && before != Some(Declared::Joining);
+        let is_up = record.declared() != Declared::Joining;
         match record.condition {
             Condition::Left if took_part && was != Condition::Left => {
                 self.events.push(Event::MemberLeft { id, generation });
             }
-            Condition::Live if restarted && before.is_some() => {
-                self.tell_up(id, UpCause::Restarted);
+            Condition::Live if is_up && (restarted || !took_part) => {
+                let known = before.is_some() && returns;
+                self.tell_up(
+                    id,
+                    if known {
+                        UpCause::Restarted
+                    } else {
+                        UpCause::Joined
+                    },
+                );
             }
-            Condition::Live if !took_part => self.tell_up(id, UpCause::Joined),
             _ => {}
+        }
+        if let Some(record) = self.table.get_mut(id) {
+            // It may declare itself joining first, and be told as up only later.
+            record.returns = returns && !is_up;
         }
     }
 

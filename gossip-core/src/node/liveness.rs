@@ -284,7 +284,20 @@ impl Node {
     /// Publishes the votes that follow from the observations, where they have changed.
     pub(super) fn publish_ballots(&mut self, now: Instant) {
         let age = self.age(now);
-        let mut ballots: SmallVec<[Ballot; 8]> = SmallVec::new();
+        // A vote stands for a while after its subject was removed here: others may remove it later,
+        // and would take the end of the vote for a change of mind.
+        let lasting = self.config.remove_after;
+        let removed = |ballot: &&Ballot| {
+            self.table.get(ballot.subject).is_some_and(|record| {
+                record.condition == Condition::Ghost
+                    && record.log.generation() == ballot.generation
+                    && now.saturating_since(record.since) < lasting
+            })
+        };
+        let mut ballots: SmallVec<[Ballot; 8]> =
+            self.ballots.iter().filter(removed).copied().collect();
+        let beyond = ballots.len().saturating_sub(MAX_BALLOTS.div_euclid(2));
+        ballots.drain(..beyond);
         for observation in self.observations.iter().filter(|o| o.is_silent()) {
             let Some(record) = self.table.get(observation.id) else {
                 continue;

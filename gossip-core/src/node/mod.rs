@@ -4,7 +4,7 @@
 //! what they decide is queued for the caller. Submodules hold the parts of the protocol:
 //! [`peers`] and [`round`] (whom to talk to), [`exchange`] (the legs), [`push`] (eager
 //! dissemination), [`liveness`] (heartbeats, votes, verdicts), [`own`] (what this node says of
-//! itself), [`transmit`] (writing datagrams), [`view`] (what the application may look at).
+//! itself), [`rival`] (another node of its name), [`transmit`] (writing datagrams), [`view`] (what the application may look at).
 
 mod events;
 mod exchange;
@@ -14,6 +14,7 @@ mod own;
 mod peers;
 mod push;
 mod recents;
+mod rival;
 mod round;
 mod timers;
 mod transmit;
@@ -55,6 +56,7 @@ use liveness::Neighbour;
 use outbox::{Outbox, Outgoing};
 use push::SeenPushes;
 use recents::Recents;
+use rival::Rival;
 use timers::{Timer, Timers};
 
 pub use transmit::Transmit;
@@ -80,6 +82,10 @@ pub struct Node {
     /// The generation of the own log, and the address that it names.
     generation: Generation,
     address: SocketAddr,
+    /// The generation in which this process started, whatever it was raised to since.
+    born: Generation,
+    /// What peers remember of this name that this node has not written.
+    rival: Option<Rival>,
     standing: Standing,
     /// How often departure has been announced.
     farewells: u8,
@@ -186,6 +192,8 @@ impl Node {
             own,
             generation,
             address: identity.address(),
+            born: generation,
+            rival: None,
             standing: Standing::Joining,
             farewells: 0,
             now,
@@ -259,13 +267,21 @@ impl Node {
             Err(Unreadable::Malformed) => return count(&mut dropped.malformed),
         };
         if sender.id == self.own {
-            return count(&mut dropped.own);
+            if sender.generation == self.generation || from == self.address {
+                // This node's own, looped or late.
+                return count(&mut dropped.own);
+            }
+            match message {
+                Message::Claim { born } => self.on_claim(now, from, born),
+                _ => self.claim(now, from),
+            }
+            return self.settle(now);
         }
         self.on_life(now, sender);
         match message {
             Message::Heartbeat { counter } => self.on_heartbeat(now, sender, counter),
             Message::Ping { token } => self.outbox.push(Outgoing::Pong { to: from, token }),
-            Message::Pong { .. } => {}
+            Message::Pong { .. } | Message::Claim { .. } => {}
             Message::Exchange(head) => self.on_exchange(now, from, sender, head, items),
             Message::Push(head) => self.on_push(now, from, head, items),
         }
@@ -299,6 +315,7 @@ impl Node {
                 Timer::Probe => self.on_probe_due(now),
                 Timer::Flush => self.flush(),
                 Timer::Announce => self.announce(now),
+                Timer::Rival => self.on_rival_due(now),
                 Timer::Leave => self.on_leave_due(now),
             }
         }

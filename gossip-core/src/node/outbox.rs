@@ -11,7 +11,7 @@ use core::net::SocketAddr;
 
 use smallvec::SmallVec;
 
-use crate::id::NodeId;
+use crate::id::{Generation, NodeId};
 use crate::membership::Region;
 use crate::membership::ring::Delegation;
 use crate::wire::message::ModeTag;
@@ -29,6 +29,9 @@ pub(crate) enum Outgoing {
     Pong {
         to: SocketAddr,
         token: u32,
+    },
+    Claim {
+        to: SocketAddr,
     },
     Syn {
         to: SocketAddr,
@@ -67,6 +70,8 @@ pub(crate) enum Planned {
     Delta { origin: NodeId, after: u64 },
     /// Tell the sub-hashes of a region.
     Split(Region),
+    /// Tell the receiver that its generation was removed here.
+    Removed(Generation),
     /// Name all origins of a region.
     List(Region),
 }

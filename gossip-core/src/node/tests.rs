@@ -244,6 +244,121 @@ fn an_earlier_now_is_the_latest_one() {
     assert_eq!(node.poll_timeout(), due);
 }
 
+/// Plays nodes that reach one another at once, from `from` to `to` milliseconds.
+fn play(nodes: &mut [Node], from: u64, to: u64) -> Vec<Vec<Event>> {
+    let mut events: Vec<Vec<Event>> = nodes.iter().map(|_| Vec::new()).collect();
+    for millis in from..to {
+        for at_node in 0..nodes.len() {
+            if nodes[at_node]
+                .poll_timeout()
+                .is_some_and(|due| due <= at(millis))
+            {
+                nodes[at_node].handle_timeout(at(millis));
+            }
+            for (to, datagram) in sent(&mut nodes[at_node], at(millis)) {
+                let from = nodes[at_node].address;
+                for node in nodes.iter_mut().filter(|node| node.address == to) {
+                    node.handle_datagram(at(millis), from, &datagram);
+                }
+            }
+            while let Some(event) = nodes[at_node].poll_event() {
+                events[at_node].push(event);
+            }
+        }
+    }
+    events
+}
+
+#[test]
+fn of_two_live_nodes_of_one_name_the_elder_keeps_it_and_both_are_told() {
+    let started = |name, port, millis: u64| {
+        let mut config = Config::lan();
+        config.cluster = "test".into();
+        config.seeds = std::vec![address(1)];
+        let identity = Identity::new(name, address(port)).unwrap();
+        let wall = UnixTime::from_millis(WALL.as_millis() + millis);
+        let [seed, _] = port.to_le_bytes();
+        Node::new(config, identity, [seed; 32], at(millis), wall).unwrap()
+    };
+    let mut nodes = std::vec![started("a", 1, 0), started("b", 2, 0), started("c", 3, 0)];
+    play(&mut nodes, 0, 5_000);
+    nodes.push(started("b", 4, 5_000));
+    let told = play(&mut nodes, 5_000, 15_000);
+    for n in &nodes {
+        std::println!(
+            "{:?} {:?} {:?} own {} rival {:?} m {:?}",
+            n.address,
+            n.standing(),
+            n.generation(),
+            n.own,
+            n.rival,
+            n.metrics()
+        );
+        for m in n.members() {
+            std::println!(
+                "   {:?} {:?} {:?} {:?}",
+                m.name(),
+                m.address(),
+                m.status(),
+                m.generation()
+            );
+        }
+    }
+    assert!(
+        told[1].contains(&Event::NameContested {
+            address: address(4)
+        }),
+        "{:?}",
+        told[1]
+    );
+    assert!(
+        told[3].contains(&Event::IdentityConflict {
+            address: address(2)
+        }),
+        "{:?}",
+        told[3]
+    );
+    assert_eq!(
+        (nodes[1].standing(), nodes[3].standing()),
+        (Standing::Up, Standing::Left)
+    );
+    for node in &nodes[..3] {
+        let b = node.member(nodes[1].id()).unwrap();
+        assert_eq!(
+            (b.address(), b.status()),
+            (address(2), Status::Up),
+            "the elder is back"
+        );
+    }
+    let later = play(&mut nodes, 15_000, 25_000);
+    assert!(
+        later.iter().all(Vec::is_empty),
+        "and nobody fights: {later:?}"
+    );
+}
+
+#[test]
+fn an_earlier_life_at_another_address_is_outlived() {
+    let mut nodes = std::vec![
+        node_with("a", 1, |_| {}),
+        node_with("b", 2, |config| {
+            config.seeds = std::vec![address(1)];
+        })
+    ];
+    play(&mut nodes, 0, 3_000);
+    // It moves, and its clock is half a minute behind.
+    let id = nodes.remove(1).id();
+    let mut config = Config::lan();
+    config.cluster = "test".into();
+    config.seeds = std::vec![address(1)];
+    let wall = UnixTime::from_millis(WALL.as_millis() - 30_000);
+    let identity = Identity::new("b", address(3)).unwrap();
+    nodes.push(Node::new(config, identity, [3; 32], at(3_000), wall).unwrap());
+    play(&mut nodes, 3_000, 9_000);
+    let b = nodes[0].member(id).unwrap();
+    assert_eq!((b.address(), b.status()), (address(3), Status::Up));
+}
+
 proptest! {
     /// However time is fed, the next deadline lies ahead and nothing overflows.
     #[test]

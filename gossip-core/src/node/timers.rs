@@ -19,11 +19,13 @@ pub(crate) enum Timer {
     Flush,
     /// A node that found no seed announces itself all the same.
     Announce,
+    /// A rival for this node's name has not shown itself.
+    Rival,
     /// The next step of leaving.
     Leave,
 }
 
-const COUNT: usize = 8;
+const COUNT: usize = 9;
 
 impl Timer {
     /// All of them, in the order in which those due at the same time run.
@@ -33,6 +35,7 @@ impl Timer {
         Self::Vote,
         Self::Probe,
         Self::Announce,
+        Self::Rival,
         Self::Round,
         Self::Leave,
         Self::Flush,
@@ -55,6 +58,7 @@ impl Timers {
             probe,
             flush,
             announce,
+            rival,
             leave,
         ] = &mut self.deadlines;
         match timer {
@@ -65,6 +69,7 @@ impl Timers {
             Timer::Probe => probe,
             Timer::Flush => flush,
             Timer::Announce => announce,
+            Timer::Rival => rival,
             Timer::Leave => leave,
         }
     }
@@ -116,9 +121,9 @@ mod tests {
                 Some(Instant::from_nanos(100 - u64::try_from(n).unwrap())),
             );
         }
-        assert_eq!(timers.next(), Some(Instant::from_nanos(93)));
+        assert_eq!(timers.next(), Some(Instant::from_nanos(92)));
         timers.advance(Timer::Round, Instant::from_nanos(500));
-        assert_eq!(timers.next(), Some(Instant::from_nanos(93)));
+        assert_eq!(timers.next(), Some(Instant::from_nanos(92)));
         timers.advance(Timer::Round, Instant::from_nanos(3));
         assert!(!timers.take_due(Timer::Round, Instant::from_nanos(2)));
         assert!(timers.take_due(Timer::Round, Instant::from_nanos(3)));

@@ -5,7 +5,7 @@ use core::net::SocketAddr;
 use super::exchange::{FIRST_LEG, short};
 use super::outbox::{Answer, News, Outgoing, Planned};
 use super::{Node, Standing, count, length};
-use crate::id::{Generation, NodeId};
+use crate::id::NodeId;
 use crate::membership::Region;
 use crate::membership::ring::Delegation;
 use crate::time::Instant;
@@ -105,6 +105,7 @@ impl Node {
                 bare(self.address_of(to)?, Message::Ping { token }, body)
             }
             Outgoing::Pong { to, token } => bare(to, Message::Pong { token }, body),
+            Outgoing::Claim { to } => bare(to, Message::Claim { born: self.born }, body),
             Outgoing::Syn { to } => Some((to, self.write_syn(now, body)?, Rest::Done)),
             Outgoing::Answer(answer) => self.write_answer(answer, body),
             Outgoing::Push { tree, part, news } => {
@@ -183,6 +184,7 @@ impl Node {
         let written = |fits| if fits { Written::All } else { Written::Nothing };
         match planned {
             Planned::Summary(id) => written(encoder.item(&Item::Summary(self.summary(id)))),
+            Planned::Removed(generation) => written(encoder.item(&Item::Removed(generation))),
             Planned::Want(id) => written(encoder.item(&Item::Want(self.wanted(id)))),
             Planned::Delta { origin, after } => self.write_delta(encoder, origin, after, fresh),
             Planned::Split(region) => {
@@ -299,27 +301,16 @@ impl Node {
         }
     }
 
-    /// What to ask for: what follows the frontier, or a partial claim. Of a ghost, all.
+    /// What to ask for: what follows the frontier, or a partial claim.
     fn wanted(&self, origin: NodeId) -> Summary {
-        if let Some((generation, frontier)) = self.staging.resume(origin) {
-            return Summary {
+        match self.staging.resume(origin) {
+            Some((generation, frontier)) => Summary {
                 origin,
                 generation,
                 frontier,
-            };
+            },
+            None => self.summary(origin),
         }
-        let is_ghost = self
-            .table
-            .get(origin)
-            .is_some_and(|record| record.condition == crate::membership::Condition::Ghost);
-        if is_ghost {
-            return Summary {
-                origin,
-                generation: Generation::ZERO,
-                frontier: 0,
-            };
-        }
-        self.summary(origin)
     }
 
     /// The most origins that are listed rather than split into regions: what fits one datagram.

@@ -32,10 +32,12 @@ pub(crate) enum Message {
     Exchange(Exchange),
     /// News on its way down a push tree; deltas follow.
     Push(Push),
+    /// To a node of the same name: "I have held it since my process started, then."
+    Claim { born: Generation },
 }
 
 /// How many kinds of messages this version knows.
-const MESSAGE_KINDS: u8 = 5;
+const MESSAGE_KINDS: u8 = 6;
 
 /// The head of one leg of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,6 +109,8 @@ pub(crate) enum Item<'a> {
     Split(Split<'a>),
     /// "This datagram names every origin that I hold in this region."
     Complete(Region),
+    /// "I have removed you, as you are known under this generation."
+    Removed(Generation),
 }
 
 /// How far a node knows an origin. Frontier 0 under [`Generation::ZERO`]: not at all.

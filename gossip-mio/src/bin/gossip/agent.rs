@@ -79,6 +79,7 @@ These are about this node:
   joined               members: how many others it knows
   isolated, rejoined, lagged, leave_completed
   identity_conflict    address
+  name_contested       address
   seed_unresolved      seed, reason";
 
 /// How often to look for seeds that cannot be looked up.

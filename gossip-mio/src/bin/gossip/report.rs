@@ -228,6 +228,11 @@ impl Line {
                 .saying(format!(
                     "{address} holds this node's name: this node gives up"
                 )),
+            Event::NameContested { address } => line("name_contested", "contested", Tone::Doubt)
+                .with("address", address.to_string())
+                .saying(format!(
+                    "{address} claimed this node's name, which it keeps: it is the older"
+                )),
             Event::ClockSkew { ahead, .. } => line("clock_skew", "clock skew", Tone::Doubt)
                 .with("ahead_s", rounded(ahead.as_secs_f64()))
                 .saying(format!(
