@@ -87,6 +87,17 @@ impl Setup {
         config
     }
 
+    /// Whether such a cluster can be.
+    ///
+    /// # Errors
+    /// [`SetupError`] where the configuration does not work.
+    pub fn check(&self) -> Result<(), SetupError> {
+        let mut world = World::new(self.seed, self.delay);
+        world
+            .add(HostId::new(0).name().as_str(), self.config())
+            .map(|_| ())
+    }
+
     /// A cluster of machines that start their processes within a second.
     ///
     /// # Errors

@@ -54,7 +54,8 @@ Figures:
   max_s              the longest of them
   within_60ms        share of nodes that know after 60 ms
   payloads_per_node  datagrams sent that carry the value, for each node and write
-  bytes_per_node     bytes sent beyond the rest before, for each node and write
+  bytes_per_node     bytes sent beyond those at rest before the first write, for each node and \
+write; off where there is no rest, as under heavy loss
   writes             how many
   unfinished         writes that did not reach everybody in time";
 

@@ -15,6 +15,9 @@ use cap::Cap;
 use clap::Parser;
 use conformance::scenario::{Gauges, Memory};
 
+/// The exit code for a command line that asks for what cannot be.
+const USAGE: u8 = 2;
+
 /// Counts what is allocated, for the figures of memory.
 #[global_allocator]
 static ALLOCATOR: Cap<std::alloc::System> = Cap::new(std::alloc::System, usize::MAX);
@@ -32,6 +35,10 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let well = match cli.command.scenario() {
         Ok((scenario, common)) => {
+            if let Err(error) = common.setup().check() {
+                eprintln!("error: {error}");
+                return ExitCode::from(USAGE);
+            }
             let gauges = Gauges {
                 memory: Some(memory),
             };

@@ -40,18 +40,17 @@ fn panel(area: &Area<'_>, panels: &[&Panel]) -> Result<(), Box<dyn Error>> {
         let curves = panels.iter().flat_map(|panel| &panel.curves);
         curves.flat_map(|curve| curve.points.iter().copied())
     };
-    let low = points().map(|(x, _)| x).fold(f64::INFINITY, f64::min);
     let right = points().map(|(x, _)| x).fold(0.0, f64::max);
     let top = points().map(|(_, y)| y).fold(0.0, f64::max);
-    let left = if low.is_finite() { low } else { 0.0 };
     let mut chart = ChartBuilder::on(area)
         .caption(first.title, ("sans-serif", 18))
         .margin(12)
         .x_label_area_size(36)
         .y_label_area_size(64)
-        .build_cartesian_2d(left..right.max(left + 1e-3), 0.0..(1.05 * top).max(1e-9))?;
+        .build_cartesian_2d(0.0..right.max(1e-3), 0.0..(1.05 * top).max(1e-9))?;
     chart
         .configure_mesh()
+        .max_light_lines(1)
         .x_desc(first.x)
         .y_desc(first.y)
         .draw()?;
@@ -72,6 +71,7 @@ fn panel(area: &Area<'_>, panels: &[&Panel]) -> Result<(), Box<dyn Error>> {
     if shown > 1 {
         chart
             .configure_series_labels()
+            .position(SeriesLabelPosition::UpperLeft)
             .background_style(WHITE.mix(0.8))
             .border_style(BLACK.mix(0.3))
             .draw()?;
