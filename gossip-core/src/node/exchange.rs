@@ -160,9 +160,6 @@ impl Node {
         match item {
             Item::Summary(told) => {
                 leg.name(self, told);
-                if self.bury_further(told.origin, told.generation, told.frontier) {
-                    return;
-                }
                 self.compare(leg, told);
             }
             Item::Want(told) => {
@@ -209,8 +206,8 @@ impl Node {
                 }
             }
             Item::Complete(_) => leg.narrows = true,
-            // Only another generation brings it back: what others keep of the removed one is how
-            // far it was known, and no more.
+            // Everybody who removed it has to take it back, and a new generation is the clearest
+            // word.
             Item::Removed(generation) if generation == self.generation => {
                 self.outlive(now, generation);
             }
@@ -299,19 +296,6 @@ impl Node {
         })
     }
 
-    /// There is more of a member that was removed under this generation. It stays removed; how far
-    /// it was known is all that is kept. Tells whether that is so.
-    fn bury_further(&mut self, origin: NodeId, generation: Generation, frontier: u64) -> bool {
-        let removed = self.is_removed(Sender {
-            id: origin,
-            generation,
-        });
-        if removed && frontier > self.known(origin).1 {
-            self.table.change_log(origin, |log| log.bury_at(frontier));
-        }
-        removed
-    }
-
     /// Generation and frontier up to which an origin is known.
     pub(super) fn known(&self, origin: NodeId) -> (Generation, u64) {
         self.table
@@ -343,10 +327,10 @@ impl Node {
             count(&mut self.metrics.refused_members);
             return false;
         }
-        if self.bury_further(delta.origin, delta.generation, delta.frontier) {
-            return false;
-        }
-        let held = self.table.get(delta.origin).map(|record| &record.log);
+        // Of a removed member nothing is held that a delta could continue.
+        let held = self.table.get(delta.origin);
+        let held = held.filter(|record| record.condition != Condition::Ghost);
+        let held = held.map(|record| &record.log);
         let max_state = usize::try_from(self.config.max_state)
             .unwrap_or(usize::MAX)
             .saturating_add(PROTOCOL_RESERVE);
@@ -389,7 +373,9 @@ impl Node {
             Condition::Ghost
         } else if declared == Declared::Left {
             Condition::Left
-        } else if was == Condition::Down && !restarted {
+        } else if matches!(was, Condition::Down | Condition::Ghost) && !restarted {
+            // A removed member has gone on writing after it was voted down. It may live: as one
+            // that is down, it is contacted again, and a word of its own brings it back.
             Condition::Down
         } else {
             Condition::Live
@@ -415,7 +401,9 @@ impl Node {
             old.get(VOTES).unwrap_or_default(),
             &ballots,
         );
-        self.on_progress(now, origin);
+        if was != Condition::Ghost {
+            self.on_progress(now, origin);
+        }
         let before = old
             .get(STATUS)
             .map(Declared::decode)

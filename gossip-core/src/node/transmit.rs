@@ -5,9 +5,9 @@ use core::net::SocketAddr;
 use super::exchange::{FIRST_LEG, short};
 use super::outbox::{Answer, News, Outgoing, Planned};
 use super::{Node, Standing, count, length};
-use crate::id::NodeId;
-use crate::membership::Region;
+use crate::id::{Generation, NodeId};
 use crate::membership::ring::Delegation;
+use crate::membership::{Condition, Region};
 use crate::time::Instant;
 use crate::wire::frame::{self, HEADER, TRAILER};
 use crate::wire::message::{
@@ -301,9 +301,18 @@ impl Node {
         }
     }
 
-    /// What to ask for: what follows the frontier, or a partial claim.
+    /// What to ask for: what follows the frontier, or a partial claim; all of it where the member
+    /// was removed and nothing but the frontier is left.
     fn wanted(&self, origin: NodeId) -> Summary {
-        match self.staging.resume(origin) {
+        let ghost = self
+            .table
+            .get(origin)
+            .is_some_and(|record| record.condition == Condition::Ghost);
+        let held = match self.staging.resume(origin) {
+            None if ghost => Some((Generation::ZERO, 0)),
+            partial => partial,
+        };
+        match held {
             Some((generation, frontier)) => Summary {
                 origin,
                 generation,
