@@ -1,12 +1,13 @@
 //! The member table.
 //!
-//! Records live in a slab; a hash index finds them by id, and two lists of slots keep them in the
-//! order of their ids: `order` has all of them, `live` those that take part. Iteration follows
-//! these lists, so nothing ever depends on the order of the hash table. The sum of all records'
+//! Records live in a slab; a hash index finds them by id, and two lists keep the order of the ids:
+//! `order` has the slots of all of them, `live` the ids of those that take part, which push trees
+//! search all the time. Iteration follows these lists, so nothing ever depends on the order of the
+//! hash table. The sum of all records'
 //! contributions is the table hash.
 //!
 //! Costs: looking up O(1); a change of a log O(1) beyond the log itself; a change of who is in the
-//! lists O(log n) comparisons and one move of at most 4n bytes.
+//! lists O(log n) comparisons and one move of at most 8n bytes.
 
 use alloc::vec::Vec;
 use core::hash::Hasher;
@@ -33,7 +34,7 @@ pub(crate) struct Table {
     /// Keys the index, so that nobody can pick ids that collide in it.
     index_key: SipHasher13,
     order: Vec<Slot>,
-    live: Vec<Slot>,
+    live: Vec<NodeId>,
     /// In no particular order.
     down: Vec<Slot>,
     hash_key: HashKey,
@@ -132,19 +133,23 @@ impl Table {
 
     /// The member at a position of the ring of those that take part, in the order of their ids.
     pub(crate) fn live_at(&self, position: usize) -> Option<&Record> {
-        self.live.get(position).map(|slot| self.at(*slot))
+        self.get(self.live_id(position)?)
+    }
+
+    /// Its id alone.
+    pub(crate) fn live_id(&self, position: usize) -> Option<NodeId> {
+        self.live.get(position).copied()
     }
 
     /// Where an id stands, or would stand, on the ring of those that take part.
     pub(crate) fn live_position(&self, id: NodeId) -> Result<usize, usize> {
-        self.live
-            .binary_search_by_key(&id, |slot| self.id_at(*slot))
+        self.live.binary_search(&id)
     }
 
     /// The positions on the ring between two ids, both included.
     pub(crate) fn live_between(&self, first: NodeId, last: NodeId) -> Range<usize> {
-        let start = self.live.partition_point(|slot| self.id_at(*slot) < first);
-        let end = self.live.partition_point(|slot| self.id_at(*slot) <= last);
+        let start = self.live.partition_point(|id| *id < first);
+        let end = self.live.partition_point(|id| *id <= last);
         start..end
     }
 
@@ -203,8 +208,9 @@ impl Table {
                 self.buckets.add(region.first(), sum);
             }
         }
-        let at = self.live.partition_point(|slot| self.id_at(*slot) < id);
-        self.live.insert(at, slot);
+        if let Err(at) = self.live_position(id) {
+            self.live.insert(at, id);
+        }
     }
 
     /// Changes a log, keeping the hash true.
@@ -255,8 +261,9 @@ impl Table {
         }
         match condition {
             Condition::Live => {
-                let at = self.live.partition_point(|slot| self.id_at(*slot) < id);
-                self.live.insert(at, slot);
+                if let Err(at) = self.live_position(id) {
+                    self.live.insert(at, id);
+                }
             }
             Condition::Down => self.down.push(slot),
             Condition::Left => {}

@@ -356,6 +356,9 @@ impl Node {
         let old = record.log.clone();
         let was = record.condition;
         self.table.apply(origin, claim);
+        if let Some(record) = self.table.get_mut(origin) {
+            record.served = 0;
+        }
         self.recents.note(origin, now);
         let Some(record) = self.table.get(origin) else {
             return;

@@ -181,7 +181,7 @@ impl Node {
         let observed = self.observations.len();
         if silent > 0 && silent.saturating_mul(4) >= observed {
             for at in 0..self.table.live_len() {
-                self.ask_in_doubt(now, self.table.live_at(at).map(|record| record.id));
+                self.ask_in_doubt(now, self.table.live_id(at));
             }
         }
         let lasting = self.intervals(SETTLING);

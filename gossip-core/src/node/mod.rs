@@ -54,7 +54,7 @@ use crate::wire::message::{Datagram, Message, Sender, Unreadable};
 use events::Events;
 use liveness::Neighbour;
 use outbox::{Outbox, Outgoing};
-use push::SeenPushes;
+use push::Relay;
 use recents::Recents;
 use rival::Rival;
 use timers::{Timer, Timers};
@@ -97,7 +97,7 @@ pub struct Node {
     table: Table,
     staging: Staging,
     recents: Recents,
-    seen_pushes: SeenPushes,
+    relay: Relay,
     /// How much of the own log has been pushed.
     pushed: u64,
     /// Where the next round goes on tending records.
@@ -203,7 +203,7 @@ impl Node {
             table,
             staging: Staging::default(),
             recents: Recents::default(),
-            seen_pushes: SeenPushes::default(),
+            relay: Relay::default(),
             pushed: 0,
             tended: 0,
             detector: Box::new(detector),
@@ -316,7 +316,7 @@ impl Node {
                 Timer::Observation => self.on_observations_due(now),
                 Timer::Vote => self.stale.verdicts = true,
                 Timer::Probe => self.on_probe_due(now),
-                Timer::Flush => self.flush(),
+                Timer::Flush => self.flush(now),
                 Timer::Announce => self.announce(now),
                 Timer::Rival => self.on_rival_due(now),
                 Timer::Leave => self.on_leave_due(now),

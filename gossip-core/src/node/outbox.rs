@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 
 use crate::id::{Generation, NodeId};
 use crate::membership::Region;
-use crate::membership::ring::Delegation;
+use crate::membership::segment::Delegation;
 use crate::wire::message::ModeTag;
 
 /// A message to be written.
@@ -39,7 +39,7 @@ pub(crate) enum Outgoing {
     Answer(Answer),
     Push {
         tree: u8,
-        part: Delegation,
+        delegation: Delegation,
         news: News,
     },
 }

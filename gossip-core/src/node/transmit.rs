@@ -6,7 +6,6 @@ use super::exchange::{FIRST_LEG, short};
 use super::outbox::{Answer, News, Outgoing, Planned};
 use super::{Node, Standing, count, length};
 use crate::id::{Generation, NodeId};
-use crate::membership::ring::Delegation;
 use crate::membership::{Condition, Region};
 use crate::time::Instant;
 use crate::wire::frame::{self, HEADER, TRAILER};
@@ -42,7 +41,7 @@ pub struct Transmit<'b> {
 /// Whether a message is done with after the datagram just written.
 enum Rest {
     Done,
-    More(Answer),
+    More(Outgoing),
 }
 
 impl Node {
@@ -61,8 +60,8 @@ impl Node {
         let (to, len) = loop {
             let message = self.outbox.pop()?;
             if let Some((to, len, rest)) = self.write_message(now, message, frame::body(buffer)) {
-                if let Rest::More(answer) = rest {
-                    self.outbox.push(Outgoing::Answer(answer));
+                if let Rest::More(message) = rest {
+                    self.outbox.push(message);
                 }
                 break (to, len);
             }
@@ -108,9 +107,24 @@ impl Node {
             Outgoing::Claim { to } => bare(to, Message::Claim { born: self.born }, body),
             Outgoing::Syn { to } => Some((to, self.write_syn(now, body)?, Rest::Done)),
             Outgoing::Answer(answer) => self.write_answer(answer, body),
-            Outgoing::Push { tree, part, news } => {
-                let to = self.address_of(part.to)?;
-                Some((to, self.write_push(tree, part, &news, body)?, Rest::Done))
+            Outgoing::Push {
+                tree,
+                delegation,
+                mut news,
+            } => {
+                let to = self.address_of(delegation.to)?;
+                let segment = delegation.segment;
+                let len = self.write_push(Push { tree, segment }, &mut news, body)?;
+                let rest = if news.is_empty() {
+                    Rest::Done
+                } else {
+                    Rest::More(Outgoing::Push {
+                        tree,
+                        delegation,
+                        news,
+                    })
+                };
+                Some((to, len, rest))
             }
         }
     }
@@ -174,7 +188,7 @@ impl Node {
             (true, 1) => (Extent::Whole, Rest::Done),
             (true, _) => (Extent::Last, Rest::Done),
             (false, BUDGET..) => (Extent::Truncated, Rest::Done),
-            (false, _) => (Extent::Part, Rest::More(answer)),
+            (false, _) => (Extent::Part, Rest::More(Outgoing::Answer(answer))),
         };
         encoder.rewrite_head(self.sender(), self.head(leg, mode, extent));
         Some((to, encoder.len(), rest))
@@ -270,24 +284,18 @@ impl Node {
         }
     }
 
-    fn write_push(
-        &self,
-        tree: u8,
-        part: Delegation,
-        news: &News,
-        body: &mut [u8],
-    ) -> Option<usize> {
-        let head = Message::Push(Push {
-            tree,
-            first: part.first,
-            last: part.last,
-        });
-        let mut encoder = Encoder::new(body, self.sender(), head)?;
+    /// As much of the news as one datagram holds; what is written is taken off the list.
+    fn write_push(&self, head: Push, news: &mut News, body: &mut [u8]) -> Option<usize> {
+        let mut encoder = Encoder::new(body, self.sender(), Message::Push(head))?;
         let empty = encoder.len();
-        for (origin, after) in news {
-            // What does not fit is told by its beginning: the receiver pulls the rest.
+        while let Some((origin, after)) = news.last() {
+            // A state larger than a datagram is told by its beginning: the receiver pulls the rest.
             let fresh = encoder.len() == empty;
-            self.write_delta(&mut encoder, *origin, *after, fresh);
+            let written = self.write_delta(&mut encoder, *origin, *after, fresh);
+            if matches!(written, Written::Nothing) && !fresh {
+                break;
+            }
+            news.pop();
         }
         (encoder.len() > empty).then_some(encoder.len())
     }

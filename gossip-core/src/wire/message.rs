@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use crate::config::Mode;
 use crate::id::{Generation, NodeId};
 use crate::membership::Region;
+use crate::membership::segment::Segment;
 use crate::state::entry::Entries;
 
 /// Who sent a datagram.
@@ -83,15 +84,13 @@ impl From<Mode> for ModeTag {
     }
 }
 
-/// The head of a push: the receiver passes the deltas on to the members of the arc.
+/// The head of a push: the receiver passes the deltas on to the members of the segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Push {
     /// Which of the parallel trees this is.
     pub(crate) tree: u8,
-    /// First id of the arc that the receiver serves.
-    pub(crate) first: NodeId,
-    /// Last id of the arc; the arc wraps around where it is smaller than `first`.
-    pub(crate) last: NodeId,
+    /// The segment of the id space that the receiver serves.
+    pub(crate) segment: Segment,
 }
 
 /// A part of an exchange or a push.
