@@ -6,19 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant as Clock;
 
+use gossip_core::adapter::Faults;
 use gossip_core::{Command, CommandError, Event, Instant, Node};
-
-/// What failed around a node. None of it stops the node, and all of it is tried again.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Faults {
-    /// Datagrams that the system refused to send: no route, a closed port, too long, …
-    pub send: u64,
-    /// Errors in place of a datagram, such as the news that a peer's port is closed.
-    pub receive: u64,
-    /// The seeds whose names could not be looked up the last time, each with the reason.
-    pub unresolved: Vec<(String, String)>,
-}
 
 /// The lock is held for one call of the node at a time, and never while anything is awaited.
 #[derive(Debug)]
@@ -31,8 +20,6 @@ pub(crate) struct Shared {
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) node: Node,
-    /// The oldest event, taken from the node so as to know that there is one.
-    arrived: Option<Event>,
     pub(crate) faults: Faults,
     pub(crate) phase: Phase,
     /// Whether the task has something to look at that it did not do itself.
@@ -59,7 +46,6 @@ impl State {
     pub(crate) fn new(node: Node) -> Self {
         Self {
             node,
-            arrived: None,
             faults: Faults::default(),
             phase: Phase::Running,
             call: Call::None,
@@ -69,18 +55,19 @@ impl State {
         }
     }
 
+    pub(crate) fn is_running(&self) -> bool {
+        matches!(self.phase, Phase::Running)
+    }
+
     /// Wakes the consumer if an event waits for it.
     pub(crate) fn announce_events(&mut self) {
-        if self.arrived.is_none() {
-            self.arrived = self.node.poll_event();
-        }
-        if self.arrived.is_some() {
+        if self.node.has_event() {
             wake(&mut self.consumer);
         }
     }
 
     pub(crate) fn poll_event(&mut self, cx: &Context<'_>) -> Poll<Option<Event>> {
-        match self.arrived.take().or_else(|| self.node.poll_event()) {
+        match self.node.poll_event() {
             Some(event) => Poll::Ready(Some(event)),
             None if matches!(self.phase, Phase::Ended(_)) => Poll::Ready(None),
             None => {
@@ -140,8 +127,8 @@ impl Shared {
 
     pub(crate) fn command(&self, command: Command) -> Result<(), CommandError> {
         let mut state = self.lock();
-        if !matches!(state.phase, Phase::Running) {
-            return Err(CommandError::Left);
+        if !state.is_running() {
+            return Err(CommandError::Stopped);
         }
         state.node.handle_command(self.now(), command)?;
         state.call();
@@ -150,7 +137,7 @@ impl Shared {
 
     pub(crate) fn stop(&self) {
         let mut state = self.lock();
-        if matches!(state.phase, Phase::Running) {
+        if state.is_running() {
             state.phase = Phase::Stopping;
             state.call();
         }

@@ -134,12 +134,14 @@ pub enum Command {
         /// The member.
         id: NodeId,
     },
-    /// Replaces the seeds, as after a new look at the DNS.
+    /// Replaces the seeds, as after a new look at the DNS. The same ones, in whatever order, change
+    /// nothing.
     SetSeeds {
         /// The new seeds.
         seeds: Vec<SocketAddr>,
     },
-    /// Tells the node that the wall clock was set.
+    /// Tells the node what the wall clock shows, as it may have been set. Best told about once a
+    /// second; it costs next to nothing, and changes no state of its own.
     SetWallClock {
         /// The wall clock now.
         wall: UnixTime,
@@ -163,6 +165,10 @@ pub enum CommandError {
     /// This node leaves, has left, or has lost its name to another.
     #[error("this node has left the cluster: start a new one")]
     Left,
+    /// The adapter that ran this node has stopped, be it that the node had left, was shut down, or
+    /// lost its socket. Adapters say so; a node never does.
+    #[error("this node has stopped: start a new one")]
+    Stopped,
     /// No such member.
     #[error("no member has the id {0}: look it up with members()")]
     UnknownMember(NodeId),

@@ -67,8 +67,8 @@
 //!
 //! # Features
 //!
-//! - `std`: conversions from the clock types of `std`. The crate needs `alloc` and nothing else
-//!   without it.
+//! - `std`: conversions from the clock types of `std`, and [`adapter`], the words that adapters over
+//!   its sockets share. The crate needs `alloc` and nothing else without it.
 #![no_std]
 #![cfg_attr(
     not(test),
@@ -84,6 +84,8 @@ extern crate alloc;
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
+#[cfg(feature = "std")]
+pub mod adapter;
 mod command;
 mod config;
 mod detector;
@@ -94,6 +96,7 @@ mod membership;
 mod metrics;
 mod node;
 mod rng;
+mod seed;
 mod stamp;
 mod state;
 mod time;
@@ -105,6 +108,7 @@ pub use event::{Event, UpCause};
 pub use id::{Generation, Identity, IdentityError, MAX_NAME, Name, NameError, NodeId};
 pub use metrics::{Dropped, Metrics};
 pub use node::{Agreement, Member, Node, Standing, Status, Transmit, Vote};
+pub use seed::{Seed, SeedError, SeedList};
 pub use stamp::Stamp;
 pub use time::{Instant, UnixTime};
 

@@ -330,6 +330,12 @@ impl Node {
         self.events.pop()
     }
 
+    /// Whether an event waits to be polled.
+    #[must_use]
+    pub fn has_event(&self) -> bool {
+        !self.events.is_empty()
+    }
+
     /// When to call [`Node::handle_timeout`] next. `None` once the node has left.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {

@@ -8,6 +8,8 @@ use crate::id::{Generation, NodeId};
 use crate::membership::Condition;
 use crate::state::attribute::{Ballot, Declared, STATUS};
 use crate::time::Instant;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
 use core::time::Duration;
 
 /// Writes made within this time share datagrams.
@@ -82,16 +84,31 @@ impl Node {
             }
             Command::Forget { id } => self.forget(now, id),
             Command::SetSeeds { seeds } => {
-                self.config.seeds = seeds;
-                if self.table.live_len() <= 1 {
-                    self.ask_all_seeds();
-                }
+                self.set_seeds(seeds);
                 Ok(())
             }
             Command::SetWallClock { wall } => {
                 self.clock.set(now, wall);
                 Ok(())
             }
+        }
+    }
+
+    /// Replaces the seeds; a node that knows nobody asks them at once.
+    fn set_seeds(&mut self, seeds: Vec<SocketAddr>) {
+        // Name servers rotate their answers: order says nothing.
+        let sorted = |seeds: &[SocketAddr]| {
+            let mut seeds = seeds.to_vec();
+            seeds.sort_unstable();
+            seeds.dedup();
+            seeds
+        };
+        if sorted(&seeds) == sorted(&self.config.seeds) {
+            return;
+        }
+        self.config.seeds = seeds;
+        if self.table.live_len() <= 1 {
+            self.ask_all_seeds();
         }
     }
 

@@ -64,6 +64,43 @@ fn the_first_node_announces_itself_and_the_next_asks_all_its_seeds() {
 }
 
 #[test]
+fn the_same_seeds_again_change_nothing() {
+    let mut node = node_with("b", 2, |config| config.seeds = std::vec![address(1)]);
+    let mut ask = |ports: &[u16]| {
+        sent(&mut node, at(0));
+        let seeds = ports.iter().map(|port| address(*port)).collect();
+        let command = Command::SetSeeds { seeds };
+        node.handle_command(at(1), command).unwrap();
+        sent(&mut node, at(1)).len()
+    };
+    assert_eq!(ask(&[1]), 0);
+    assert_eq!(ask(&[3, 1]), 2, "a node that knows nobody asks new ones");
+    assert_eq!(ask(&[1, 3, 1]), 0, "in whatever order");
+    assert_eq!(ask(&[3]), 1);
+}
+
+#[test]
+fn the_wall_clock_may_be_told_every_second() {
+    let mut node = node();
+    sent(&mut node, at(0));
+    while node.poll_event().is_some() {}
+    let (hash, generation) = (node.table_hash(), node.generation());
+    for second in 1..=100 {
+        // It runs fast, and is set back every now and then.
+        let drift = Duration::from_millis(second * 1_001 - second % 10 * 20);
+        let wall = WALL.saturating_add(drift);
+        let deadline = node.poll_timeout();
+        let now = at(second);
+        node.handle_command(now, Command::SetWallClock { wall })
+            .unwrap();
+        assert_eq!(node.poll_timeout(), deadline);
+        assert!(!node.has_event());
+        assert!(sent(&mut node, now).is_empty());
+    }
+    assert_eq!((node.table_hash(), node.generation()), (hash, generation));
+}
+
+#[test]
 fn a_node_whose_seeds_are_silent_announces_itself_after_three_rounds() {
     let mut node = node_with("b", 2, |config| config.seeds = std::vec![address(1)]);
     while let Some(due) = node.poll_timeout().filter(|due| *due <= at(3_000)) {
