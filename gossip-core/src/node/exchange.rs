@@ -20,7 +20,7 @@ use smallvec::SmallVec;
 use super::liveness::Life;
 use super::outbox::{Answer, Outgoing, Planned};
 use super::own::PROTOCOL_RESERVE;
-use super::{Node, Standing, count};
+use super::{Node, Standing, count, recents};
 use crate::command::{Key, Value};
 use crate::event::{Event, UpCause};
 use crate::id::{Generation, NodeId};
@@ -29,6 +29,7 @@ use crate::membership::{Condition, Region};
 use crate::rng::below;
 use crate::state::attribute::{ADDRESS, Declared, STATUS, VOTES};
 use crate::state::entry::Entries;
+use crate::state::hash::{DIGEST, Salt};
 use crate::state::log::{Claim, Log};
 use crate::state::staging::Outcome;
 use crate::time::Instant;
@@ -40,13 +41,22 @@ pub(super) const FIRST_LEG: u8 = 1;
 /// narrowed down to listed regions in four legs after the SYN; then follow requests and deltas.
 pub(super) const LAST_LEG: u8 = 8;
 
+/// The most members of a region that are listed rather than split further: two or three times the
+/// bytes of a split, for a leg less.
+const LISTED: usize = 48;
+/// The most origins whose ids begin alike that are looked at. Two of ten thousand do, by chance,
+/// once in a hundred clusters.
+const MAX_ALIKE: usize = 4;
+
 /// What the sender of a leg has told, and what to answer.
 struct Leg {
+    /// Under which the sender shortened what it told.
+    salt: Salt,
     /// The own table with everything the sender told laid over it.
     overlay: u128,
     /// The origins that it told of.
     named: SmallVec<[NodeId; 32]>,
-    /// Whether it narrows a difference down.
+    /// Whether it narrows a difference down, or tells of what can only be asked for.
     narrows: bool,
     /// Whether it brought something new.
     progress: bool,
@@ -56,13 +66,11 @@ struct Leg {
 }
 
 impl Leg {
-    fn name(&mut self, node: &Node, told: Summary) {
-        let theirs = node
-            .table
-            .contribution(told.origin, told.generation, told.frontier);
-        let ours = node.table.own_contribution(told.origin);
+    fn name(&mut self, node: &Node, origin: NodeId, generation: Generation, frontier: u64) {
+        let theirs = node.table.contribution(origin, generation, frontier);
+        let ours = node.table.own_contribution(origin);
         self.overlay = self.overlay.wrapping_sub(ours).wrapping_add(theirs);
-        self.named.push(told.origin);
+        self.named.push(origin);
     }
 
     fn give(&mut self, origin: NodeId, after: u64) {
@@ -105,6 +113,7 @@ impl Node {
             ModeTag::Pull => (!i_began, i_began),
         };
         let mut leg = Leg {
+            salt: Salt::of(&head.hash),
             overlay: self.table.hash(),
             named: SmallVec::new(),
             narrows: false,
@@ -159,17 +168,35 @@ impl Node {
     fn on_item(&mut self, now: Instant, leg: &mut Leg, item: Item<'_>) {
         match item {
             Item::Summary(told) => {
-                leg.name(self, told);
-                self.compare(leg, told);
+                match self.recognise(leg.salt, told) {
+                    Some((origin, generation)) => {
+                        leg.name(self, origin, generation, told.frontier);
+                        self.compare(leg, origin, (generation, told.frontier));
+                    }
+                    // A newcomer, or another life of a known one. What it is, its log will tell.
+                    None if leg.may_ask => {
+                        leg.narrows = true;
+                        leg.plan.push(Planned::WantUnknown(told.prefix));
+                    }
+                    None => {}
+                }
             }
             Item::Want(told) => {
-                leg.name(self, told);
-                if let Some(record) = self.table.get(told.origin) {
-                    let log = &record.log;
-                    let after = log.serve_from(told.generation, told.frontier);
-                    if (told.generation, told.frontier) < (log.generation(), log.frontier()) {
-                        leg.give(told.origin, after);
+                let known = self.recognise(leg.salt, told);
+                let Some((origin, generation)) = known.filter(|_| told.frontier > 0) else {
+                    let region = Region::with_prefix(told.prefix);
+                    for record in self.table.region(region).take(MAX_ALIKE) {
+                        leg.name(self, record.id, Generation::ZERO, 0);
+                        leg.give(record.id, 0);
                     }
+                    return;
+                };
+                leg.name(self, origin, generation, told.frontier);
+                if let Some(record) = self.table.get(origin)
+                    && told.frontier < record.log.frontier()
+                {
+                    let after = record.log.serve_from(generation, told.frontier);
+                    leg.give(origin, after);
                 }
             }
             Item::Delta(delta) => {
@@ -179,28 +206,24 @@ impl Node {
                     frontier,
                     ..
                 } = delta;
-                leg.name(
-                    self,
-                    Summary {
-                        origin,
-                        generation,
-                        frontier,
-                    },
-                );
+                leg.name(self, origin, generation, frontier);
                 let before = self.known(origin);
                 if self.take_in(now, &delta) {
                     leg.ask(origin);
+                } else if (generation, frontier) < before {
+                    // What only the deltas tell: of two generations, which is the newer.
+                    self.compare(leg, origin, (generation, frontier));
                 }
                 leg.progress |= self.known(origin) > before;
             }
             Item::Split(split) => {
                 leg.narrows = true;
-                let (hashes, _) = split.hashes.as_chunks::<8>();
-                if hashes.len() != PARTS {
+                let (digests, _) = split.digests.as_chunks::<DIGEST>();
+                if digests.len() != PARTS {
                     return;
                 }
-                for (part, theirs) in split.region.parts().zip(hashes) {
-                    if short(self.table.region_hash(part)) != *theirs {
+                for (part, theirs) in split.region.parts().zip(digests) {
+                    if leg.salt.digest(self.table.region_hash(part)) != *theirs {
                         self.narrow(leg, part);
                     }
                 }
@@ -216,19 +239,28 @@ impl Node {
     }
 
     /// Gives what the peer lacks of an origin, or asks for what this node lacks.
-    fn compare(&self, leg: &mut Leg, told: Summary) {
-        let theirs = (told.generation, told.frontier);
-        let ours = self.known(told.origin);
-        if told.origin == self.own && theirs > ours {
+    fn compare(&self, leg: &mut Leg, origin: NodeId, theirs: (Generation, u64)) {
+        let ours = self.known(origin);
+        if origin == self.own && theirs > ours {
             // Whose word that is, the log itself will tell.
             leg.plan.push(Planned::Want(self.own));
         } else if theirs > ours {
-            leg.ask(told.origin);
+            leg.ask(origin);
         } else if ours > theirs {
-            let log = self.table.get(told.origin).map(|record| &record.log);
-            let after = log.map_or(0, |log| log.serve_from(told.generation, told.frontier));
-            leg.give(told.origin, after);
+            let (generation, frontier) = theirs;
+            let log = self.table.get(origin).map(|record| &record.log);
+            let after = log.map_or(0, |log| log.serve_from(generation, frontier));
+            leg.give(origin, after);
         }
+    }
+
+    /// The origin that a summary hints at, if it is known under the same generation.
+    fn recognise(&self, salt: Salt, told: Summary) -> Option<(NodeId, Generation)> {
+        let alike = self.table.region(Region::with_prefix(told.prefix));
+        let identities = alike.map(|record| (record.id, record.log.generation()));
+        identities
+            .take(MAX_ALIKE)
+            .find(|(id, generation)| salt.check(*id, *generation) == told.check)
     }
 
     /// The peer named all that it holds in a region: it lacks the rest. Begins anywhere, so that a
@@ -255,7 +287,8 @@ impl Node {
             let recents = self.recents.since(now, self.news_horizon());
             let unnamed: SmallVec<[NodeId; 32]> =
                 recents.filter(|id| !leg.named.contains(id)).collect();
-            if !unnamed.is_empty() {
+            // As many as are remembered at all are but a part of what is new.
+            if !unnamed.is_empty() && unnamed.len() < recents::CAPACITY {
                 leg.plan.extend(unnamed.into_iter().map(Planned::Summary));
                 return;
             }
@@ -266,7 +299,7 @@ impl Node {
     /// A region differs: list it, or split it where it is too large.
     fn narrow(&self, leg: &mut Leg, region: Region) {
         let members = self.table.region(region).len();
-        let plan = if members <= self.list_limit() {
+        let plan = if members <= LISTED.min(self.list_limit()) {
             Planned::List(region)
         } else {
             Planned::Split(region)
@@ -504,12 +537,6 @@ fn changes(old: &Log, new: &Log) -> SmallVec<[(Key, Option<Value>); 2]> {
         }
     }
     changes
-}
-
-/// The part of a region's hash that travels.
-pub(super) fn short(hash: u128) -> [u8; 8] {
-    let [a, b, c, d, e, f, g, h, ..] = hash.to_le_bytes();
-    [a, b, c, d, e, f, g, h]
 }
 
 fn length(n: usize) -> u64 {

@@ -66,6 +66,8 @@ pub(crate) enum Planned {
     Summary(NodeId),
     /// Ask for what follows of this origin.
     Want(NodeId),
+    /// Ask for all of an origin of which only the upper half of the id is known.
+    WantUnknown(u32),
     /// Give what follows a version of this origin.
     Delta { origin: NodeId, after: u64 },
     /// Tell the sub-hashes of a region.

@@ -8,7 +8,7 @@ use crate::id::NodeId;
 use crate::time::Instant;
 
 /// How many are remembered.
-const CAPACITY: usize = 32;
+pub(super) const CAPACITY: usize = 32;
 
 /// Origins and when they changed, the latest last.
 #[derive(Debug, Default)]

@@ -2,11 +2,13 @@
 
 use core::net::SocketAddr;
 
-use super::exchange::{FIRST_LEG, short};
+use super::exchange::FIRST_LEG;
 use super::outbox::{Answer, News, Outgoing, Planned};
 use super::{Node, Standing, count, length};
 use crate::id::{Generation, NodeId};
+use crate::membership::region::PARTS;
 use crate::membership::{Condition, Region};
+use crate::state::hash::{DIGEST, Salt};
 use crate::time::Instant;
 use crate::wire::frame::{self, HEADER, TRAILER};
 use crate::wire::message::{
@@ -20,7 +22,7 @@ pub(super) const OVERHEAD: usize = HEADER + TRAILER + HEAD + DELTA_HEAD + 40;
 const HEAD: usize = 16 + 40;
 
 /// The most bytes of a summary.
-const SUMMARY: usize = 1 + 8 + 8 + 10;
+const SUMMARY: usize = 1 + 4 + 2 + 10;
 
 /// Datagrams that one leg may take. With 1400 bytes each this is 22 kB: little enough for a socket
 /// buffer, much enough for a newcomer to catch up in a few exchanges.
@@ -149,7 +151,7 @@ impl Node {
         } else {
             let recents = self.recents.since(now, self.news_horizon());
             for id in recents.take(RECENTS_IN_SYN) {
-                encoder.item(&Item::Summary(self.summary(id)));
+                encoder.item(&Item::Summary(self.summary(self.salt(), id)));
             }
         }
         Some(encoder.len())
@@ -197,18 +199,26 @@ impl Node {
     fn write_planned(&self, encoder: &mut Encoder<'_>, planned: Planned, fresh: bool) -> Written {
         let written = |fits| if fits { Written::All } else { Written::Nothing };
         match planned {
-            Planned::Summary(id) => written(encoder.item(&Item::Summary(self.summary(id)))),
+            Planned::Summary(id) => {
+                written(encoder.item(&Item::Summary(self.summary(self.salt(), id))))
+            }
             Planned::Removed(generation) => written(encoder.item(&Item::Removed(generation))),
             Planned::Want(id) => written(encoder.item(&Item::Want(self.wanted(id)))),
+            Planned::WantUnknown(prefix) => written(encoder.item(&Item::Want(Summary {
+                prefix,
+                check: 0,
+                frontier: 0,
+            }))),
             Planned::Delta { origin, after } => self.write_delta(encoder, origin, after, fresh),
             Planned::Split(region) => {
-                let mut hashes = [0; 8 * crate::membership::region::PARTS];
-                for (part, bytes) in region.parts().zip(hashes.as_chunks_mut::<8>().0) {
-                    *bytes = short(self.table.region_hash(part));
+                let mut digests = [0; DIGEST * PARTS];
+                let salt = self.salt();
+                for (part, digest) in region.parts().zip(digests.as_chunks_mut::<DIGEST>().0) {
+                    *digest = salt.digest(self.table.region_hash(part));
                 }
                 written(encoder.item(&Item::Split(Split {
                     region,
-                    hashes: &hashes,
+                    digests: &digests,
                 })))
             }
             Planned::List(region) => {
@@ -225,8 +235,11 @@ impl Node {
 
     /// Names every origin of a region.
     fn write_list(&self, encoder: &mut Encoder<'_>, region: Region) {
+        let salt = self.salt();
         for record in self.table.region(region) {
-            encoder.item(&Item::Summary(self.summary(record.id)));
+            let (generation, frontier) = (record.log.generation(), record.log.frontier());
+            let summary = summary(salt, record.id, generation, frontier);
+            encoder.item(&Item::Summary(summary));
         }
         encoder.item(&Item::Complete(region));
     }
@@ -300,13 +313,14 @@ impl Node {
         (encoder.len() > empty).then_some(encoder.len())
     }
 
-    fn summary(&self, origin: NodeId) -> Summary {
+    /// Under which this datagram shortens what it tells.
+    fn salt(&self) -> Salt {
+        Salt::of(&self.table.hash().to_le_bytes())
+    }
+
+    fn summary(&self, salt: Salt, origin: NodeId) -> Summary {
         let (generation, frontier) = self.known(origin);
-        Summary {
-            origin,
-            generation,
-            frontier,
-        }
+        summary(salt, origin, generation, frontier)
     }
 
     /// What to ask for: what follows the frontier, or a partial claim; all of it where the member
@@ -316,24 +330,25 @@ impl Node {
             .table
             .get(origin)
             .is_some_and(|record| record.condition == Condition::Ghost);
-        let held = match self.staging.resume(origin) {
-            None if ghost => Some((Generation::ZERO, 0)),
-            partial => partial,
-        };
-        match held {
-            Some((generation, frontier)) => Summary {
-                origin,
-                generation,
-                frontier,
-            },
-            None => self.summary(origin),
+        match self.staging.resume(origin) {
+            Some((generation, upto)) => summary(self.salt(), origin, generation, upto),
+            None if ghost => summary(self.salt(), origin, Generation::ZERO, 0),
+            None => self.summary(self.salt(), origin),
         }
     }
 
-    /// The most origins that are listed rather than split into regions: what fits one datagram.
+    /// The most origins that can be listed: what fits one datagram.
     pub(super) fn list_limit(&self) -> usize {
         let room = self.max_datagram().saturating_sub(HEADER + TRAILER + HEAD);
         room.div_euclid(SUMMARY).saturating_sub(1)
+    }
+}
+
+fn summary(salt: Salt, origin: NodeId, generation: Generation, frontier: u64) -> Summary {
+    Summary {
+        prefix: origin.prefix(),
+        check: salt.check(origin, generation),
+        frontier,
     }
 }
 
