@@ -20,6 +20,17 @@ pub(crate) fn neighbours(table: &Table, id: NodeId, k: usize) -> Neighbours {
     around(table, id, k, |record| record.condition == Condition::Live)
 }
 
+/// Whether a member that takes part is among the `k` around `own`. O(log n).
+pub(crate) fn is_near(table: &Table, own: NodeId, id: NodeId, k: usize) -> bool {
+    let (Ok(own), Ok(id)) = (table.live_position(own), table.live_position(id)) else {
+        // One of them does not take part: whoever asks should look closer.
+        return true;
+    };
+    let apart = own.abs_diff(id);
+    let around = table.live_len().saturating_sub(apart);
+    apart.min(around) <= k.div_euclid(2)
+}
+
 /// The members that are down and that `own` would observe if they were not: those within reach of
 /// `k / 2` live members on either side. Somebody has to go on voting against them when their old
 /// observers are gone, or a newcomer would take them for alive. The nearest, up to 16.
@@ -138,6 +149,18 @@ mod tests {
             ids(&neighbours(&table, NodeId::from_u64(10), 4)),
             [8, 9, 11, 12]
         );
+    }
+
+    #[test]
+    fn who_is_near_is_a_neighbour() {
+        let table = table(0..20);
+        for own in 0..20 {
+            let around = neighbours(&table, NodeId::from_u64(own), 4);
+            for id in (0..20).filter(|id| *id != own) {
+                let (own, id) = (NodeId::from_u64(own), NodeId::from_u64(id));
+                assert_eq!(is_near(&table, own, id, 4), around.contains(&id));
+            }
+        }
     }
 
     #[test]

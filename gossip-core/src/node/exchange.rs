@@ -14,17 +14,20 @@
 
 use alloc::vec::Vec;
 use core::net::SocketAddr;
+use core::time::Duration;
 
 use smallvec::SmallVec;
 
 use super::liveness::Life;
 use super::outbox::{Answer, Outgoing, Planned};
 use super::own::PROTOCOL_RESERVE;
+use super::timers::Timer;
 use super::{Node, Standing, count, recents};
 use crate::command::{Key, Value};
 use crate::event::{Event, UpCause};
 use crate::id::{Generation, NodeId};
 use crate::membership::region::PARTS;
+use crate::membership::ring::is_near;
 use crate::membership::{Condition, Region};
 use crate::rng::below;
 use crate::state::attribute::{ADDRESS, Declared, STATUS, VOTES};
@@ -41,9 +44,17 @@ pub(super) const FIRST_LEG: u8 = 1;
 /// narrowed down to listed regions in four legs after the SYN; then follow requests and deltas.
 pub(super) const LAST_LEG: u8 = 8;
 
-/// The most members of a region that are listed rather than split further: two or three times the
-/// bytes of a split, for a leg less.
-const LISTED: usize = 48;
+/// The most members of a region that are listed rather than split further, where few regions
+/// differ: about twice the bytes of a split, for a leg less.
+const LISTED: usize = 32;
+/// Bytes of a summary, mostly.
+const SUMMARY_TYPICAL: usize = 8;
+/// Datagrams that narrowing down may fill in one leg. Where much differs, an exchange looks at a
+/// part of it, chosen at random, so that exchanges with several peers bring different things.
+const NARROWING: usize = 2;
+/// Time between two exchanges of a node that is far behind: long enough for one to bring what it
+/// can.
+const CATCH_UP: Duration = Duration::from_millis(50);
 /// The most origins whose ids begin alike that are looked at. Two of ten thousand do, by chance,
 /// once in a hundred clusters.
 const MAX_ALIKE: usize = 4;
@@ -60,6 +71,11 @@ struct Leg {
     narrows: bool,
     /// Whether it brought something new.
     progress: bool,
+    /// Regions that differ, and into how many the sender split them all.
+    differing: SmallVec<[Region; PARTS]>,
+    compared: usize,
+    /// Whether the plan leaves out what would be too much.
+    truncated: bool,
     may_give: bool,
     may_ask: bool,
     plan: Vec<Planned>,
@@ -118,6 +134,10 @@ impl Node {
             named: SmallVec::new(),
             narrows: false,
             progress: false,
+            differing: SmallVec::new(),
+            compared: 0,
+            // What is said of a part leads to no more than that part.
+            truncated: head.extent == Extent::Truncated,
             may_give,
             may_ask,
             plan: Vec::new(),
@@ -137,6 +157,7 @@ impl Node {
         if !explained {
             self.explain(now, head.leg, &mut leg);
         }
+        self.narrow_down(&mut leg);
         self.learn_from_answer(now, head, &leg);
         let greet = stranger && head.leg == FIRST_LEG;
         if greet && !may_ask {
@@ -151,17 +172,23 @@ impl Node {
                 mode: head.mode,
                 plan: leg.plan,
                 sent: 0,
+                truncated: leg.truncated,
             }));
         } else if leg.progress
             && matches!(head.extent, Extent::Truncated | Extent::Last)
             && theirs != self.table.hash()
         {
-            // There is more where this came from. Ask elsewhere, so that no peer bears it all.
-            let peers = super::peers::sample(&self.table, self.own, 1, &mut self.rng);
-            match peers.first() {
-                Some(peer) => self.begin_exchange_with(*peer),
-                None => self.begin_exchange(from),
-            }
+            self.timers.advance(Timer::CatchUp, self.caught_up.max(now));
+        }
+    }
+
+    /// There is more to learn. Asks somebody else than before, so that no peer bears it all.
+    pub(super) fn on_catch_up_due(&mut self, now: Instant) {
+        self.caught_up = now.saturating_add(CATCH_UP);
+        let peers = super::peers::sample(&self.table, self.own, 1, &mut self.rng);
+        match peers.first() {
+            Some(peer) => self.begin_exchange_with(*peer),
+            None => self.ask_all_seeds(),
         }
     }
 
@@ -222,9 +249,10 @@ impl Node {
                 if digests.len() != PARTS {
                     return;
                 }
+                leg.compared = leg.compared.saturating_add(PARTS);
                 for (part, theirs) in split.region.parts().zip(digests) {
                     if leg.salt.digest(self.table.region_hash(part)) != *theirs {
-                        self.narrow(leg, part);
+                        leg.differing.push(part);
                     }
                 }
             }
@@ -293,18 +321,35 @@ impl Node {
                 return;
             }
         }
-        self.narrow(leg, Region::ALL);
+        leg.differing.push(Region::ALL);
     }
 
-    /// A region differs: list it, or split it where it is too large.
-    fn narrow(&self, leg: &mut Leg, region: Region) {
-        let members = self.table.region(region).len();
-        let plan = if members <= LISTED.min(self.list_limit()) {
-            Planned::List(region)
-        } else {
-            Planned::Split(region)
-        };
-        leg.plan.push(plan);
+    /// Of the regions that differ, lists the small ones and splits the large ones, as many as fit.
+    fn narrow_down(&mut self, leg: &mut Leg) {
+        // Where most regions differ, most of their parts would as well.
+        let dense = leg.differing.len().saturating_mul(2) > leg.compared;
+        let limit = self.list_limit();
+        let listed = if dense { limit } else { LISTED.min(limit) };
+        let mut room = self.max_datagram().saturating_mul(NARROWING);
+        let start = below(&mut self.rng, leg.differing.len());
+        leg.differing.rotate_left(start);
+        for region in &leg.differing {
+            let members = self.table.region(*region).len();
+            let (planned, size) = if members <= listed {
+                (
+                    Planned::List(*region),
+                    members.saturating_mul(SUMMARY_TYPICAL),
+                )
+            } else {
+                (Planned::Split(*region), DIGEST.saturating_mul(PARTS))
+            };
+            let Some(rest) = room.checked_sub(size) else {
+                leg.truncated = true;
+                break;
+            };
+            room = rest;
+            leg.plan.push(planned);
+        }
     }
 
     /// A newcomer has learned the table once an answer leaves it nothing to ask for.
@@ -416,16 +461,17 @@ impl Node {
         } else {
             Condition::Live
         };
-        self.stale.neighbours |= old.get(ADDRESS) != new.get(ADDRESS);
+        let moved = old.get(ADDRESS) != new.get(ADDRESS);
         let changes = changes(&old, new);
         let ballots: Vec<u8> = new.get(VOTES).unwrap_or_default().to_vec();
         let generation = new.generation();
 
         let is_new = old.frontier() == 0;
-        if self.table.set_condition(origin, now, condition) || is_new {
-            self.stale.neighbours = true;
-            self.stale.verdicts = true;
-        }
+        let changed = self.table.set_condition(origin, now, condition);
+        let k = usize::from(self.config.neighbours);
+        self.stale.neighbours |=
+            changed || (is_new || moved) && is_near(&self.table, self.own, origin, k);
+        self.stale.verdicts |= changed || is_new && self.is_anybody_contested();
         if restarted {
             self.on_restart(now, origin, generation);
         }
@@ -492,7 +538,7 @@ impl Node {
         }
     }
 
-    fn tell_skew(&mut self, now: Instant, id: NodeId, ahead: core::time::Duration) {
+    fn tell_skew(&mut self, now: Instant, id: NodeId, ahead: Duration) {
         let quiet = self.intervals(60);
         let told = self
             .skew_told
@@ -505,7 +551,7 @@ impl Node {
 
     /// How long a change is told in SYNs. A round reaches several peers; in four nearly everybody
     /// who missed the push has met somebody who did not.
-    pub(super) fn news_horizon(&self) -> core::time::Duration {
+    pub(super) fn news_horizon(&self) -> Duration {
         self.intervals(4)
     }
 }

@@ -100,6 +100,8 @@ pub struct Node {
     relay: Relay,
     /// How much of the own log has been pushed.
     pushed: u64,
+    /// When a node that is far behind may meet another peer.
+    caught_up: Instant,
     /// Where the next round goes on tending records.
     tended: usize,
     // Liveness plane.
@@ -205,6 +207,7 @@ impl Node {
             recents: Recents::default(),
             relay: Relay::default(),
             pushed: 0,
+            caught_up: now,
             tended: 0,
             detector: Box::new(detector),
             neighbours: Vec::new(),
@@ -320,6 +323,7 @@ impl Node {
                 Timer::Announce => self.announce(now),
                 Timer::Rival => self.on_rival_due(now),
                 Timer::Leave => self.on_leave_due(now),
+                Timer::CatchUp => self.on_catch_up_due(now),
             }
         }
         self.settle(now);

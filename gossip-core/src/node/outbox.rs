@@ -57,6 +57,8 @@ pub(crate) struct Answer {
     pub(crate) plan: Vec<Planned>,
     /// Datagrams sent of this leg.
     pub(crate) sent: u32,
+    /// Whether the plan leaves out what would be too much.
+    pub(crate) truncated: bool,
 }
 
 /// A part of an answer.
@@ -133,6 +135,7 @@ mod tests {
                 mode: ModeTag::Push,
                 plan: Vec::new(),
                 sent: 0,
+                truncated: false,
             })
         };
         let mut outbox = Outbox::new(2);

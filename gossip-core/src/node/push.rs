@@ -140,6 +140,7 @@ impl Node {
                 mode: ModeTag::PushPull,
                 plan: gaps.into_iter().map(Planned::Want).collect(),
                 sent: 0,
+                truncated: false,
             }));
         }
         if news.is_empty() || !self.is_eager() {

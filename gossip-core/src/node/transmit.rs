@@ -187,6 +187,7 @@ impl Node {
         }
         let (to, leg, mode) = (answer.to, answer.leg, answer.mode);
         let (extent, rest) = match (answer.plan.is_empty(), answer.sent) {
+            (true, _) if answer.truncated => (Extent::Truncated, Rest::Done),
             (true, 1) => (Extent::Whole, Rest::Done),
             (true, _) => (Extent::Last, Rest::Done),
             (false, BUDGET..) => (Extent::Truncated, Rest::Done),

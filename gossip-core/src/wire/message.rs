@@ -62,7 +62,7 @@ pub(crate) enum Extent {
     Part,
     /// The last of several.
     Last,
-    /// The last datagram of a leg that was cut short by its byte budget: ask again.
+    /// The last datagram of a leg that leaves something out: ask again, or ask somebody else.
     Truncated,
 }
 
