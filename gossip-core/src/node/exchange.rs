@@ -145,6 +145,12 @@ impl Node {
         if head.leg == FIRST_LEG && self.is_removed(sender) {
             leg.plan.push(Planned::Removed(sender.generation));
         }
+        if head.leg == FIRST_LEG && self.known(sender.id).0 > sender.generation {
+            // It has forgotten a later life than this: its clock went back. Nobody would take its
+            // word, in no mode, until it knows.
+            let origin = sender.id;
+            leg.plan.push(Planned::Delta { origin, after: 0 });
+        }
         for item in items {
             self.on_item(now, &mut leg, item);
         }
