@@ -36,6 +36,6 @@ impl Bytes<'_> {
     pub(super) fn time(&mut self) -> Duration {
         let byte = u32::from(self.byte());
         let mantissa = u64::from(byte & 7);
-        Duration::from_micros((mantissa + 8 << (byte >> 3)).saturating_sub(8))
+        Duration::from_micros(((mantissa + 8) << (byte >> 3)).saturating_sub(8))
     }
 }

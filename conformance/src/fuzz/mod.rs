@@ -214,29 +214,54 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    fn corpus(target: &str) -> Vec<Vec<u8>> {
+    fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../fuzz/corpus")
             .join(target);
         let files = fs::read_dir(folder).expect("the corpus is in the repository");
         let mut inputs: Vec<_> = files
-            .map(|file| fs::read(file.unwrap().path()).unwrap())
+            .map(|file| file.unwrap().path())
+            .map(|path| {
+                let name = path.file_name().unwrap().to_string_lossy().into_owned();
+                (name, fs::read(path).unwrap())
+            })
             .collect();
         inputs.sort();
         assert!(!inputs.is_empty(), "there is something to replay");
         inputs
     }
 
+    /// Plays a whole corpus, and says which file of it does not hold.
+    fn replay(target: &str, play: fn(&[u8])) {
+        for (name, input) in corpus(target) {
+            println!("fuzz/corpus/{target}/{name}");
+            play(&input);
+        }
+    }
+
     #[test]
     fn the_corpus_of_decode_holds() {
-        corpus("decode").iter().for_each(|input| decode(input));
+        replay("decode", decode);
     }
 
     #[test]
     fn the_corpus_of_datagrams_holds() {
-        corpus("datagrams")
-            .iter()
-            .for_each(|input| datagrams(input));
+        replay("datagrams", datagrams);
+    }
+
+    #[test]
+    fn the_corpus_of_script_holds() {
+        replay("script", script);
+    }
+
+    #[test]
+    fn the_corpus_of_phi_holds() {
+        replay("phi", phi);
+    }
+
+    #[test]
+    fn the_corpus_of_merge_holds() {
+        replay("merge", merge);
     }
 
     #[test]

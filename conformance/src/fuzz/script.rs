@@ -8,6 +8,7 @@ use core::time::Duration;
 use gossip_core::{Config, Dissemination, Key, Mode, Value};
 
 use super::bytes::Bytes;
+use crate::num::narrow;
 use crate::sim::network::{Bursts, Delay, Effect, Fault, Scope};
 use crate::sim::{HostId, HostSet, Time, WallClock};
 use crate::swarm::{Episode, Plan, Recording, What, explore};
@@ -40,8 +41,10 @@ fn read(bytes: &mut Bytes<'_>) -> Plan {
     while !bytes.is_empty() && episodes.len() < MOST {
         now = now + interval * *bytes.pick(&SPANS);
         let what = read_what(bytes, hosts, interval, episodes.len());
-        let ends = now + interval * *bytes.pick(&SPANS);
         let number = episodes.len();
+        // Two lives of a process never begin in the same millisecond: they could not be told apart.
+        let apart = Duration::from_millis(10 + u64::from(narrow(number)));
+        let ends = now + interval * *bytes.pick(&SPANS) + apart;
         episodes.push(Episode {
             number,
             begins: now,

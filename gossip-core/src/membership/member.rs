@@ -21,6 +21,9 @@ pub(crate) struct Record {
     pub(crate) flaps: u16,
     /// Whether it took part under an earlier generation, and has not declared itself up again.
     pub(crate) returns: bool,
+    /// Which of its encrypted datagrams have arrived, under which generation.
+    #[cfg(feature = "encryption")]
+    pub(crate) arrived: (crate::id::Generation, crate::wire::keyring::Arrived),
 }
 
 /// How a member counts for this replica.
@@ -47,6 +50,11 @@ impl Record {
             condition: Condition::Live,
             flaps: 0,
             returns: false,
+            #[cfg(feature = "encryption")]
+            arrived: (
+                crate::id::Generation::ZERO,
+                crate::wire::keyring::Arrived::new(),
+            ),
         }
     }
 

@@ -87,6 +87,17 @@ impl Node {
                 self.set_seeds(seeds);
                 Ok(())
             }
+            #[cfg(feature = "encryption")]
+            Command::AddKey { key } => self.add_key(key),
+            #[cfg(feature = "encryption")]
+            Command::UseKey { key } => self.use_key(&key),
+            #[cfg(feature = "encryption")]
+            Command::RemoveKey { key } => self.remove_key(&key),
+            #[cfg(feature = "encryption")]
+            Command::SetEncryption { encryption } => {
+                self.set_encryption(encryption);
+                Ok(())
+            }
             Command::SetWallClock { wall } => {
                 self.clock.set(now, wall);
                 Ok(())
