@@ -218,7 +218,7 @@ impl Config {
         check(
             (6.0..=12.0).contains(&self.phi_convict),
             "phi_convict",
-            &self.phi_convict,
+            &Decimal(self.phi_convict),
             "6 to 12",
         );
         check(
@@ -283,8 +283,11 @@ impl Config {
         if !self.neighbours.is_multiple_of(2) {
             range("neighbours", self.neighbours, 0, 0, "2 to 16, even")?;
         }
-        range("phi_convict", self.phi_convict, 1.0, 16.0, "1 to 16")?;
-        range(
+        let decimals = |field, value, low, high, allowed| {
+            range(field, Decimal(value), Decimal(low), Decimal(high), allowed)
+        };
+        decimals("phi_convict", self.phi_convict, 1.0, 16.0, "1 to 16")?;
+        decimals(
             "phi_suspect",
             self.phi_suspect,
             1.0,
@@ -292,14 +295,14 @@ impl Config {
             "1 to 16, at most phi_convict",
         )?;
         range("window", self.window, 4, 64, "4 to 64")?;
-        range(
+        decimals(
             "min_deviation",
             self.min_deviation,
             0.01,
             1.0,
             "0.01 to 1 interval",
         )?;
-        range(
+        decimals(
             "acceptable_pause",
             self.acceptable_pause,
             0.0,
@@ -364,7 +367,33 @@ struct Seconds(Duration);
 
 impl Display for Seconds {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "{} s", self.0.as_secs_f64())
+        write!(f, "{} s", Decimal(self.0.as_secs_f64()))
+    }
+}
+
+/// A number to six decimals. The formatting of `core` knows every digit of every number and takes a
+/// tenth of a microcontroller's flash.
+#[derive(PartialEq, PartialOrd)]
+struct Decimal(f64);
+
+impl Display for Decimal {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        const WIDTH: usize = 6;
+        let sign = if self.0 < 0.0 { "-" } else { "" };
+        // A duration is a fixed-point number, too.
+        let Ok(magnitude) = Duration::try_from_secs_f64(libm::fabs(self.0)) else {
+            return f.write_str("not a number of a sensible size");
+        };
+        write!(f, "{sign}{}", magnitude.as_secs())?;
+        let (mut fraction, mut width) = (magnitude.subsec_micros(), WIDTH);
+        while fraction.is_multiple_of(10) && width > 0 {
+            fraction = fraction.div_euclid(10);
+            width = width.saturating_sub(1);
+        }
+        match width {
+            0 => Ok(()),
+            _ => write!(f, ".{fraction:0width$}"),
+        }
     }
 }
 
@@ -432,6 +461,21 @@ mod tests {
         let mut config = Config::lan();
         config.phi_convict = f64::NAN;
         assert_eq!(config.check().unwrap_err().field, "phi_convict");
+    }
+
+    #[test]
+    fn a_decimal_shows_what_it_is() {
+        for (number, shown) in [
+            (0.0, "0"),
+            (0.25, "0.25"),
+            (-1.05, "-1.05"),
+            (17.0, "17"),
+            (0.000_001, "0.000001"),
+            (f64::NAN, "not a number of a sensible size"),
+            (f64::INFINITY, "not a number of a sensible size"),
+        ] {
+            assert_eq!(Decimal(number).to_string(), shown);
+        }
     }
 
     #[test]
