@@ -18,6 +18,9 @@ pub const MAX_KEY: usize = 64;
 /// so that no entry is ever fragmented by IP.
 pub const MAX_VALUE: usize = 1024;
 
+/// The most attributes whose agreement a node watches at a time.
+pub const MAX_WATCHED: usize = 16;
+
 /// The name of an attribute: one to [`MAX_KEY`] bytes of UTF-8 without control characters.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(heapless::String<MAX_KEY>);
@@ -126,6 +129,18 @@ pub enum Command {
         /// Its name.
         key: Key,
     },
+    /// Begins to tell when all live members show the same value of an attribute, and when they cease
+    /// to: [`Event::AgreementReached`](crate::Event::AgreementReached) (at once, where they do) and
+    /// [`Event::AgreementLost`](crate::Event::AgreementLost). At most [`MAX_WATCHED`] attributes.
+    Watch {
+        /// Its name.
+        key: Key,
+    },
+    /// Ceases to tell it.
+    Unwatch {
+        /// Its name.
+        key: Key,
+    },
     /// Announces departure. [`Event::LeaveCompleted`](crate::Event::LeaveCompleted) tells when the
     /// node may be stopped; from then on it is silent.
     Leave,
@@ -194,6 +209,9 @@ pub enum CommandError {
     /// lost its socket. Adapters say so; a node never does.
     #[error("this node has stopped: start a new one")]
     Stopped,
+    /// As many attributes are watched as can be.
+    #[error("this node already watches {MAX_WATCHED} attributes: unwatch one first")]
+    TooManyWatched,
     /// No such member.
     #[error("no member has the id {0}: look it up with members()")]
     UnknownMember(NodeId),

@@ -78,6 +78,19 @@ pub enum Event {
         /// Its new value, or `None` where it was deleted.
         value: Option<Value>,
     },
+    /// All live members show the same value of a watched attribute
+    /// ([`Command::Watch`](crate::Command::Watch)).
+    AgreementReached {
+        /// Its name.
+        key: Key,
+        /// The value, or `None` where nobody has the attribute.
+        value: Option<Value>,
+    },
+    /// Live members show different values of a watched attribute.
+    AgreementLost {
+        /// Its name.
+        key: Key,
+    },
     /// This node holds every other member down: most likely it is itself cut off.
     Isolated,
     /// This node hears from another member again after [`Event::Isolated`].

@@ -2,10 +2,11 @@
 //!
 //! It routes. What arrives is handed to the components (table, logs, staging, observations, votes),
 //! what they decide is queued for the caller. Submodules hold the parts of the protocol:
-//! [`peers`] and [`round`] (whom to talk to), [`exchange`] (the legs), [`push`] (eager
+//! [`agreement`] (who shows the same value), [`peers`] and [`round`] (whom to talk to), [`exchange`] (the legs), [`push`] (eager
 //! dissemination), [`liveness`] (heartbeats, votes, verdicts), [`own`] (what this node says of
 //! itself), [`rival`] (another node of its name), [`transmit`] (writing datagrams), [`view`] (what the application may look at).
 
+mod agreement;
 mod events;
 mod exchange;
 mod liveness;
@@ -55,6 +56,7 @@ use crate::wire::frame::{ClusterTag, Framing, Opened, Refused};
 #[cfg(feature = "encryption")]
 use crate::wire::keyring::Keyring;
 use crate::wire::message::{Datagram, Message, Sender, Unreadable};
+use agreement::Watches;
 use events::Events;
 use liveness::Neighbour;
 use outbox::{Outbox, Outgoing};
@@ -63,8 +65,9 @@ use recents::Recents;
 use rival::Rival;
 use timers::{Timer, Timers};
 
+pub use agreement::{Agreement, Shown};
 pub use transmit::Transmit;
-pub use view::{Agreement, Member, Standing, Status, Vote};
+pub use view::{Member, Standing, Status, Vote};
 
 /// One node of a cluster, as a state machine without I/O.
 ///
@@ -131,6 +134,7 @@ pub struct Node {
     /// Whose clock was reported last, and when.
     skew_told: Option<(NodeId, Instant)>,
     stale: Stale,
+    watches: Watches,
     // Outputs.
     timers: Timers,
     outbox: Outbox,
@@ -237,6 +241,7 @@ impl Node {
             isolated: false,
             skew_told: None,
             stale: Stale::default(),
+            watches: Watches::default(),
             timers: Timers::default(),
             outbox: Outbox::new(usize::from(config.outbox)),
             events: Events::new(usize::from(config.event_queue)),
@@ -451,6 +456,7 @@ impl Node {
             return;
         }
         self.timers.set(Timer::Vote, self.votes.next(now));
+        self.review_agreements();
     }
 
     fn schedule_observations(&mut self, now: Instant) {

@@ -78,6 +78,11 @@ impl Node {
                     Ok(())
                 }
             }
+            Command::Watch { key } => self.watch(key),
+            Command::Unwatch { key } => {
+                self.unwatch(&key);
+                Ok(())
+            }
             Command::Leave => {
                 self.leave(now);
                 Ok(())

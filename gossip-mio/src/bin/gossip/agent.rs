@@ -44,6 +44,11 @@ pub(crate) struct Options {
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = parse::attribute)]
     attributes: Vec<(Key, Value)>,
 
+    /// A key: print when all live members show the same value of it, and when they cease to; repeat
+    /// it for more
+    #[arg(long = "watch", value_name = "KEY", value_parser = Key::new)]
+    watched: Vec<Key>,
+
     /// The datacenter that this node is in: gossip stays inside it, with thin traffic between
     #[arg(long, value_name = "NAME", value_parser = Name::new)]
     datacenter: Option<Name>,
@@ -89,6 +94,8 @@ its id and name, too:
 These are about this node:
   joined               members: how many others it knows
   isolated, rejoined, lagged, leave_completed
+  agreement_reached    key, value (null where nobody has it); for each --watch
+  agreement_lost       key
   identity_conflict    address
   name_contested       address
   encryption_mismatch  address
@@ -125,7 +132,13 @@ pub(crate) fn run(options: Options) -> Result<ExitCode, Failure> {
         names: Names::default(),
         report: Report::new(Format::of_flag(options.json)),
     };
-    let told = agent.run(events, options.attributes);
+    let attributes = options.attributes.into_iter();
+    let sets = attributes.map(|(key, value)| Command::Set { key, value });
+    let watches = options
+        .watched
+        .into_iter()
+        .map(|key| Command::Watch { key });
+    let told = agent.run(events, sets.chain(watches));
     // Whatever went wrong, the others are told.
     let _ = handle.leave();
     handle
@@ -147,13 +160,13 @@ impl Agent {
     fn run(
         &mut self,
         mut events: Events,
-        attributes: Vec<(Key, Value)>,
+        commands: impl Iterator<Item = Command>,
     ) -> Result<ExitCode, Failure> {
         let id = self.handle.read(Node::id);
         self.names.remember(id, &self.name);
         self.print(&Line::started(id, &self.name, self.handle.local_addr()))?;
-        for (key, value) in attributes {
-            self.handle.command(Command::Set { key, value })?;
+        for command in commands {
+            self.handle.command(command)?;
         }
         let mut unresolved = Vec::new();
         let mut conflict = None;
