@@ -101,6 +101,7 @@ mod rng;
 #[cfg(feature = "encryption")]
 mod secret;
 mod seed;
+mod sort;
 mod stamp;
 mod state;
 mod time;

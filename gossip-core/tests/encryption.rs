@@ -1,5 +1,10 @@
 //! A cluster that encrypts: what outsiders, eavesdroppers and members with the wrong key achieve, and
 //! how keys and levels change while it runs.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
 
 use core::net::SocketAddr;
 use core::time::Duration;

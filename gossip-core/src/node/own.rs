@@ -6,6 +6,7 @@ use crate::command::{Command, CommandError, MAX_VALUE};
 use crate::event::Event;
 use crate::id::{Generation, NodeId};
 use crate::membership::Condition;
+use crate::sort::sort;
 use crate::state::attribute::{Ballot, Declared, STATUS};
 use crate::time::Instant;
 use alloc::vec::Vec;
@@ -115,7 +116,7 @@ impl Node {
         // Name servers rotate their answers: order says nothing.
         let sorted = |seeds: &[SocketAddr]| {
             let mut seeds = seeds.to_vec();
-            seeds.sort_unstable();
+            sort(&mut seeds);
             seeds.dedup();
             seeds
         };
