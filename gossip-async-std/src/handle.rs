@@ -6,12 +6,12 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
-use std::time::{Instant as Clock, SystemTime};
+use std::time::{Duration, Instant as Clock, SystemTime};
 
 use async_std::net::UdpSocket;
 use futures_core::Stream;
-use gossip_core::adapter::{Config, Faults, SpawnError};
-use gossip_core::{Command, CommandError, Event, Node};
+use gossip_core::adapter::{Config, Faults, NoAgreement, SpawnError};
+use gossip_core::{Command, CommandError, Event, Key, Node};
 
 use crate::shared::{Shared, State};
 use crate::task;
@@ -74,6 +74,20 @@ impl Handle {
     #[must_use]
     pub fn faults(&self) -> Faults {
         self.0.0.lock().faults.clone()
+    }
+
+    /// Waits until all live members show the same value of an attribute as this node, be it none.
+    /// The node watches the attribute from then on, as by [`Command::Watch`].
+    ///
+    /// # Errors
+    /// [`NoAgreement`] tells who shows what when time ran out, or why there was nothing to wait for.
+    pub async fn wait_agreement(&self, key: &Key, timeout: Duration) -> Result<(), NoAgreement> {
+        self.command(Command::Watch { key: key.clone() })?;
+        let reached = poll_fn(|cx| self.0.0.lock().poll_agreement(cx, key));
+        match task::within(timeout, reached).await {
+            Some(outcome) => outcome,
+            None => Err(NoAgreement::Yet(self.read(|node| node.agreement(key)))),
+        }
     }
 
     /// Announces departure: [`Command::Leave`]. The node stops by itself once that is done.

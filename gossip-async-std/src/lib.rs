@@ -48,5 +48,5 @@ mod task;
 
 pub use gossip_core;
 
-pub use gossip_core::adapter::{Config, Faults, SpawnError};
+pub use gossip_core::adapter::{Config, Faults, NoAgreement, SpawnError};
 pub use handle::{Events, Handle, spawn};

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant as Clock;
 
-use gossip_core::adapter::Faults;
-use gossip_core::{Command, CommandError, Event, Instant, Node};
+use gossip_core::adapter::{Faults, NoAgreement};
+use gossip_core::{Command, CommandError, Event, Instant, Key, Node};
 
 /// The lock is held for one call of the node at a time, and never while anything is awaited.
 #[derive(Debug)]
@@ -26,7 +26,10 @@ pub(crate) struct State {
     call: Call,
     task: Option<Waker>,
     consumer: Option<Waker>,
+    /// Those who wait for the end.
     joining: Vec<Waker>,
+    /// Those who wait for what no event tells.
+    waiting: Vec<Waker>,
 }
 
 #[derive(Clone, Debug)]
@@ -52,6 +55,7 @@ impl State {
             task: None,
             consumer: None,
             joining: Vec::new(),
+            waiting: Vec::new(),
         }
     }
 
@@ -59,11 +63,12 @@ impl State {
         matches!(self.phase, Phase::Running)
     }
 
-    /// Wakes the consumer if an event waits for it.
-    pub(crate) fn announce_events(&mut self) {
+    /// Wakes those for whom there may be something new.
+    pub(crate) fn announce(&mut self) {
         if self.node.has_event() {
             wake(&mut self.consumer);
         }
+        self.waiting.drain(..).for_each(Waker::wake);
     }
 
     pub(crate) fn poll_event(&mut self, cx: &Context<'_>) -> Poll<Option<Event>> {
@@ -93,12 +98,21 @@ impl State {
             Phase::Ended(Some(lost)) => {
                 Poll::Ready(Err(io::Error::new(lost.kind(), Arc::clone(lost))))
             }
-            Phase::Running | Phase::Stopping => {
-                if !self.joining.iter().any(|w| w.will_wake(cx.waker())) {
-                    self.joining.push(cx.waker().clone());
-                }
-                Poll::Pending
-            }
+            Phase::Running | Phase::Stopping => wait(&mut self.joining, cx),
+        }
+    }
+
+    pub(crate) fn poll_agreement(
+        &mut self,
+        cx: &Context<'_>,
+        key: &Key,
+    ) -> Poll<Result<(), NoAgreement>> {
+        if !self.is_running() {
+            return Poll::Ready(Err(CommandError::Stopped.into()));
+        }
+        match self.node.has_agreement(key) {
+            true => Poll::Ready(Ok(())),
+            false => wait(&mut self.waiting, cx),
         }
     }
 
@@ -106,6 +120,13 @@ impl State {
         self.call = Call::Waiting;
         wake(&mut self.task);
     }
+}
+
+fn wait<T>(waiting: &mut Vec<Waker>, cx: &Context<'_>) -> Poll<T> {
+    if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+        waiting.push(cx.waker().clone());
+    }
+    Poll::Pending
 }
 
 fn wake(waker: &mut Option<Waker>) {
@@ -147,6 +168,8 @@ impl Shared {
         let mut state = self.lock();
         state.phase = Phase::Ended(outcome.err().map(Arc::new));
         wake(&mut state.consumer);
-        state.joining.drain(..).for_each(Waker::wake);
+        let state = &mut *state;
+        let others = state.joining.drain(..).chain(state.waiting.drain(..));
+        others.for_each(Waker::wake);
     }
 }

@@ -49,6 +49,11 @@ impl Drop for Ending {
     }
 }
 
+/// Waits for a future no longer than this.
+pub(crate) async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+    timeout(limit, future).await.ok()
+}
+
 /// What a turn begins with.
 enum Input {
     Sent(io::Result<usize>),
@@ -86,7 +91,7 @@ async fn run(shared: &Shared, socket: &UdpSocket) -> io::Result<()> {
                 let transmit = state.node.poll_transmit(now, &mut outbox)?;
                 Some((transmit.to, transmit.payload.len()))
             });
-            state.announce_events();
+            state.announce();
             if state.node.standing() == Standing::Left && parked.is_none() {
                 return Ok(());
             }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_std::future::timeout;
 use async_std::task::block_on;
 use futures_lite::{FutureExt, StreamExt, future};
-use gossip_async_std::gossip_core::{self, Event, Node, NodeId};
-use gossip_async_std::{Config, Events, Handle, SpawnError, spawn};
+use gossip_async_std::gossip_core::{self, Command, CommandError, Event, Key, Node, NodeId, Value};
+use gossip_async_std::{Config, Events, Handle, NoAgreement, SpawnError, spawn};
 
 fn config(name: &str) -> Config {
     let mut config = Config::new(name, "127.0.0.1:0".parse().unwrap());
@@ -124,5 +124,39 @@ fn everybody_who_waits_for_the_end_is_told() {
             a.read(Node::id),
             "it can still be looked at"
         );
+    });
+}
+
+#[test]
+fn a_wait_for_agreement_ends_when_all_show_the_same() {
+    block_on(async {
+        let (a, mut a_events) = start("a", Vec::new()).await;
+        let (b, _b_events) = start("b", vec![a.local_addr().to_string()]).await;
+        until_up(&mut a_events, b.read(Node::id)).await;
+        let schema = Key::new("schema").unwrap();
+        let set = |node: &Handle| {
+            let (key, value) = (schema.clone(), Value::new("v5").unwrap());
+            node.command(Command::Set { key, value }).unwrap();
+        };
+        set(&a);
+        let soon = Duration::from_millis(1);
+        match a.wait_agreement(&schema, soon).await {
+            Err(NoAgreement::Yet(agreement)) => {
+                let apart: Vec<_> = agreement.differing().collect();
+                assert_eq!(apart, [b.read(Node::id)]);
+            }
+            other => panic!("{other:?}"),
+        }
+        // What ends the wait: nobody takes events, and nobody calls a.
+        let late = Duration::from_secs(30);
+        let follow = async { set(&b) };
+        let (reached, ()) = future::zip(a.wait_agreement(&schema, late), follow).await;
+        reached.unwrap();
+
+        let key = schema.clone();
+        a.command(Command::Unset { key }).unwrap();
+        let stop = async { a.shutdown() };
+        let (stopped, ()) = future::zip(a.wait_agreement(&schema, late), stop).await;
+        assert_eq!(stopped, Err(CommandError::Stopped.into()));
     });
 }

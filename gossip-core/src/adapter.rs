@@ -8,9 +8,10 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use std::io::{self, ErrorKind};
 
+use crate::command::CommandError;
 use crate::config::{ConfigError, ConfigWarning};
 use crate::id::{Identity, IdentityError};
-use crate::node::Node;
+use crate::node::{Agreement, Node};
 use crate::seed::{SeedError, SeedList};
 use crate::time::{Instant, UnixTime};
 
@@ -127,6 +128,18 @@ fn refusal(address: &SocketAddr, source: &io::Error) -> String {
         }
         _ => format!("cannot bind {address}: {source}; choose another address"),
     }
+}
+
+/// Why a wait for agreement ended without it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NoAgreement {
+    /// Time ran out.
+    #[error("no agreement yet: {} live members show another value than this node", .0.differing().count())]
+    Yet(Agreement),
+    /// The node refuses to watch the attribute, or has stopped.
+    #[error(transparent)]
+    Refused(#[from] CommandError),
 }
 
 /// What failed around a node. None of it stops the node, and all of it is tried again.

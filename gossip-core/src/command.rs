@@ -18,6 +18,9 @@ pub const MAX_KEY: usize = 64;
 /// so that no entry is ever fragmented by IP.
 pub const MAX_VALUE: usize = 1024;
 
+/// The most attributes whose agreement a node watches at a time.
+pub const MAX_WATCHED: usize = 16;
+
 /// The name of an attribute: one to [`MAX_KEY`] bytes of UTF-8 without control characters.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(heapless::String<MAX_KEY>);
@@ -126,6 +129,18 @@ pub enum Command {
         /// Its name.
         key: Key,
     },
+    /// Begins to tell when all live members show the same value of an attribute, and when they cease
+    /// to: [`Event::AgreementReached`](crate::Event::AgreementReached) (at once, where they do) and
+    /// [`Event::AgreementLost`](crate::Event::AgreementLost). At most [`MAX_WATCHED`] attributes.
+    Watch {
+        /// Its name.
+        key: Key,
+    },
+    /// Ceases to tell it.
+    Unwatch {
+        /// Its name.
+        key: Key,
+    },
     /// Announces departure. [`Event::LeaveCompleted`](crate::Event::LeaveCompleted) tells when the
     /// node may be stopped; from then on it is silent.
     Leave,
@@ -139,6 +154,31 @@ pub enum Command {
     SetSeeds {
         /// The new seeds.
         seeds: Vec<SocketAddr>,
+    },
+    /// Accepts one more key; one that is held already changes nothing. The first step of a rotation:
+    /// add the new key on all nodes, use it on all nodes, remove the old one on all nodes.
+    #[cfg(feature = "encryption")]
+    AddKey {
+        /// The key.
+        key: crate::SecretKey,
+    },
+    /// Encrypts with this key from now on.
+    #[cfg(feature = "encryption")]
+    UseKey {
+        /// A key that was added.
+        key: crate::SecretKey,
+    },
+    /// Accepts a key no longer.
+    #[cfg(feature = "encryption")]
+    RemoveKey {
+        /// A key that is not the one in use.
+        key: crate::SecretKey,
+    },
+    /// Changes how strictly keys are used: the steps from plaintext to encryption.
+    #[cfg(feature = "encryption")]
+    SetEncryption {
+        /// From now on.
+        encryption: crate::Encryption,
     },
     /// Tells the node what the wall clock shows, as it may have been set. Best told about once a
     /// second; it costs next to nothing, and changes no state of its own.
@@ -169,12 +209,30 @@ pub enum CommandError {
     /// lost its socket. Adapters say so; a node never does.
     #[error("this node has stopped: start a new one")]
     Stopped,
+    /// As many attributes are watched as can be.
+    #[error("this node already watches {MAX_WATCHED} attributes: unwatch one first")]
+    TooManyWatched,
     /// No such member.
     #[error("no member has the id {0}: look it up with members()")]
     UnknownMember(NodeId),
     /// The member is alive.
     #[error("member {0} is alive: only one that is down or has left can be forgotten")]
     MemberAlive(NodeId),
+    /// No such key.
+    #[cfg(feature = "encryption")]
+    #[error("this node holds no such key: add it first")]
+    UnknownKey,
+    /// The key is the one in use.
+    #[cfg(feature = "encryption")]
+    #[error("this key is in use: use another one before it is removed")]
+    KeyInUse,
+    /// The ring is full.
+    #[cfg(feature = "encryption")]
+    #[error("a node holds at most {limit} keys: remove an old one first")]
+    TooManyKeys {
+        /// The most keys.
+        limit: usize,
+    },
     /// The value does not fit a datagram of this node's configuration.
     #[error(
         "key and value have {size} bytes, but max_datagram leaves room for {limit}: shorten the value, or raise max_datagram on every node"

@@ -78,6 +78,19 @@ pub enum Event {
         /// Its new value, or `None` where it was deleted.
         value: Option<Value>,
     },
+    /// All live members show the same value of a watched attribute
+    /// ([`Command::Watch`](crate::Command::Watch)).
+    AgreementReached {
+        /// Its name.
+        key: Key,
+        /// The value, or `None` where nobody has the attribute.
+        value: Option<Value>,
+    },
+    /// Live members show different values of a watched attribute.
+    AgreementLost {
+        /// Its name.
+        key: Key,
+    },
     /// This node holds every other member down: most likely it is itself cut off.
     Isolated,
     /// This node hears from another member again after [`Event::Isolated`].
@@ -100,6 +113,14 @@ pub enum Event {
         id: NodeId,
         /// How far it is ahead of this node's wall clock.
         ahead: Duration,
+    },
+    /// A datagram of this cluster came under no key that this node holds, or in plaintext that it
+    /// does not take. Told once, until this node's keys or their use change;
+    /// [`Dropped`](crate::Dropped) counts the others.
+    #[cfg(feature = "encryption")]
+    EncryptionMismatch {
+        /// Where it came from.
+        address: SocketAddr,
     },
     /// The departure asked for by [`Command::Leave`](crate::Command::Leave) has been announced; the
     /// node is silent and may be dropped.

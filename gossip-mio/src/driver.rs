@@ -75,8 +75,8 @@ impl Driver {
             self.transmit()?;
             let deadline = {
                 let state = self.shared.lock();
-                if state.node.has_event() {
-                    self.shared.event_arrived.notify_all();
+                if state.node.has_event() || state.waiting > 0 {
+                    self.shared.changed.notify_all();
                 }
                 let has_left = state.node.standing() == Standing::Left && self.parked.is_none();
                 if has_left || !state.is_running() {

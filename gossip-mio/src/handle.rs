@@ -3,12 +3,12 @@
 use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant as Clock, SystemTime};
 
-use gossip_core::adapter::{Config, Faults, SpawnError};
-use gossip_core::{Command, CommandError, Event, Node};
+use gossip_core::adapter::{Config, Faults, NoAgreement, SpawnError};
+use gossip_core::{Command, CommandError, Event, Key, Node};
 use mio::net::UdpSocket;
 use mio::{Poll, Waker};
 
@@ -36,8 +36,9 @@ pub fn spawn(config: Config) -> Result<(Handle, Events), SpawnError> {
             node,
             faults: Faults::default(),
             phase: Phase::Running,
+            waiting: 0,
         }),
-        event_arrived: Condvar::new(),
+        changed: Condvar::new(),
         phase_changed: Condvar::new(),
         waker: Waker::new(poll.registry(), driver::WAKE).map_err(SpawnError::System)?,
         origin: Clock::now(),
@@ -103,6 +104,25 @@ impl Handle {
         self.0.0.lock().faults.clone()
     }
 
+    /// Waits until all live members show the same value of an attribute as this node, be it none.
+    /// The node watches the attribute from then on, as by [`Command::Watch`].
+    ///
+    /// # Errors
+    /// [`NoAgreement`] tells who shows what when time ran out, or why there was nothing to wait for.
+    pub fn wait_agreement(&self, key: &Key, timeout: Duration) -> Result<(), NoAgreement> {
+        self.command(Command::Watch { key: key.clone() })?;
+        let shared = &self.0.0;
+        shared.lock().waiting += 1;
+        let apart = |state: &mut State| state.is_running() && !state.node.has_agreement(key);
+        let mut state = shared.wait_while(&shared.changed, timeout, apart);
+        state.waiting -= 1;
+        match (state.is_running(), state.node.has_agreement(key)) {
+            (false, _) => Err(CommandError::Stopped.into()),
+            (true, true) => Ok(()),
+            (true, false) => Err(NoAgreement::Yet(state.node.agreement(key))),
+        }
+    }
+
     /// Announces departure: [`Command::Leave`]. The node stops by itself once that is done.
     ///
     /// # Errors
@@ -123,8 +143,8 @@ impl Handle {
     pub fn join(&self) -> io::Result<()> {
         let shared = &self.0.0;
         let going = |state: &mut State| !state.has_ended();
-        let ended = shared.phase_changed.wait_while(shared.lock(), going);
-        match &ended.unwrap_or_else(PoisonError::into_inner).phase {
+        let ended = shared.wait_while(&shared.phase_changed, Duration::MAX, going);
+        match &ended.phase {
             Phase::Ended(Some(lost)) => Err(io::Error::new(lost.kind(), Arc::clone(lost))),
             _ => Ok(()),
         }
@@ -151,7 +171,7 @@ impl Events {
     pub fn next_timeout(&mut self, timeout: Duration) -> Result<Event, NoEvent> {
         let shared = &self.0.0;
         let nothing = |state: &mut State| !state.node.has_event() && !state.has_ended();
-        let mut state = shared.wait_while(&shared.event_arrived, timeout, nothing);
+        let mut state = shared.wait_while(&shared.changed, timeout, nothing);
         state.node.poll_event().ok_or(match state.has_ended() {
             true => NoEvent::Ended,
             false => NoEvent::Yet,

@@ -50,5 +50,5 @@ mod shared;
 
 pub use gossip_core;
 
-pub use gossip_core::adapter::{Config, Faults, SpawnError};
+pub use gossip_core::adapter::{Config, Faults, NoAgreement, SpawnError};
 pub use handle::{Events, Handle, NoEvent, spawn};

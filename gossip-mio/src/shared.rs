@@ -13,7 +13,9 @@ use mio::Waker;
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) state: Mutex<State>,
-    pub(crate) event_arrived: Condvar,
+    /// Told when an event has arrived, at the end, and, while somebody waits for what no event
+    /// tells, whenever the node may have changed.
+    pub(crate) changed: Condvar,
     pub(crate) phase_changed: Condvar,
     pub(crate) waker: Waker,
     pub(crate) origin: Clock,
@@ -25,6 +27,8 @@ pub(crate) struct State {
     pub(crate) node: Node,
     pub(crate) faults: Faults,
     pub(crate) phase: Phase,
+    /// How many wait for what no event tells.
+    pub(crate) waiting: usize,
 }
 
 #[derive(Debug)]
@@ -66,7 +70,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Waits until the condition changes, while `waits` holds, but no longer than this.
+    /// Waits on one of the conditions while `waits` holds, but no longer than this.
     pub(crate) fn wait_while(
         &self,
         condition: &Condvar,
@@ -80,9 +84,8 @@ impl Shared {
     /// Waits this long, or until the node is stopping, and returns whether it is.
     pub(crate) fn stops_within(&self, timeout: Duration) -> bool {
         let running = |state: &mut State| state.is_running();
-        !self
-            .wait_while(&self.phase_changed, timeout, running)
-            .is_running()
+        let state = self.wait_while(&self.phase_changed, timeout, running);
+        !state.is_running()
     }
 
     pub(crate) fn stop(&self) {
@@ -92,13 +95,14 @@ impl Shared {
         }
         drop(state);
         self.phase_changed.notify_all();
+        self.changed.notify_all();
         self.wake();
     }
 
     pub(crate) fn end(&self, outcome: io::Result<()>) {
         self.lock().phase = Phase::Ended(outcome.err().map(Arc::new));
         self.phase_changed.notify_all();
-        self.event_arrived.notify_all();
+        self.changed.notify_all();
     }
 
     /// Has the loop look at the node again. It can fail only when the loop is gone.

@@ -6,8 +6,8 @@ use std::net::UdpSocket;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use gossip_mio::gossip_core::{self, Event, Node, NodeId};
-use gossip_mio::{Config, Events, Handle, NoEvent, SpawnError, spawn};
+use gossip_mio::gossip_core::{self, Command, CommandError, Event, Key, Node, NodeId, Value};
+use gossip_mio::{Config, Events, Handle, NoAgreement, NoEvent, SpawnError, spawn};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -121,4 +121,44 @@ fn no_event_is_no_end() {
         NodeId::of(&gossip_core::Name::new("a").unwrap()),
         "it can still be looked at"
     );
+}
+
+#[test]
+fn a_wait_for_agreement_ends_when_all_show_the_same() {
+    let (a, mut a_events) = start("a", &[]);
+    let (b, mut b_events) = start("b", &[a.local_addr().to_string()]);
+    wait_for_up(&mut a_events, b.read(Node::id));
+    wait_for_up(&mut b_events, a.read(Node::id));
+    let schema = Key::new("schema").unwrap();
+    let set = |node: &Handle| {
+        let (key, value) = (schema.clone(), Value::new("v5").unwrap());
+        node.command(Command::Set { key, value }).unwrap();
+    };
+    a.wait_agreement(&schema, Duration::ZERO).unwrap();
+
+    set(&a);
+    match a.wait_agreement(&schema, Duration::from_millis(1)) {
+        Err(NoAgreement::Yet(agreement)) => {
+            let apart: Vec<_> = agreement.differing().collect();
+            assert_eq!(apart, [b.read(Node::id)]);
+        }
+        other => panic!("{other:?}"),
+    }
+    thread::scope(|scope| {
+        // What ends the wait: nobody takes events, and nobody calls a.
+        let waiting = scope.spawn(|| a.wait_agreement(&schema, LIMIT));
+        set(&b);
+        waiting.join().unwrap().unwrap();
+    });
+
+    let newer = Command::Unset {
+        key: schema.clone(),
+    };
+    a.command(newer).unwrap();
+    let stopped = thread::scope(|scope| {
+        let waiting = scope.spawn(|| a.wait_agreement(&schema, LIMIT));
+        a.shutdown();
+        waiting.join().unwrap()
+    });
+    assert_eq!(stopped, Err(CommandError::Stopped.into()));
 }

@@ -23,6 +23,9 @@ pub(crate) struct Record {
     pub(crate) returns: bool,
     /// In which push trees this node has served its latest news, one bit for each.
     pub(crate) served: u8,
+    /// Which of its encrypted datagrams have arrived, under which generation.
+    #[cfg(feature = "encryption")]
+    pub(crate) arrived: (crate::id::Generation, crate::wire::keyring::Arrived),
 }
 
 /// How a member counts for this replica.
@@ -50,6 +53,11 @@ impl Record {
             flaps: 0,
             returns: false,
             served: 0,
+            #[cfg(feature = "encryption")]
+            arrived: (
+                crate::id::Generation::ZERO,
+                crate::wire::keyring::Arrived::new(),
+            ),
         }
     }
 

@@ -1,8 +1,9 @@
 //! One node alone: its border. More than one node is the simulator's business.
 
 use super::*;
-use crate::command::{Key, Value};
+use crate::command::{Key, MAX_WATCHED, Value};
 use crate::stamp::Stamp;
+use crate::wire::frame;
 use proptest::prelude::*;
 
 const WALL: UnixTime = UnixTime::from_millis(1_767_225_600_000);
@@ -98,6 +99,29 @@ fn the_wall_clock_may_be_told_every_second() {
         assert!(sent(&mut node, now).is_empty());
     }
     assert_eq!((node.table_hash(), node.generation()), (hash, generation));
+}
+
+#[test]
+fn what_is_watched_is_bounded_and_told_once() {
+    let mut node = node();
+    while node.poll_event().is_some() {}
+    let key = |number: usize| Key::new(&std::format!("k{number}")).unwrap();
+    let mut watch = |number| {
+        let command = Command::Watch { key: key(number) };
+        let result = node.handle_command(at(1), command);
+        (result, core::iter::from_fn(|| node.poll_event()).count())
+    };
+    for number in 0..MAX_WATCHED {
+        assert_eq!(watch(number), (Ok(()), 1));
+    }
+    assert_eq!(watch(3), (Ok(()), 0), "it is watched already");
+    assert_eq!(watch(99), (Err(CommandError::TooManyWatched), 0));
+    let unwatch = Command::Unwatch { key: key(3) };
+    node.handle_command(at(1), unwatch).unwrap();
+    let command = Command::Watch { key: key(99) };
+    node.handle_command(at(1), command).unwrap();
+    set(&mut node, "k99", b"x").unwrap();
+    assert!(node.has_agreement(&key(99)), "a node agrees with itself");
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! What the application may look at.
 
-use alloc::vec::Vec;
 use core::net::{Ipv4Addr, SocketAddr};
 
 use super::Node;
@@ -149,24 +148,6 @@ impl<'a> Member<'a> {
     }
 }
 
-/// Whether all live members show the same value of an attribute (R19).
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Agreement {
-    /// Live members whose value equals this node's, this node included.
-    pub agreeing: usize,
-    /// Live members that show another value, or none, where this node has one.
-    pub differing: Vec<NodeId>,
-}
-
-impl Agreement {
-    /// Whether all live members show the value that this node shows.
-    #[must_use]
-    pub fn is_reached(&self) -> bool {
-        self.differing.is_empty()
-    }
-}
-
 impl Node {
     /// This node's id.
     #[must_use]
@@ -230,32 +211,6 @@ impl Node {
         own.map(|_| vote(self.own))
             .into_iter()
             .chain(others.map(move |cast| vote(cast.observer)))
-    }
-
-    /// Whether all live members show the same value of an attribute as this node (R19).
-    /// O(size of all members' state).
-    #[must_use]
-    pub fn agreement(&self, key: &Key) -> Agreement {
-        let key = key.as_str().as_bytes();
-        let ours = self.table.get(self.own).and_then(|own| own.log.get(key));
-        let mut agreement = Agreement {
-            agreeing: 0,
-            differing: Vec::new(),
-        };
-        for at in 0..self.table.live_len() {
-            let Some(record) = self.table.live_at(at) else {
-                continue;
-            };
-            if record.declared() == Declared::Joining && record.id != self.own {
-                continue;
-            }
-            if record.log.get(key) == ours {
-                agreement.agreeing = agreement.agreeing.saturating_add(1);
-            } else {
-                agreement.differing.push(record.id);
-            }
-        }
-        agreement
     }
 
     /// The 128-bit hash over the table: equal on two nodes that know the same.
