@@ -99,13 +99,16 @@ mod state;
 mod time;
 mod wire;
 
-pub use command::{Command, CommandError, Key, KeyError, MAX_KEY, MAX_VALUE, Value, ValueError};
+pub use command::{
+    Command, CommandError, Key, KeyError, MAX_KEY, MAX_VALUE, Policy, Value, ValueError,
+};
 pub use config::{Config, ConfigError, ConfigWarning, Dissemination, Mode, PhiModel};
 pub use event::{Event, UpCause};
 pub use id::{Generation, Identity, IdentityError, MAX_NAME, Name, NameError, NodeId};
 pub use metrics::{Dropped, Metrics};
 pub use node::{Agreement, Member, Node, Standing, Status, Transmit, Vote};
 pub use stamp::Stamp;
+pub use state::map;
 pub use time::{Instant, UnixTime};
 
 #[cfg(doctest)]

@@ -9,4 +9,5 @@ pub(crate) mod attribute;
 pub(crate) mod entry;
 pub(crate) mod hash;
 pub(crate) mod log;
+pub mod map;
 pub(crate) mod staging;
