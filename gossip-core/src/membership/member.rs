@@ -23,6 +23,9 @@ pub(crate) struct Record {
     pub(crate) returns: bool,
     /// The last of its broadcasts that was told: its life, and its number there.
     pub(crate) told: (Generation, u64),
+    /// Which of its encrypted datagrams have arrived, under which generation.
+    #[cfg(feature = "encryption")]
+    pub(crate) arrived: (Generation, crate::wire::keyring::Arrived),
 }
 
 /// How a member counts for this replica.
@@ -50,6 +53,8 @@ impl Record {
             flaps: 0,
             returns: false,
             told: (Generation::ZERO, 0),
+            #[cfg(feature = "encryption")]
+            arrived: (Generation::ZERO, crate::wire::keyring::Arrived::new()),
         }
     }
 

@@ -79,8 +79,9 @@ pub(super) fn broadcasts<A: Adapter>(stage: &Stage<A>) -> Check {
             (told == BROADCASTS).then_some(())
         })?;
         // Whatever is told twice comes with what comes next.
-        a.sets("told", &peer.name)?;
-        peer.hears_value(a.id, "told", Some(&peer.name))?;
+        let name = peer.name.clone();
+        a.sets("told", &name)?;
+        peer.hears_value(a.id, "told", Some(&name))?;
         let numbers = peer.told.iter().filter_map(|event| match event {
             Event::Broadcast {
                 from,
@@ -92,7 +93,9 @@ pub(super) fn broadcasts<A: Adapter>(stage: &Stage<A>) -> Check {
         });
         let right = (1..=u64::from(BROADCASTS)).map(|number| (number, number.to_string()));
         let right: Vec<_> = right.collect();
-        let right = right.iter().map(|(number, text)| (*number, text.as_bytes()));
+        let right = right
+            .iter()
+            .map(|(number, text)| (*number, text.as_bytes()));
         ensure(numbers.clone().eq(right), || {
             let numbers: Vec<_> = numbers.map(|(number, _)| number).collect();
             format!("{} was told the broadcasts {numbers:?}", peer.name)
