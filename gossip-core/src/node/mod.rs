@@ -112,6 +112,9 @@ pub struct Node {
     // State plane.
     table: Table,
     staging: Staging,
+    /// How many members that are gone already the datagram at hand may still bring. They take four
+    /// times their bytes in it, and must not fill a table faster than members that live.
+    room_for_ghosts: usize,
     recents: Recents,
     seen_pushes: SeenPushes,
     /// How much of the own log has been pushed.
@@ -228,6 +231,7 @@ impl Node {
             mismatch_told: false,
             table,
             staging: Staging::default(),
+            room_for_ghosts: 0,
             recents: Recents::default(),
             seen_pushes: SeenPushes::default(),
             pushed: 0,
@@ -315,6 +319,7 @@ impl Node {
 
     /// A datagram of this cluster.
     fn on_frame(&mut self, now: Instant, from: SocketAddr, opened: Opened<'_>) {
+        self.room_for_ghosts = opened.body.len().div_euclid(GHOST);
         let dropped = &mut self.metrics.dropped;
         let Datagram {
             sender,
@@ -503,6 +508,9 @@ impl Node {
         jitter(&mut self.rng, self.config.interval, 100)
     }
 }
+
+/// Bytes of a datagram for each member that it brings and that is gone already.
+const GHOST: usize = 40;
 
 /// Adds one.
 fn count(counter: &mut u64) {
