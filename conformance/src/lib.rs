@@ -30,6 +30,7 @@
 //! assert!(world.check_quiescence().is_empty(), "everybody has");
 //! ```
 
+pub mod forge;
 pub mod fuzz;
 pub mod invariant;
 pub mod map;

@@ -143,9 +143,12 @@ struct Handle {
 impl suite::Handle for Handle {
     fn command(&self, command: Command) -> Result<(), CommandError> {
         let mut told = self.world.lock();
+        if told.node(self.host).is_none() {
+            return Err(CommandError::Stopped);
+        }
         let done = told.world.ask(self.host, command);
         told.collect(self.host);
-        done.unwrap_or(Err(CommandError::Left))
+        done.unwrap_or(Err(CommandError::Stopped))
     }
 
     fn read<R: Send + 'static>(&self, view: impl FnOnce(&Node) -> R + Send + 'static) -> R {

@@ -55,7 +55,7 @@ impl suite::Handle for Handle {
         };
         // Where there is no task that asks could reach, there is no answer.
         let _ = self.ask.send(Box::new(ask));
-        answer.recv().unwrap_or(Err(CommandError::Left))
+        answer.recv().unwrap_or(Err(CommandError::Stopped))
     }
 
     fn read<R: Send + 'static>(&self, view: impl FnOnce(&Node) -> R + Send + 'static) -> R {

@@ -6,14 +6,14 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
-use std::time::{Instant as Clock, SystemTime};
+use std::time::{Duration, Instant as Clock, SystemTime};
 
 use async_std::net::UdpSocket;
 use futures_core::Stream;
-use gossip_core::{Command, CommandError, Event, Identity, Instant, Node};
+use gossip_core::adapter::{Config, Faults, NoAgreement, SpawnError};
+use gossip_core::{Command, CommandError, Event, Key, Node};
 
-use crate::config::{Config, SpawnError};
-use crate::shared::{Faults, Shared, State};
+use crate::shared::{Shared, State};
 use crate::task;
 
 /// Starts a node as a task of its own. It begins to join at once.
@@ -21,31 +21,21 @@ use crate::task;
 /// # Errors
 /// [`SpawnError`] says what is wrong and what to do; nothing is left running then.
 pub async fn spawn(config: Config) -> Result<(Handle, Events), SpawnError> {
-    let mut settings = config.node.clone();
-    let (addresses, names) = config.sorted_seeds()?;
-    settings.seeds.clone_from(&addresses);
-
+    let seeds = config.seeds()?;
     let address = config.bind;
     let refused = |source| SpawnError::Bind { address, source };
     let socket = UdpSocket::bind(address).await.map_err(refused)?;
     let local = socket.local_addr().map_err(refused)?;
-    let identity = Identity::new(&config.name, config.advertised(local)?)?;
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(|error| SpawnError::System(error.into()))?;
-    let wall = SystemTime::now().into();
-    let node = Node::new(settings, identity, seed, Instant::ORIGIN, wall)?;
+    let mut random = [0; 32];
+    getrandom::fill(&mut random).map_err(|error| SpawnError::System(error.into()))?;
+    let node = config.node(local, random, SystemTime::now().into())?;
 
     let shared = Arc::new(Shared {
         state: Mutex::new(State::new(node)),
         origin: Clock::now(),
         local,
     });
-    let seeds = task::Seeds {
-        addresses,
-        names,
-        every: config.resolve_every,
-    };
-    task::start(Arc::clone(&shared), socket, seeds);
+    task::start(Arc::clone(&shared), socket, seeds, config.resolve_every);
     let owner = Arc::new(Owner(shared));
     Ok((Handle(Arc::clone(&owner)), Events(owner)))
 }
@@ -58,16 +48,20 @@ impl Handle {
     /// Gives the node a command, and has what follows from it sent at once. Does not wait.
     ///
     /// # Errors
-    /// As [`Node::handle_command`]; [`CommandError::Left`] also where the node has stopped for
-    /// another reason.
+    /// As [`Node::handle_command`]; [`CommandError::Stopped`] where the node has stopped.
     pub fn command(&self, command: Command) -> Result<(), CommandError> {
         self.0.0.command(command)
     }
 
-    /// Looks at the node, also after it has stopped. The node waits for the closure: take what is
-    /// needed and return it. Using this handle or the events inside the closure would deadlock.
+    /// Looks at the node as it is now, or as it was when it stopped. The node waits for the closure:
+    /// take what is needed and return it. Using this handle or the events inside it would deadlock.
     pub fn read<R>(&self, view: impl FnOnce(&Node) -> R) -> R {
-        view(&self.0.0.lock().node)
+        let mut state = self.0.0.lock();
+        if state.is_running() {
+            // Time passes for a view (phi, above all) only when the node is told.
+            state.node.handle_timeout(self.0.0.now());
+        }
+        view(&state.node)
     }
 
     /// The address at which the node receives.
@@ -82,10 +76,24 @@ impl Handle {
         self.0.0.lock().faults.clone()
     }
 
+    /// Waits until all live members show the same value of an attribute as this node, be it none.
+    /// The node watches the attribute from then on, as by [`Command::Watch`].
+    ///
+    /// # Errors
+    /// [`NoAgreement`] tells who shows what when time ran out, or why there was nothing to wait for.
+    pub async fn wait_agreement(&self, key: &Key, timeout: Duration) -> Result<(), NoAgreement> {
+        self.command(Command::Watch { key: key.clone() })?;
+        let reached = poll_fn(|cx| self.0.0.lock().poll_agreement(cx, key));
+        match task::within(timeout, reached).await {
+            Some(outcome) => outcome,
+            None => Err(NoAgreement::Yet(self.read(|node| node.agreement(key)))),
+        }
+    }
+
     /// Announces departure: [`Command::Leave`]. The node stops by itself once that is done.
     ///
     /// # Errors
-    /// [`CommandError::Left`] where it has stopped.
+    /// [`CommandError::Stopped`] where it has stopped already.
     pub fn leave(&self) -> Result<(), CommandError> {
         self.command(Command::Leave)
     }

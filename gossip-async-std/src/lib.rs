@@ -42,13 +42,11 @@
 //! # }).unwrap();
 //! ```
 
-mod config;
 mod handle;
 mod shared;
 mod task;
 
 pub use gossip_core;
 
-pub use config::{Config, SpawnError};
+pub use gossip_core::adapter::{Config, Faults, NoAgreement, SpawnError};
 pub use handle::{Events, Handle, spawn};
-pub use shared::Faults;

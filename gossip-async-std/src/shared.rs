@@ -6,19 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant as Clock;
 
-use gossip_core::{Command, CommandError, Event, Instant, Node};
-
-/// What failed around a node. None of it stops the node, and all of it is tried again.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Faults {
-    /// Datagrams that the system refused to send: no route, a closed port, too long, …
-    pub send: u64,
-    /// Errors in place of a datagram, such as the news that a peer's port is closed.
-    pub receive: u64,
-    /// The seeds whose names could not be looked up the last time, each with the reason.
-    pub unresolved: Vec<(String, String)>,
-}
+use gossip_core::adapter::{Faults, NoAgreement};
+use gossip_core::{Command, CommandError, Event, Instant, Key, Node};
 
 /// The lock is held for one call of the node at a time, and never while anything is awaited.
 #[derive(Debug)]
@@ -31,15 +20,16 @@ pub(crate) struct Shared {
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) node: Node,
-    /// The oldest event, taken from the node so as to know that there is one.
-    arrived: Option<Event>,
     pub(crate) faults: Faults,
     pub(crate) phase: Phase,
     /// Whether the task has something to look at that it did not do itself.
     call: Call,
     task: Option<Waker>,
     consumer: Option<Waker>,
+    /// Those who wait for the end.
     joining: Vec<Waker>,
+    /// Those who wait for what no event tells.
+    waiting: Vec<Waker>,
 }
 
 #[derive(Clone, Debug)]
@@ -59,28 +49,30 @@ impl State {
     pub(crate) fn new(node: Node) -> Self {
         Self {
             node,
-            arrived: None,
             faults: Faults::default(),
             phase: Phase::Running,
             call: Call::None,
             task: None,
             consumer: None,
             joining: Vec::new(),
+            waiting: Vec::new(),
         }
     }
 
-    /// Wakes the consumer if an event waits for it.
-    pub(crate) fn announce_events(&mut self) {
-        if self.arrived.is_none() {
-            self.arrived = self.node.poll_event();
-        }
-        if self.arrived.is_some() {
+    pub(crate) fn is_running(&self) -> bool {
+        matches!(self.phase, Phase::Running)
+    }
+
+    /// Wakes those for whom there may be something new.
+    pub(crate) fn announce(&mut self) {
+        if self.node.has_event() {
             wake(&mut self.consumer);
         }
+        self.waiting.drain(..).for_each(Waker::wake);
     }
 
     pub(crate) fn poll_event(&mut self, cx: &Context<'_>) -> Poll<Option<Event>> {
-        match self.arrived.take().or_else(|| self.node.poll_event()) {
+        match self.node.poll_event() {
             Some(event) => Poll::Ready(Some(event)),
             None if matches!(self.phase, Phase::Ended(_)) => Poll::Ready(None),
             None => {
@@ -106,12 +98,21 @@ impl State {
             Phase::Ended(Some(lost)) => {
                 Poll::Ready(Err(io::Error::new(lost.kind(), Arc::clone(lost))))
             }
-            Phase::Running | Phase::Stopping => {
-                if !self.joining.iter().any(|w| w.will_wake(cx.waker())) {
-                    self.joining.push(cx.waker().clone());
-                }
-                Poll::Pending
-            }
+            Phase::Running | Phase::Stopping => wait(&mut self.joining, cx),
+        }
+    }
+
+    pub(crate) fn poll_agreement(
+        &mut self,
+        cx: &Context<'_>,
+        key: &Key,
+    ) -> Poll<Result<(), NoAgreement>> {
+        if !self.is_running() {
+            return Poll::Ready(Err(CommandError::Stopped.into()));
+        }
+        match self.node.has_agreement(key) {
+            true => Poll::Ready(Ok(())),
+            false => wait(&mut self.waiting, cx),
         }
     }
 
@@ -119,6 +120,13 @@ impl State {
         self.call = Call::Waiting;
         wake(&mut self.task);
     }
+}
+
+fn wait<T>(waiting: &mut Vec<Waker>, cx: &Context<'_>) -> Poll<T> {
+    if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+        waiting.push(cx.waker().clone());
+    }
+    Poll::Pending
 }
 
 fn wake(waker: &mut Option<Waker>) {
@@ -140,8 +148,8 @@ impl Shared {
 
     pub(crate) fn command(&self, command: Command) -> Result<(), CommandError> {
         let mut state = self.lock();
-        if !matches!(state.phase, Phase::Running) {
-            return Err(CommandError::Left);
+        if !state.is_running() {
+            return Err(CommandError::Stopped);
         }
         state.node.handle_command(self.now(), command)?;
         state.call();
@@ -150,7 +158,7 @@ impl Shared {
 
     pub(crate) fn stop(&self) {
         let mut state = self.lock();
-        if matches!(state.phase, Phase::Running) {
+        if state.is_running() {
             state.phase = Phase::Stopping;
             state.call();
         }
@@ -160,6 +168,8 @@ impl Shared {
         let mut state = self.lock();
         state.phase = Phase::Ended(outcome.err().map(Arc::new));
         wake(&mut state.consumer);
-        state.joining.drain(..).for_each(Waker::wake);
+        let state = &mut *state;
+        let others = state.joining.drain(..).chain(state.waiting.drain(..));
+        others.for_each(Waker::wake);
     }
 }

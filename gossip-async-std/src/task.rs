@@ -11,7 +11,7 @@ use async_std::future::timeout;
 use async_std::net::{ToSocketAddrs, UdpSocket};
 use async_std::task::{self, sleep, yield_now};
 use futures_lite::future::or;
-use gossip_core::{Command, Instant, Standing};
+use gossip_core::{Command, Instant, SeedList, Standing};
 
 use crate::shared::{Phase, Shared};
 
@@ -24,23 +24,13 @@ const BATCH: u32 = 64;
 const LOST: u32 = 1024;
 /// How often the node is told what the wall clock shows.
 const WALL_CLOCK: Duration = Duration::from_secs(1);
-/// The wait after a look-up that failed, and the shortest after one that did not.
-const RETRY: Duration = Duration::from_secs(2);
-
-/// The seeds, and what to look up.
-#[derive(Debug)]
-pub(crate) struct Seeds {
-    pub(crate) addresses: Vec<SocketAddr>,
-    pub(crate) names: Vec<String>,
-    pub(crate) every: Duration,
-}
 
 /// Starts the task.
-pub(crate) fn start(shared: Arc<Shared>, socket: UdpSocket, seeds: Seeds) {
+pub(crate) fn start(shared: Arc<Shared>, socket: UdpSocket, seeds: SeedList, every: Duration) {
     let ending = Ending(shared);
     task::spawn(async move {
         let shared = &ending.0;
-        let outcome = or(run(shared, &socket), resolve(shared, &seeds)).await;
+        let outcome = or(run(shared, &socket), resolve(shared, seeds, every)).await;
         drop(socket);
         shared.end(outcome);
     });
@@ -57,6 +47,11 @@ impl Drop for Ending {
                 .end(Err(io::Error::other("the node's task was dropped")));
         }
     }
+}
+
+/// Waits for a future no longer than this.
+pub(crate) async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+    timeout(limit, future).await.ok()
 }
 
 /// What a turn begins with.
@@ -77,7 +72,7 @@ async fn run(shared: &Shared, socket: &UdpSocket) -> io::Result<()> {
     loop {
         let deadline = {
             let mut state = shared.lock();
-            if !matches!(state.phase, Phase::Running) {
+            if !state.is_running() {
                 return Ok(());
             }
             let now = shared.now();
@@ -96,7 +91,7 @@ async fn run(shared: &Shared, socket: &UdpSocket) -> io::Result<()> {
                 let transmit = state.node.poll_transmit(now, &mut outbox)?;
                 Some((transmit.to, transmit.payload.len()))
             });
-            state.announce_events();
+            state.announce();
             if state.node.standing() == Standing::Left && parked.is_none() {
                 return Ok(());
             }
@@ -147,46 +142,21 @@ async fn run(shared: &Shared, socket: &UdpSocket) -> io::Result<()> {
     }
 }
 
-/// Looks the names up so often and gives the node their addresses as its seeds. Never ends.
-async fn resolve(shared: &Shared, seeds: &Seeds) -> io::Result<()> {
-    let mut known = vec![Vec::new(); seeds.names.len()];
-    let mut told = seeds.addresses.clone();
-    while !known.is_empty() {
-        let mut unresolved = Vec::new();
-        for (name, known) in seeds.names.iter().zip(&mut known) {
-            match look_up(name, shared.local).await {
-                Ok(addresses) => *known = addresses,
-                // What it last stood for stays: a failing name server must not cost us the seeds.
-                Err(reason) => unresolved.push((name.clone(), reason.to_string())),
+/// Looks the names up `every` so often and gives the node what they stand for. Never ends.
+async fn resolve(shared: &Shared, mut seeds: SeedList, every: Duration) -> io::Result<()> {
+    while !seeds.names().is_empty() {
+        for name in seeds.names() {
+            match name.to_socket_addrs().await {
+                Ok(found) => seeds.found(&name, found, shared.local),
+                Err(reason) => seeds.missed(&name, reason),
             }
         }
-        let wait = match unresolved.is_empty() {
-            true => seeds.every.max(RETRY),
-            false => RETRY,
-        };
-        shared.lock().faults.unresolved = unresolved;
-        let all = [seeds.addresses.clone(), known.concat()].concat();
-        if all != told {
-            told.clone_from(&all);
-            // Refused by a node that is leaving, which needs none.
-            let _ = shared.command(Command::SetSeeds { seeds: all });
-        }
-        sleep(wait).await;
+        shared.lock().faults.unresolved = seeds.unresolved();
+        // Refused by a node that is leaving, which needs none.
+        let _ = shared.command(Command::SetSeeds {
+            seeds: seeds.addresses(),
+        });
+        sleep(seeds.pause(every)).await;
     }
     pending().await
-}
-
-/// The addresses of a name that a socket bound to `local` can reach: those of its own family.
-async fn look_up(name: &str, local: SocketAddr) -> io::Result<Vec<SocketAddr>> {
-    let found = name.to_socket_addrs().await?;
-    let mut found: Vec<_> = found
-        .filter(|address| address.is_ipv4() == local.is_ipv4())
-        .collect();
-    // Name servers rotate their answers; the same ones must compare equal.
-    found.sort_unstable();
-    found.dedup();
-    match found.is_empty() {
-        true => Err(io::Error::other("it has no address of the socket's family")),
-        false => Ok(found),
-    }
 }

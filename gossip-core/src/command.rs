@@ -20,6 +20,12 @@ pub const MAX_KEY: usize = 64;
 /// so that no entry is ever fragmented by IP.
 pub const MAX_VALUE: usize = 1024;
 
+/// The most attributes whose agreement a node watches at a time.
+pub const MAX_WATCHED: usize = 16;
+
+/// The most broadcasts of one node that have not expired.
+pub const MAX_BROADCASTS: usize = 128;
+
 /// The name of an attribute: one to [`MAX_KEY`] bytes of UTF-8 without control characters.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(heapless::String<MAX_KEY>);
@@ -121,7 +127,7 @@ pub enum Policy {
     /// The one with the latest stamp is read; ties are decided by the writer's id.
     #[default]
     LastWriteWins,
-    /// All are read, until [`Command::Resolve`] replaces them. Where writers differ, this holds for
+    /// All are read, until a write that has seen them replaces them. Where writers differ, this holds for
     /// those who chose it, and the latest of the others stands beside them.
     KeepSiblings,
 }
@@ -142,6 +148,27 @@ pub enum Command {
         /// Its name.
         key: Key,
     },
+    /// Has every other node told an event of the application:
+    /// [`Event::Broadcast`](crate::Event::Broadcast). Until `broadcast_ttl` has passed it counts
+    /// towards this node's state, and towards [`MAX_BROADCASTS`].
+    Broadcast {
+        /// What it is about.
+        name: Key,
+        /// What it says.
+        payload: Value,
+    },
+    /// Begins to tell when all live members show the same value of an attribute, and when they cease
+    /// to: [`Event::AgreementReached`](crate::Event::AgreementReached) (at once, where they do) and
+    /// [`Event::AgreementLost`](crate::Event::AgreementLost). At most [`MAX_WATCHED`] attributes.
+    Watch {
+        /// Its name.
+        key: Key,
+    },
+    /// Ceases to tell it.
+    Unwatch {
+        /// Its name.
+        key: Key,
+    },
     /// Announces departure. [`Event::LeaveCompleted`](crate::Event::LeaveCompleted) tells when the
     /// node may be stopped; from then on it is silent.
     Leave,
@@ -150,12 +177,39 @@ pub enum Command {
         /// The member.
         id: NodeId,
     },
-    /// Replaces the seeds, as after a new look at the DNS.
+    /// Replaces the seeds, as after a new look at the DNS. The same ones, in whatever order, change
+    /// nothing.
     SetSeeds {
         /// The new seeds.
         seeds: Vec<SocketAddr>,
     },
-    /// Tells the node that the wall clock was set.
+    /// Accepts one more key; one that is held already changes nothing. The first step of a rotation:
+    /// add the new key on all nodes, use it on all nodes, remove the old one on all nodes.
+    #[cfg(feature = "encryption")]
+    AddKey {
+        /// The key.
+        key: crate::SecretKey,
+    },
+    /// Encrypts with this key from now on.
+    #[cfg(feature = "encryption")]
+    UseKey {
+        /// A key that was added.
+        key: crate::SecretKey,
+    },
+    /// Accepts a key no longer.
+    #[cfg(feature = "encryption")]
+    RemoveKey {
+        /// A key that is not the one in use.
+        key: crate::SecretKey,
+    },
+    /// Changes how strictly keys are used: the steps from plaintext to encryption.
+    #[cfg(feature = "encryption")]
+    SetEncryption {
+        /// From now on.
+        encryption: crate::Encryption,
+    },
+    /// Tells the node what the wall clock shows, as it may have been set. Best told about once a
+    /// second; it costs next to nothing, and changes no state of its own.
     SetWallClock {
         /// The wall clock now.
         wall: UnixTime,
@@ -179,12 +233,39 @@ pub enum CommandError {
     /// This node leaves, has left, or has lost its name to another.
     #[error("this node has left the cluster: start a new one")]
     Left,
+    /// The adapter that ran this node has stopped, be it that the node had left, was shut down, or
+    /// lost its socket. Adapters say so; a node never does.
+    #[error("this node has stopped: start a new one")]
+    Stopped,
+    /// As many broadcasts wait to expire as can.
+    #[error(
+        "this node has {MAX_BROADCASTS} broadcasts that have not expired: wait, or lower broadcast_ttl"
+    )]
+    TooManyBroadcasts,
+    /// As many attributes are watched as can be.
+    #[error("this node already watches {MAX_WATCHED} attributes: unwatch one first")]
+    TooManyWatched,
     /// No such member.
     #[error("no member has the id {0}: look it up with members()")]
     UnknownMember(NodeId),
     /// The member is alive.
     #[error("member {0} is alive: only one that is down or has left can be forgotten")]
     MemberAlive(NodeId),
+    /// No such key.
+    #[cfg(feature = "encryption")]
+    #[error("this node holds no such key: add it first")]
+    UnknownKey,
+    /// The key is the one in use.
+    #[cfg(feature = "encryption")]
+    #[error("this key is in use: use another one before it is removed")]
+    KeyInUse,
+    /// The ring is full.
+    #[cfg(feature = "encryption")]
+    #[error("a node holds at most {limit} keys: remove an old one first")]
+    TooManyKeys {
+        /// The most keys.
+        limit: usize,
+    },
     /// The value does not fit a datagram of this node's configuration.
     #[error(
         "key and value have {size} bytes, but max_datagram leaves room for {limit}: shorten the value, or raise max_datagram on every node"

@@ -113,6 +113,9 @@ pub struct Config {
     /// How long a deleted attribute's tombstone is kept. Works from 1 min to 1 year. Default 10 days,
     /// as Cassandra's.
     pub gc_grace: Duration,
+    /// How long a broadcast of this node is kept for those who have not got it. Works from 1 s to
+    /// 1 h. Default 1 min: longer than most partitions last, short enough that news is news.
+    pub broadcast_ttl: Duration,
     /// The largest datagram, in bytes of UDP payload. Works from 512 to 8192; all members need the
     /// same. Default 1400: fits an Ethernet frame with room for tunnels.
     pub max_datagram: u16,
@@ -128,6 +131,13 @@ pub struct Config {
     /// Messages held for the network before repair messages are dropped. Works from 64 to 65,535.
     /// Default 1024: about one for each member of a large cluster's push tree several times over.
     pub outbox: u16,
+    /// Keys that the members share: it encrypts with the first, and accepts all. At most
+    /// [`MAX_KEYS`](crate::MAX_KEYS). Default none: plaintext.
+    #[cfg(feature = "encryption")]
+    pub keys: Vec<crate::SecretKey>,
+    /// How strictly keys are used, where there are any. Default [`Encryption::Require`](crate::Encryption::Require).
+    #[cfg(feature = "encryption")]
+    pub encryption: crate::Encryption,
 }
 
 impl Default for Config {
@@ -160,11 +170,16 @@ impl Config {
             max_clock_skew: Duration::from_secs(60),
             remove_after: Duration::from_secs(24 * 3600),
             gc_grace: Duration::from_secs(10 * 24 * 3600),
+            broadcast_ttl: Duration::from_secs(60),
             max_datagram: 1400,
             max_members: 20_000,
             max_state: 10 * 1024,
             event_queue: 4096,
             outbox: 1024,
+            #[cfg(feature = "encryption")]
+            keys: Vec::new(),
+            #[cfg(feature = "encryption")]
+            encryption: crate::Encryption::Require,
         }
     }
 
@@ -218,7 +233,7 @@ impl Config {
         check(
             (6.0..=12.0).contains(&self.phi_convict),
             "phi_convict",
-            &self.phi_convict,
+            &Decimal(self.phi_convict),
             "6 to 12",
         );
         check(
@@ -283,8 +298,11 @@ impl Config {
         if !self.neighbours.is_multiple_of(2) {
             range("neighbours", self.neighbours, 0, 0, "2 to 16, even")?;
         }
-        range("phi_convict", self.phi_convict, 1.0, 16.0, "1 to 16")?;
-        range(
+        let decimals = |field, value, low, high, allowed| {
+            range(field, Decimal(value), Decimal(low), Decimal(high), allowed)
+        };
+        decimals("phi_convict", self.phi_convict, 1.0, 16.0, "1 to 16")?;
+        decimals(
             "phi_suspect",
             self.phi_suspect,
             1.0,
@@ -292,14 +310,14 @@ impl Config {
             "1 to 16, at most phi_convict",
         )?;
         range("window", self.window, 4, 64, "4 to 64")?;
-        range(
+        decimals(
             "min_deviation",
             self.min_deviation,
             0.01,
             1.0,
             "0.01 to 1 interval",
         )?;
-        range(
+        decimals(
             "acceptable_pause",
             self.acceptable_pause,
             0.0,
@@ -326,6 +344,13 @@ impl Config {
             Duration::from_secs(60),
             YEAR,
             "1 min to 1 year",
+        )?;
+        seconds(
+            "broadcast_ttl",
+            self.broadcast_ttl,
+            Duration::from_secs(1),
+            Duration::from_secs(3600),
+            "1 s to 1 h",
         )?;
         range(
             "max_datagram",
@@ -355,6 +380,14 @@ impl Config {
             u16::MAX,
             "16 to 65,535",
         )?;
+        #[cfg(feature = "encryption")]
+        range(
+            "number of keys",
+            self.keys.len(),
+            0,
+            crate::MAX_KEYS,
+            "at most 8",
+        )?;
         range("outbox", self.outbox, 64, u16::MAX, "64 to 65,535")?;
         Ok(())
     }
@@ -364,7 +397,33 @@ struct Seconds(Duration);
 
 impl Display for Seconds {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "{} s", self.0.as_secs_f64())
+        write!(f, "{} s", Decimal(self.0.as_secs_f64()))
+    }
+}
+
+/// A number to six decimals. The formatting of `core` knows every digit of every number and takes a
+/// tenth of a microcontroller's flash.
+#[derive(PartialEq, PartialOrd)]
+struct Decimal(f64);
+
+impl Display for Decimal {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        const WIDTH: usize = 6;
+        let sign = if self.0 < 0.0 { "-" } else { "" };
+        // A duration is a fixed-point number, too.
+        let Ok(magnitude) = Duration::try_from_secs_f64(libm::fabs(self.0)) else {
+            return f.write_str("not a number of a sensible size");
+        };
+        write!(f, "{sign}{}", magnitude.as_secs())?;
+        let (mut fraction, mut width) = (magnitude.subsec_micros(), WIDTH);
+        while fraction.is_multiple_of(10) && width > 0 {
+            fraction = fraction.div_euclid(10);
+            width = width.saturating_sub(1);
+        }
+        match width {
+            0 => Ok(()),
+            _ => write!(f, ".{fraction:0width$}"),
+        }
     }
 }
 
@@ -432,6 +491,21 @@ mod tests {
         let mut config = Config::lan();
         config.phi_convict = f64::NAN;
         assert_eq!(config.check().unwrap_err().field, "phi_convict");
+    }
+
+    #[test]
+    fn a_decimal_shows_what_it_is() {
+        for (number, shown) in [
+            (0.0, "0"),
+            (0.25, "0.25"),
+            (-1.05, "-1.05"),
+            (17.0, "17"),
+            (0.000_001, "0.000001"),
+            (f64::NAN, "not a number of a sensible size"),
+            (f64::INFINITY, "not a number of a sensible size"),
+        ] {
+            assert_eq!(Decimal(number).to_string(), shown);
+        }
     }
 
     #[test]

@@ -78,6 +78,36 @@ pub enum Event {
         /// Its new value, or `None` where it was deleted.
         value: Option<Value>,
     },
+    /// Another node's [`Command::Broadcast`](crate::Command::Broadcast). Each is told once in the
+    /// life of this process, and those of one writer in its order. One that this node did not learn
+    /// before it expired is left out.
+    Broadcast {
+        /// Who wrote it.
+        from: NodeId,
+        /// In which life: the generation in which the writer's process began. With `from` and
+        /// `number` it names this broadcast for ever, so that an application that remembers it can
+        /// tell one that it knows from before its own restart.
+        life: Generation,
+        /// Its number among the writer's broadcasts in that life: 1, 2, 3, …
+        number: u64,
+        /// What it is about.
+        name: Key,
+        /// What it says.
+        payload: Value,
+    },
+    /// All live members show the same value of a watched attribute
+    /// ([`Command::Watch`](crate::Command::Watch)).
+    AgreementReached {
+        /// Its name.
+        key: Key,
+        /// The value, or `None` where nobody has the attribute.
+        value: Option<Value>,
+    },
+    /// Live members show different values of a watched attribute.
+    AgreementLost {
+        /// Its name.
+        key: Key,
+    },
     /// This node holds every other member down: most likely it is itself cut off.
     Isolated,
     /// This node hears from another member again after [`Event::Isolated`].
@@ -100,6 +130,14 @@ pub enum Event {
         id: NodeId,
         /// How far it is ahead of this node's wall clock.
         ahead: Duration,
+    },
+    /// A datagram of this cluster came under no key that this node holds, or in plaintext that it
+    /// does not take. Told once, until this node's keys or their use change;
+    /// [`Dropped`](crate::Dropped) counts the others.
+    #[cfg(feature = "encryption")]
+    EncryptionMismatch {
+        /// Where it came from.
+        address: SocketAddr,
     },
     /// The departure asked for by [`Command::Leave`](crate::Command::Leave) has been announced; the
     /// node is silent and may be dropped.

@@ -167,6 +167,24 @@ impl Identity {
         Ok(Self { name, address })
     }
 
+    /// The identity of a node whose socket is bound to `bound`: it tells peers that address, or
+    /// `advertise` where that is given, of which port 0 stands for the port bound.
+    ///
+    /// # Errors
+    /// As [`Identity::new`]: also where `bound` stands for all addresses of the machine and no other
+    /// is advertised.
+    pub fn bound(
+        name: &str,
+        bound: SocketAddr,
+        advertise: Option<SocketAddr>,
+    ) -> Result<Self, IdentityError> {
+        let mut address = advertise.unwrap_or(bound);
+        if address.port() == 0 {
+            address.set_port(bound.port());
+        }
+        Self::new(name, address)
+    }
+
     /// The id.
     #[must_use]
     pub fn id(&self) -> NodeId {
@@ -209,6 +227,7 @@ pub enum IdentityError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::string::ToString;
 
     #[test]
     fn the_id_of_a_name_is_fixed_for_ever() {
@@ -240,5 +259,25 @@ mod tests {
             );
         }
         assert!(Identity::new("a", "127.0.0.1:7946".parse().unwrap()).is_ok());
+    }
+
+    #[test]
+    fn the_address_bound_is_told_unless_another_is_advertised() {
+        let told = |bound: &str, advertise: Option<&str>| {
+            let advertise = advertise.map(|text| text.parse().unwrap());
+            Identity::bound("a", bound.parse().unwrap(), advertise)
+                .map(|identity| identity.address().to_string())
+        };
+        assert_eq!(told("127.0.0.1:4000", None).unwrap(), "127.0.0.1:4000");
+        assert_eq!(
+            told("0.0.0.0:4000", Some("10.0.0.1:5000")).unwrap(),
+            "10.0.0.1:5000"
+        );
+        assert_eq!(
+            told("0.0.0.0:4000", Some("10.0.0.1:0")).unwrap(),
+            "10.0.0.1:4000"
+        );
+        assert!(told("0.0.0.0:4000", None).is_err());
+        assert!(told("127.0.0.1:4000", Some("0.0.0.0:0")).is_err());
     }
 }

@@ -67,8 +67,10 @@
 //!
 //! # Features
 //!
-//! - `std`: conversions from the clock types of `std`. The crate needs `alloc` and nothing else
-//!   without it.
+//! - `std`: conversions from the clock types of `std`, and [`adapter`], the words that adapters over
+//!   its sockets share. The crate needs `alloc` and nothing else without it.
+//! - `encryption`: authenticated encryption of all datagrams under keys that the members share
+//!   (XChaCha20-Poly1305): `Config::keys`, `SecretKey`, `Encryption`.
 #![no_std]
 #![cfg_attr(
     not(test),
@@ -84,6 +86,8 @@ extern crate alloc;
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
+#[cfg(feature = "std")]
+pub mod adapter;
 mod command;
 mod config;
 mod detector;
@@ -94,19 +98,27 @@ mod membership;
 mod metrics;
 mod node;
 mod rng;
+#[cfg(feature = "encryption")]
+mod secret;
+mod seed;
+mod sort;
 mod stamp;
 mod state;
 mod time;
 mod wire;
 
 pub use command::{
-    Command, CommandError, Key, KeyError, MAX_KEY, MAX_VALUE, Policy, Value, ValueError,
+    Command, CommandError, Key, KeyError, MAX_BROADCASTS, MAX_KEY, MAX_VALUE, MAX_WATCHED, Policy,
+    Value, ValueError,
 };
 pub use config::{Config, ConfigError, ConfigWarning, Dissemination, Mode, PhiModel};
 pub use event::{Event, UpCause};
 pub use id::{Generation, Identity, IdentityError, MAX_NAME, Name, NameError, NodeId};
 pub use metrics::{Dropped, Metrics};
-pub use node::{Agreement, Member, Node, Standing, Status, Transmit, Vote};
+pub use node::{Agreement, Broadcast, Member, Node, Shown, Standing, Status, Transmit, Vote};
+#[cfg(feature = "encryption")]
+pub use secret::{Encryption, MAX_KEYS, SecretKey};
+pub use seed::{Seed, SeedError, SeedList};
 pub use stamp::Stamp;
 pub use state::map;
 pub use time::{Instant, UnixTime};

@@ -8,11 +8,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use gossip_core::{Command, Instant, Node, Standing, UnixTime};
+use gossip_core::{Command, Instant, Standing};
 use mio::net::UdpSocket;
 use mio::{Events, Interest, Poll, Token};
 
-use crate::handle::{Phase, Shared};
+use crate::shared::Shared;
 
 /// A handle wants the loop's attention.
 pub(crate) const WAKE: Token = Token(0);
@@ -25,7 +25,7 @@ const INBOX: usize = 65_536;
 /// Receive errors on end that prove the socket lost. Single ones are the news of a peer's closed
 /// port (ICMP), or pass.
 const LOST: usize = 1024;
-/// The wall clock is looked at no more often than this, and told to the node when it is off by more.
+/// How often the node is told what the wall clock shows.
 const WALL_CLOCK: Duration = Duration::from_secs(1);
 
 pub(crate) struct Driver {
@@ -34,19 +34,12 @@ pub(crate) struct Driver {
     socket: UdpSocket,
     inbox: Vec<u8>,
     outbox: Vec<u8>,
-    /// A datagram that met a full socket. Until it is gone, the others wait in the node.
-    parked: Option<(SocketAddr, Vec<u8>)>,
+    /// To whom, and how long, the datagram in the outbox is that met a full socket. Until it is
+    /// gone, the others wait in the node.
+    parked: Option<(SocketAddr, usize)>,
     /// Receive errors on end.
     errors: usize,
-    /// The wall clock as the node was told it, and when; and when it was last looked at.
-    wall: (UnixTime, Instant),
-    wall_checked: Instant,
-}
-
-/// What is left to do when all that could be sent has been.
-enum Next {
-    Sleep(Option<Instant>),
-    Stop,
+    wall_told: Instant,
 }
 
 /// What a turn of reading left in the socket.
@@ -57,12 +50,7 @@ enum Inbound {
 }
 
 impl Driver {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        poll: Poll,
-        mut socket: UdpSocket,
-        wall: UnixTime,
-    ) -> io::Result<Self> {
+    pub(crate) fn new(shared: Arc<Shared>, poll: Poll, mut socket: UdpSocket) -> io::Result<Self> {
         poll.registry()
             .register(&mut socket, SOCKET, Interest::READABLE)?;
         let outbox = vec![0; shared.lock().node.max_datagram()];
@@ -74,8 +62,7 @@ impl Driver {
             outbox,
             parked: None,
             errors: 0,
-            wall: (wall, Instant::ORIGIN),
-            wall_checked: Instant::ORIGIN,
+            wall_told: Instant::ORIGIN,
         })
     }
 
@@ -84,14 +71,22 @@ impl Driver {
         let mut ready = Events::with_capacity(4);
         let mut inbound = Inbound::Drained;
         loop {
-            self.unpark()?;
             self.handle_timeout();
-            let Next::Sleep(deadline) = self.transmit()? else {
-                return Ok(());
+            self.transmit()?;
+            let deadline = {
+                let state = self.shared.lock();
+                if state.node.has_event() || state.waiting > 0 {
+                    self.shared.changed.notify_all();
+                }
+                let has_left = state.node.standing() == Standing::Left && self.parked.is_none();
+                if has_left || !state.is_running() {
+                    return Ok(());
+                }
+                state.node.poll_timeout()
             };
             let timeout = match inbound {
                 Inbound::More => Some(Duration::ZERO),
-                Inbound::Drained => deadline.map(|d| d.saturating_since(self.shared.now())),
+                Inbound::Drained => deadline.map(|due| due.saturating_since(self.shared.now())),
             };
             // What woke the loop does not matter: it looks at everything, and readiness that is
             // told only once cannot be missed.
@@ -106,61 +101,54 @@ impl Driver {
         let mut state = self.shared.lock();
         let now = self.shared.now();
         if state.node.poll_timeout().is_some_and(|due| due <= now) {
-            if now.saturating_since(self.wall_checked) >= WALL_CLOCK {
-                self.wall_checked = now;
-                follow_wall_clock(&mut self.wall, &mut state.node, now);
+            if now.saturating_since(self.wall_told) >= WALL_CLOCK {
+                self.wall_told = now;
+                let wall = SystemTime::now().into();
+                // Refused by a node that is leaving, which needs no clock.
+                let _ = state
+                    .node
+                    .handle_command(now, Command::SetWallClock { wall });
             }
             state.node.handle_timeout(now);
         }
     }
 
-    /// Sends what the node has to send, then tells the consumer of its events.
-    fn transmit(&mut self) -> io::Result<Next> {
-        loop {
-            let mut state = self.shared.lock();
-            if !matches!(state.phase, Phase::Running) {
-                return Ok(Next::Stop);
-            }
-            let now = self.shared.now();
-            let transmit = match self.parked {
-                Some(_) => None,
-                None => state.node.poll_transmit(now, &mut self.outbox),
-            };
-            let Some(transmit) = transmit else {
-                self.shared.announce_events(&mut state);
-                let silent = state.node.standing() == Standing::Left && self.parked.is_none();
-                return Ok(match silent {
-                    true => Next::Stop,
-                    false => Next::Sleep(state.node.poll_timeout()),
-                });
-            };
-            drop(state);
-            if let Sent::Not = send(&self.shared, &self.socket, transmit.to, transmit.payload) {
-                self.parked = Some((transmit.to, transmit.payload.to_vec()));
-                self.listen_for(Interest::READABLE | Interest::WRITABLE)?;
+    /// Sends what the node has to send, until there is no more of it or the socket is full.
+    fn transmit(&mut self) -> io::Result<()> {
+        let was_full = self.parked.is_some();
+        while let Some((to, length)) = self.parked.take().or_else(|| self.poll_transmit()) {
+            let payload = self.outbox.get(..length).unwrap_or_default();
+            match self.socket.send_to(payload, to) {
+                Ok(_) => {}
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    self.parked = Some((to, length));
+                    break;
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => self.parked = Some((to, length)),
+                // UDP promises nothing, and repair is the node's business.
+                Err(_) => self.shared.lock().faults.send += 1,
             }
         }
-    }
-
-    /// Tries the parked datagram again.
-    fn unpark(&mut self) -> io::Result<()> {
-        let Some((to, payload)) = &self.parked else {
-            return Ok(());
+        // Listening for room all the time would wake the loop after everything it sends.
+        let interest = match (was_full, self.parked) {
+            (false, Some(_)) => Interest::READABLE | Interest::WRITABLE,
+            (true, None) => Interest::READABLE,
+            _ => return Ok(()),
         };
-        match send(&self.shared, &self.socket, *to, payload) {
-            Sent::Not => Ok(()),
-            Sent::Gone => {
-                self.parked = None;
-                // Listening for room all the time would wake the loop after everything it sends.
-                self.listen_for(Interest::READABLE)
-            }
-        }
-    }
-
-    fn listen_for(&mut self, interest: Interest) -> io::Result<()> {
         self.poll
             .registry()
             .reregister(&mut self.socket, SOCKET, interest)
+    }
+
+    /// Has the node write its next datagram into the outbox.
+    fn poll_transmit(&mut self) -> Option<(SocketAddr, usize)> {
+        let mut state = self.shared.lock();
+        if !state.is_running() {
+            return None;
+        }
+        let now = self.shared.now();
+        let transmit = state.node.poll_transmit(now, &mut self.outbox)?;
+        Some((transmit.to, transmit.payload.len()))
     }
 
     /// Reads datagrams, but not so many that timers and commands would wait long.
@@ -191,38 +179,5 @@ impl Driver {
             }
         }
         Ok(Inbound::More)
-    }
-}
-
-/// Tells the node when somebody has set the wall clock, or the machine was suspended.
-fn follow_wall_clock(told: &mut (UnixTime, Instant), node: &mut Node, now: Instant) {
-    let wall = UnixTime::from(SystemTime::now());
-    let expected = told.0.saturating_add(now.saturating_since(told.1));
-    let off = Duration::from_millis(wall.as_millis().abs_diff(expected.as_millis()));
-    if off > WALL_CLOCK {
-        *told = (wall, now);
-        // Refused by a node that has left, which needs no clock.
-        let _ = node.handle_command(now, Command::SetWallClock { wall });
-    }
-}
-
-enum Sent {
-    /// Sent, or refused for good: UDP promises nothing, and repair is the node's business.
-    Gone,
-    /// The socket is full.
-    Not,
-}
-
-fn send(shared: &Shared, socket: &UdpSocket, to: SocketAddr, payload: &[u8]) -> Sent {
-    loop {
-        match socket.send_to(payload, to) {
-            Ok(_) => return Sent::Gone,
-            Err(e) if e.kind() == ErrorKind::WouldBlock => return Sent::Not,
-            Err(e) if e.kind() == ErrorKind::Interrupted => {}
-            Err(_) => {
-                shared.lock().faults.send += 1;
-                return Sent::Gone;
-            }
-        }
     }
 }

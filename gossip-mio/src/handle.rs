@@ -1,72 +1,59 @@
-//! What the application holds of a running node, and what it shares with the node's thread.
+//! What the application holds of a running node.
 
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
-use std::time::{Duration, Instant as StdInstant, SystemTime};
+use std::time::{Duration, Instant as Clock, SystemTime};
 
-use gossip_core::{Command, CommandError, Event, Identity, Instant, Node, UnixTime};
+use gossip_core::adapter::{Config, Faults, NoAgreement, SpawnError};
+use gossip_core::{Command, CommandError, Event, Key, Node};
 use mio::net::UdpSocket;
 use mio::{Poll, Waker};
 
-use crate::config::{Config, Seed, SpawnError};
 use crate::driver::{self, Driver};
 use crate::resolver;
+use crate::shared::{Phase, Shared, State};
 
 /// Starts a node on a thread of its own. It begins to join at once.
 ///
 /// # Errors
 /// [`SpawnError`] says what is wrong and what to do; nothing is left running then.
 pub fn spawn(config: Config) -> Result<(Handle, Events), SpawnError> {
-    let mut settings = config.node.clone();
-    let mut names = Vec::new();
-    for seed in &config.seeds {
-        match Seed::parse(seed)? {
-            Seed::Address(address) => settings.seeds.push(address),
-            Seed::Name(name) => names.push(name),
-        }
-    }
-    let fixed = settings.seeds.clone();
-
-    let bind = |source| SpawnError::Bind {
-        address: config.bind,
-        source,
-    };
-    let socket = UdpSocket::bind(config.bind).map_err(bind)?;
-    let local = socket.local_addr().map_err(bind)?;
-    let identity = Identity::new(&config.name, config.advertised(local)?)?;
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(|e| SpawnError::System(e.into()))?;
-    let wall = UnixTime::from(SystemTime::now());
-    let node = Node::new(settings, identity, seed, Instant::ORIGIN, wall)?;
+    let seeds = config.seeds()?;
+    let address = config.bind;
+    let refused = |source| SpawnError::Bind { address, source };
+    let socket = UdpSocket::bind(address).map_err(refused)?;
+    let local = socket.local_addr().map_err(refused)?;
+    let mut random = [0; 32];
+    getrandom::fill(&mut random).map_err(|error| SpawnError::System(error.into()))?;
+    let node = config.node(local, random, SystemTime::now().into())?;
 
     let poll = Poll::new().map_err(SpawnError::System)?;
     let shared = Arc::new(Shared {
         state: Mutex::new(State {
             node,
-            arrived: None,
             faults: Faults::default(),
             phase: Phase::Running,
+            waiting: 0,
         }),
-        event_arrived: Condvar::new(),
+        changed: Condvar::new(),
         phase_changed: Condvar::new(),
         waker: Waker::new(poll.registry(), driver::WAKE).map_err(SpawnError::System)?,
-        origin: StdInstant::now(),
+        origin: Clock::now(),
         local,
     });
     // From here on, an early return drops the owner, which stops what runs already.
     let owner = Arc::new(Owner(Arc::clone(&shared)));
-    if !names.is_empty() {
+    if !seeds.names().is_empty() {
         let shared = Arc::clone(&shared);
+        let every = config.resolve_every;
         start("gossip-resolver", move || {
-            resolver::run(&shared, &fixed, &names, config.resolve_every);
+            resolver::run(&shared, seeds, every);
         })?;
     }
-    let driver =
-        Driver::new(Arc::clone(&shared), poll, socket, wall).map_err(SpawnError::System)?;
+    let driver = Driver::new(Arc::clone(&shared), poll, socket).map_err(SpawnError::System)?;
     start("gossip", move || {
         // A panic is a bug of this library; it must not leave others waiting for ever.
         let outcome = catch_unwind(AssertUnwindSafe(|| driver.run()))
@@ -89,8 +76,7 @@ impl Handle {
     /// Gives the node a command, and has what follows from it sent at once.
     ///
     /// # Errors
-    /// As [`Node::handle_command`]; [`CommandError::Left`] also where the node has stopped for
-    /// another reason.
+    /// As [`Node::handle_command`]; [`CommandError::Stopped`] where the node has stopped.
     pub fn command(&self, command: Command) -> Result<(), CommandError> {
         self.0.0.command(command)
     }
@@ -99,7 +85,7 @@ impl Handle {
     /// take what is needed and return it. Using this handle or the events inside it would deadlock.
     pub fn read<R>(&self, view: impl FnOnce(&Node) -> R) -> R {
         let mut state = self.0.0.lock();
-        if matches!(state.phase, Phase::Running) {
+        if state.is_running() {
             // Time passes for a view (phi, above all) only when the node is told.
             state.node.handle_timeout(self.0.0.now());
         }
@@ -109,7 +95,7 @@ impl Handle {
     /// The address at which the node receives.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
-        self.0.0.local_addr()
+        self.0.0.local
     }
 
     /// What has failed around the node so far.
@@ -118,10 +104,29 @@ impl Handle {
         self.0.0.lock().faults.clone()
     }
 
+    /// Waits until all live members show the same value of an attribute as this node, be it none.
+    /// The node watches the attribute from then on, as by [`Command::Watch`].
+    ///
+    /// # Errors
+    /// [`NoAgreement`] tells who shows what when time ran out, or why there was nothing to wait for.
+    pub fn wait_agreement(&self, key: &Key, timeout: Duration) -> Result<(), NoAgreement> {
+        self.command(Command::Watch { key: key.clone() })?;
+        let shared = &self.0.0;
+        shared.lock().waiting += 1;
+        let apart = |state: &mut State| state.is_running() && !state.node.has_agreement(key);
+        let mut state = shared.wait_while(&shared.changed, timeout, apart);
+        state.waiting -= 1;
+        match (state.is_running(), state.node.has_agreement(key)) {
+            (false, _) => Err(CommandError::Stopped.into()),
+            (true, true) => Ok(()),
+            (true, false) => Err(NoAgreement::Yet(state.node.agreement(key))),
+        }
+    }
+
     /// Announces departure: [`Command::Leave`]. The node stops by itself once that is done.
     ///
     /// # Errors
-    /// [`CommandError::Left`] where it has stopped already.
+    /// [`CommandError::Stopped`] where it has stopped already.
     pub fn leave(&self) -> Result<(), CommandError> {
         self.command(Command::Leave)
     }
@@ -137,9 +142,9 @@ impl Handle {
     /// What the system said when the node stopped because its socket was lost.
     pub fn join(&self) -> io::Result<()> {
         let shared = &self.0.0;
-        let going = |state: &mut State| !matches!(state.phase, Phase::Ended(_));
-        let ended = shared.phase_changed.wait_while(shared.lock(), going);
-        match &ended.unwrap_or_else(PoisonError::into_inner).phase {
+        let going = |state: &mut State| !state.has_ended();
+        let ended = shared.wait_while(&shared.phase_changed, Duration::MAX, going);
+        match &ended.phase {
             Phase::Ended(Some(lost)) => Err(io::Error::new(lost.kind(), Arc::clone(lost))),
             _ => Ok(()),
         }
@@ -165,15 +170,11 @@ impl Events {
     /// [`NoEvent`] says whether one may still come.
     pub fn next_timeout(&mut self, timeout: Duration) -> Result<Event, NoEvent> {
         let shared = &self.0.0;
-        let nothing =
-            |state: &mut State| !state.has_event() && !matches!(state.phase, Phase::Ended(_));
-        let waited = shared
-            .event_arrived
-            .wait_timeout_while(shared.lock(), timeout, nothing);
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        state.arrived.take().ok_or(match state.phase {
-            Phase::Ended(_) => NoEvent::Ended,
-            Phase::Running | Phase::Stopping => NoEvent::Yet,
+        let nothing = |state: &mut State| !state.node.has_event() && !state.has_ended();
+        let mut state = shared.wait_while(&shared.changed, timeout, nothing);
+        state.node.poll_event().ok_or(match state.has_ended() {
+            true => NoEvent::Ended,
+            false => NoEvent::Yet,
         })
     }
 }
@@ -195,123 +196,6 @@ pub enum NoEvent {
     /// The node has stopped, and all its events have been taken.
     #[error("the node has stopped and will raise no more events")]
     Ended,
-}
-
-/// What failed around a node. None of it stops the node, and all of it is tried again.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Faults {
-    /// Datagrams that the system refused to send: no route, a closed port, too long, …
-    pub send: u64,
-    /// Errors in place of a datagram, such as the news that a peer's port is closed.
-    pub receive: u64,
-    /// The seeds whose names could not be looked up the last time, each with the reason.
-    pub unresolved: Vec<(String, String)>,
-}
-
-/// What the application's threads share with the node's.
-pub(crate) struct Shared {
-    state: Mutex<State>,
-    event_arrived: Condvar,
-    phase_changed: Condvar,
-    waker: Waker,
-    origin: StdInstant,
-    local: SocketAddr,
-}
-
-pub(crate) struct State {
-    pub(crate) node: Node,
-    /// The oldest event, taken from the node so as to know that there is one.
-    arrived: Option<Event>,
-    pub(crate) faults: Faults,
-    pub(crate) phase: Phase,
-}
-
-pub(crate) enum Phase {
-    Running,
-    Stopping,
-    Ended(Option<Arc<io::Error>>),
-}
-
-impl Shared {
-    /// A panic while the lock was held (in a closure given to `read`, say) spoils it for nobody.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The node's time. Read it while holding the lock, so that it does not run backwards.
-    pub(crate) fn now(&self) -> Instant {
-        Instant::from_origin(self.origin.elapsed())
-    }
-
-    pub(crate) fn local_addr(&self) -> SocketAddr {
-        self.local
-    }
-
-    pub(crate) fn command(&self, command: Command) -> Result<(), CommandError> {
-        let mut state = self.lock();
-        if !matches!(state.phase, Phase::Running) {
-            return Err(CommandError::Left);
-        }
-        state.node.handle_command(self.now(), command)?;
-        drop(state);
-        self.wake();
-        Ok(())
-    }
-
-    /// Wakes the consumer where there is something new for it.
-    pub(crate) fn announce_events(&self, state: &mut State) {
-        if state.arrived.is_none() && state.has_event() {
-            self.event_arrived.notify_all();
-        }
-    }
-
-    /// Waits this long, or until the node is stopping, and returns whether it is.
-    pub(crate) fn stops_within(&self, timeout: Duration) -> bool {
-        let running = |state: &mut State| matches!(state.phase, Phase::Running);
-        let waited = self
-            .phase_changed
-            .wait_timeout_while(self.lock(), timeout, running);
-        !running(&mut waited.unwrap_or_else(PoisonError::into_inner).0)
-    }
-
-    fn stop(&self) {
-        let mut state = self.lock();
-        if matches!(state.phase, Phase::Running) {
-            state.phase = Phase::Stopping;
-        }
-        drop(state);
-        self.phase_changed.notify_all();
-        self.wake();
-    }
-
-    fn end(&self, outcome: io::Result<()>) {
-        self.lock().phase = Phase::Ended(outcome.err().map(Arc::new));
-        self.phase_changed.notify_all();
-        self.event_arrived.notify_all();
-    }
-
-    /// Has the loop look at the node again. It can fail only when the loop is gone.
-    fn wake(&self) {
-        let _ = self.waker.wake();
-    }
-}
-
-impl fmt::Debug for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared")
-            .field("local", &self.local)
-            .finish_non_exhaustive()
-    }
-}
-
-impl State {
-    fn has_event(&mut self) -> bool {
-        if self.arrived.is_none() {
-            self.arrived = self.node.poll_event();
-        }
-        self.arrived.is_some()
-    }
 }
 
 /// Stops the node when the application has dropped all that it held of it.

@@ -43,12 +43,12 @@
 //!
 //! `cli` builds the `gossip` command-line agent. Nothing in it is of use to a library user.
 
-mod config;
 mod driver;
 mod handle;
 mod resolver;
+mod shared;
 
 pub use gossip_core;
 
-pub use config::{Config, SpawnError};
-pub use handle::{Events, Faults, Handle, NoEvent, spawn};
+pub use gossip_core::adapter::{Config, Faults, NoAgreement, SpawnError};
+pub use handle::{Events, Handle, NoEvent, spawn};

@@ -6,7 +6,7 @@
     reason = "a test may panic"
 )]
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::UdpSocket;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -104,7 +104,7 @@ fn a_wrong_command_line_gets_one_sentence_and_exit_code_2() {
         .collect();
     let mut too_much = vec!["--bind", "127.0.0.1:0"];
     too_much.extend(many.iter().flat_map(|set| ["--set", set]));
-    let cases: [(&[&str], &str); 11] = [
+    let cases: [(&[&str], &str); 13] = [
         (&["--interval", "0s"], "interval is 0 s"),
         (&["--interval", "soon"], "500ms, 1s or 2m"),
         (&["--fanout", "0"], "fanout is 0"),
@@ -116,6 +116,8 @@ fn a_wrong_command_line_gets_one_sentence_and_exit_code_2() {
         (&["--set", &long_value], "keep it to at most 1024"),
         (&too_much, "delete attributes, or raise max_state"),
         (&["--frobnicate"], "--help lists what there is"),
+        (&["--key-file", "/nowhere/keys"], "cannot read the key file"),
+        (&["--encryption", "prefer"], "--key-file"),
     ];
     for (arguments, remedy) in cases {
         let output = gossip(&["agent", "--name", "a"])
@@ -247,4 +249,67 @@ fn the_demo_succeeds_and_sums_up() {
     assert_eq!(steps, names.map(|name| (name, "ok")));
     assert_eq!(lines.last().unwrap()["ok"], true);
     assert!(lines.iter().any(|line| line["event"] == "phi"));
+}
+
+#[test]
+fn lines_of_standard_input_are_broadcast_and_printed_by_the_others() {
+    let reader = Agent::start("reader", &["--watch", "schema"]);
+    let agreed = reader.wait_for("agreement_reached", |line| line["key"] == "schema");
+    assert!(agreed["value"].is_null());
+    let mut writer = gossip(&[
+        "agent",
+        "--name",
+        "writer",
+        "--interval",
+        "100ms",
+        "--stdin",
+    ])
+    .args(["--bind", "127.0.0.1:0", "--seed", &reader.address])
+    .stdin(Stdio::piped())
+    .stdout(Stdio::null())
+    .stderr(Stdio::null())
+    .spawn()
+    .unwrap();
+    let mut lines = writer.stdin.take().unwrap();
+    lines
+        .write_all(b"deploy=v5\nno topic\ndeploy=v6\n")
+        .unwrap();
+    for (number, text) in [(1, "v5"), (2, "v6")] {
+        let line = reader.wait_for("broadcast", |_| true);
+        assert_eq!(line["name"], "writer");
+        assert_eq!(
+            (&line["topic"], &line["payload"]),
+            (&"deploy".into(), &text.into())
+        );
+        assert_eq!(line["number"], number);
+    }
+    writer.kill().unwrap();
+    writer.wait().unwrap();
+}
+
+#[test]
+fn agents_share_keys_and_change_them_while_they_run() {
+    let folder = std::env::temp_dir().join(format!("gossip-keys-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = |name: &str, keys: &[&str]| {
+        let keys: Vec<String> = keys.iter().map(|key| key.repeat(32)).collect();
+        let path = folder.join(name);
+        // Written whole or not at all: the agent may look at any moment.
+        let draft = folder.join("draft");
+        std::fs::write(&draft, keys.join("\n")).unwrap();
+        std::fs::rename(&draft, &path).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let a = Agent::start("a", &["--key-file", &file("a", &["0a"])]);
+    let b = Agent::start(
+        "b",
+        &["--seed", &a.address, "--key-file", &file("b", &["0b"])],
+    );
+    a.wait_for("encryption_mismatch", |line| line["address"] == b.address);
+    // The one that is wrong gets the right key, and comes in.
+    file("b", &["0a", "0b"]);
+    a.wait_for("member_up", |line| line["name"] == "b");
+    b.wait_for("member_up", |line| line["name"] == "a");
+    drop((a, b));
+    std::fs::remove_dir_all(&folder).unwrap();
 }

@@ -103,7 +103,7 @@ pub trait Handle: Clone + Send + Sync + 'static {
     /// Gives the node a command.
     ///
     /// # Errors
-    /// As [`Node::handle_command`]; [`CommandError::Left`] where the node has stopped.
+    /// As [`Node::handle_command`]; [`CommandError::Stopped`] where the node has stopped.
     fn command(&self, command: Command) -> Result<(), CommandError>;
 
     /// Looks at the node. The node waits meanwhile. Not asked after the node has stopped.

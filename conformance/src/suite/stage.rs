@@ -376,9 +376,9 @@ pub(super) fn holds(handle: &impl Handle, of: NodeId, name: &str, text: &str) ->
 /// Fails unless a command was refused because the node has stopped.
 pub(super) fn is_over(result: Result<(), CommandError>) -> Check {
     match result {
-        Err(CommandError::Left) => Ok(()),
+        Err(CommandError::Stopped) => Ok(()),
         other => fail(format!(
-            "a command to a node that has stopped came to {other:?} instead of Left"
+            "a command to a node that has stopped came to {other:?} instead of Stopped"
         )),
     }
 }

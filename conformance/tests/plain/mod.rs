@@ -173,7 +173,7 @@ impl suite::Handle for Handle {
         let shared = &self.0.0;
         let mut state = shared.lock();
         if state.phase != Phase::Running {
-            return Err(CommandError::Left);
+            return Err(CommandError::Stopped);
         }
         let now = shared.now();
         if shared.has(Fault::LosesCommands) && now.as_nanos().is_multiple_of(4) {

@@ -15,6 +15,7 @@ use super::votes::Votes;
 use crate::id::NodeId;
 use crate::membership::ring::{Neighbours, observers};
 use crate::membership::{Condition, Table};
+use crate::sort::{sort, sort_by_key};
 use crate::time::Instant;
 
 /// The facts a verdict rests on.
@@ -50,15 +51,27 @@ pub(crate) enum Verdict {
 #[derive(Debug)]
 struct Contested {
     subject: NodeId,
-    observers: Neighbours,
+    tally: Tally,
     down: bool,
 }
 
+/// An observer as a witness of one contested member.
+#[derive(Clone, Copy, Debug)]
+struct Witness {
+    id: NodeId,
+    /// The position of the case.
+    case: usize,
+    votes: bool,
+}
+
 /// How many of a member's witnesses stand against it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Tally {
     against: usize,
     witnesses: usize,
+    /// Its observers, and those of them that are witnesses and do not vote.
+    observers: usize,
+    vouching: usize,
 }
 
 impl Tally {
@@ -66,9 +79,25 @@ impl Tally {
         self.against.saturating_mul(2) > self.witnesses
     }
 
-    /// Two votes, or half of those who could tell: more than one sick observer.
+    /// Two votes, or no more than half of the observers left to vouch: more than one sick observer.
     fn is_doubtful(self) -> bool {
-        self.against >= 2 || self.against > 0 && self.against.saturating_mul(2) >= self.witnesses
+        self.against >= 2 || self.vouching.saturating_mul(2) <= self.observers
+    }
+
+    /// A witness is found down.
+    fn dismiss(&mut self, voted: bool) {
+        self.witnesses = self.witnesses.saturating_sub(1);
+        self.against = self.against.saturating_sub(usize::from(voted));
+        self.vouching = self.vouching.saturating_sub(usize::from(!voted));
+    }
+
+    /// The one of two with the greater share against.
+    fn clearer(self, other: Self) -> Self {
+        if other.clearer_than(self) {
+            other
+        } else {
+            self
+        }
     }
 
     /// Whether the share against is greater than another's.
@@ -79,35 +108,38 @@ impl Tally {
 
 impl Evidence<'_> {
     /// The contested members with this node's verdict about each. Sorted by id.
+    ///
+    /// Each case is counted once; when a member is found down, only the cases that it is a witness
+    /// of change.
     pub(crate) fn verdicts(&self) -> Vec<(NodeId, Verdict)> {
-        let mut contested = self.contested();
+        let (mut contested, witnesses) = self.contested();
+        let mut decided: Vec<NodeId> = Vec::new();
         loop {
-            let mut clearest: Option<Tally> = None;
-            for case in contested.iter().filter(|case| !case.down) {
-                let tally = self.tally(case, &contested);
-                if tally.is_majority() && clearest.is_none_or(|best| tally.clearer_than(best)) {
-                    clearest = Some(tally);
+            let open = contested.iter().filter(|case| !case.down);
+            let majorities = open.map(|case| case.tally).filter(|t| t.is_majority());
+            let Some(clearest) = majorities.reduce(Tally::clearer) else {
+                break;
+            };
+            for case in &mut contested {
+                if !case.down && case.tally.is_majority() && !clearest.clearer_than(case.tally) {
+                    case.down = true;
+                    decided.push(case.subject);
                 }
             }
-            let Some(clearest) = clearest else { break };
-            let decided: Vec<usize> = contested
-                .iter()
-                .enumerate()
-                .filter(|(_, case)| {
-                    !case.down && !clearest.clearer_than(self.tally(case, &contested))
-                })
-                .map(|(index, _)| index)
-                .collect();
-            for index in decided {
-                if let Some(case) = contested.get_mut(index) {
-                    case.down = true;
+            for fallen in decided.drain(..) {
+                let from = witnesses.partition_point(|witness| witness.id < fallen);
+                let seats = witnesses.iter().skip(from);
+                for seat in seats.take_while(|witness| witness.id == fallen) {
+                    if let Some(case) = contested.get_mut(seat.case) {
+                        case.tally.dismiss(seat.votes);
+                    }
                 }
             }
         }
         let verdict = |case: &Contested| {
             if case.down {
                 Verdict::Down
-            } else if self.tally(case, &contested).is_doubtful() {
+            } else if case.tally.is_doubtful() {
                 Verdict::Doubtful
             } else {
                 Verdict::Cleared
@@ -119,8 +151,9 @@ impl Evidence<'_> {
             .collect()
     }
 
-    /// The members against which there is a valid vote, or evidence of this node's own.
-    fn contested(&self) -> Vec<Contested> {
+    /// The members against which there is a valid vote, or evidence of this node's own, sorted by
+    /// id; and their observers that are witnesses, sorted likewise.
+    fn contested(&self) -> (Vec<Contested>, Vec<Witness>) {
         let silent = self
             .observations
             .iter()
@@ -131,7 +164,7 @@ impl Evidence<'_> {
             .subjects()
             .filter(|subject| self.valid_votes(*subject) > 0);
         let mut subjects: Vec<NodeId> = silent.chain(voted).chain(self.probes.silent()).collect();
-        subjects.sort_unstable();
+        sort(&mut subjects);
         subjects.dedup();
         subjects.retain(|subject| {
             let takes_part = |condition| matches!(condition, Condition::Live | Condition::Down);
@@ -141,12 +174,42 @@ impl Evidence<'_> {
                     .get(*subject)
                     .is_some_and(|record| takes_part(record.condition))
         });
-        let contest = |subject| Contested {
-            subject,
-            observers: observers(self.table, subject, self.neighbours, self.settled_before),
-            down: false,
-        };
-        subjects.into_iter().map(contest).collect()
+        let mut witnesses: Vec<Witness> = Vec::new();
+        let mut contested: Vec<Contested> = Vec::new();
+        for (case, subject) in subjects.iter().enumerate() {
+            let seat = |id, votes| witnesses.push(Witness { id, case, votes });
+            contested.push(Contested {
+                subject: *subject,
+                tally: self.tally(*subject, &subjects, seat),
+                down: false,
+            });
+        }
+        sort_by_key(&mut witnesses, |witness| witness.id);
+        (contested, witnesses)
+    }
+
+    /// The members that take part and have lost half of those who could vouch for them: the rest may
+    /// be too few for a verdict, and with all of them gone nobody is left to vote.
+    pub(crate) fn bereft(&self) -> Vec<NodeId> {
+        let down = (0..self.table.down_len()).filter_map(|at| self.table.down_at(at));
+        let fallen = down.filter(|record| record.since > self.settled_before);
+        let silent = self.observations.iter().filter(|o| o.is_silent());
+        let out = fallen
+            .map(|record| record.id)
+            .chain(silent.map(|o| o.id))
+            .chain(self.probes.silent());
+        let mut beside: Vec<NodeId> = out.flat_map(|id| self.observers(id)).collect();
+        sort(&mut beside);
+        beside.dedup();
+        beside.retain(|id| {
+            let live = self.table.get(*id).map(|record| record.condition) == Some(Condition::Live);
+            live && *id != self.own && self.tally(*id, &[], |_, _| ()).is_doubtful()
+        });
+        beside
+    }
+
+    fn observers(&self, id: NodeId) -> Neighbours {
+        observers(self.table, id, self.neighbours, self.settled_before)
     }
 
     /// How many votes stand against a member, whoever cast them.
@@ -160,46 +223,52 @@ impl Evidence<'_> {
             .count()
     }
 
-    fn tally(&self, case: &Contested, contested: &[Contested]) -> Tally {
-        let mut tally = Tally {
-            against: 0,
-            witnesses: 0,
-        };
-        let Some(subject) = self.table.get(case.subject) else {
+    /// Counts who stands against a member while none of the contested is down yet. Tells of each
+    /// observer that is a witness whether it votes.
+    fn tally(
+        &self,
+        subject: NodeId,
+        contested: &[NodeId],
+        mut witness: impl FnMut(NodeId, bool),
+    ) -> Tally {
+        let mut tally = Tally::default();
+        let Some(record) = self.table.get(subject) else {
             return tally;
         };
-        let casts = self.votes.against(case.subject);
-        for observer in &case.observers {
-            if *observer == self.own || self.is_out(*observer, contested) {
+        let casts = self.votes.against(subject);
+        for observer in self.observers(subject) {
+            tally.observers = tally.observers.saturating_add(1);
+            if observer == self.own || self.is_out(observer, contested) {
                 continue;
             }
-            tally.witnesses = tally.witnesses.saturating_add(1);
             let votes = casts
                 .iter()
-                .any(|cast| cast.observer == *observer && cast.is_valid(&subject.log, self.now));
+                .any(|cast| cast.observer == observer && cast.is_valid(&record.log, self.now));
+            tally.witnesses = tally.witnesses.saturating_add(1);
             tally.against = tally.against.saturating_add(usize::from(votes));
+            tally.vouching = tally.vouching.saturating_add(usize::from(!votes));
+            witness(observer, votes);
         }
-        if self.finds_silent(case.subject) {
+        if self.finds_silent(subject) {
             tally.witnesses = tally.witnesses.saturating_add(1);
             tally.against = tally.against.saturating_add(1);
-        } else if self.hears(case.subject) {
+        } else if self.hears(subject) {
             tally.witnesses = tally.witnesses.saturating_add(1);
         }
         tally
     }
 
-    /// Whether an observer is no witness: it is down, or silent towards this node.
-    fn is_out(&self, observer: NodeId, contested: &[Contested]) -> bool {
+    /// Whether an observer is no witness from the start: it is silent towards this node, or down and
+    /// nobody contests that any more.
+    fn is_out(&self, observer: NodeId, contested: &[NodeId]) -> bool {
         if self.finds_silent(observer) {
             return true;
         }
-        match contested.binary_search_by_key(&observer, |case| case.subject) {
-            Ok(at) => contested.get(at).is_some_and(|case| case.down),
-            Err(_) => self
+        contested.binary_search(&observer).is_err()
+            && self
                 .table
                 .get(observer)
-                .is_none_or(|record| record.condition != Condition::Live),
-        }
+                .is_none_or(|record| record.condition != Condition::Live)
     }
 
     fn observation(&self, id: NodeId) -> Option<&Observation> {
@@ -213,10 +282,11 @@ impl Evidence<'_> {
 
     /// Whether this node has heard a member lately.
     pub(crate) fn hears(&self, id: NodeId) -> bool {
-        let heard = match self.observation(id) {
-            Some(observation) => observation.heard(),
-            None => self.table.get(id).and_then(|record| record.heard),
-        };
-        heard.is_some_and(|heard| heard > self.heard_after)
+        let lately = |heard: Option<Instant>| heard.is_some_and(|heard| heard > self.heard_after);
+        lately(self.observation(id).and_then(Observation::heard))
+            || lately(self.table.get(id).and_then(|record| record.heard))
     }
 }
+
+#[cfg(test)]
+mod tests;

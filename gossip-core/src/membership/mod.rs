@@ -8,4 +8,4 @@ pub(crate) mod table;
 
 pub(crate) use member::{Condition, Record};
 pub(crate) use region::Region;
-pub(crate) use table::Table;
+pub(crate) use table::{Table, Tracking};

@@ -40,6 +40,15 @@ pub(crate) struct Table {
     hash: u128,
     buckets: Buckets,
     state_bytes: usize,
+    /// Who has changed since somebody asked, while somebody wants to know.
+    changes: Option<Vec<NodeId>>,
+}
+
+/// Whether a table remembers which members change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tracking {
+    On,
+    Off,
 }
 
 impl Table {
@@ -56,6 +65,31 @@ impl Table {
             hash: 0,
             buckets: Buckets::new(),
             state_bytes: 0,
+            changes: None,
+        }
+    }
+
+    /// Begins, or ceases, to remember which members change.
+    pub(crate) fn track_changes(&mut self, tracking: Tracking) {
+        match tracking {
+            Tracking::On => {
+                self.changes.get_or_insert_default();
+            }
+            Tracking::Off => self.changes = None,
+        }
+    }
+
+    /// The members whose log or condition has changed since the last call; some more than once.
+    pub(crate) fn take_changes(&mut self) -> Vec<NodeId> {
+        self.changes
+            .as_mut()
+            .map(core::mem::take)
+            .unwrap_or_default()
+    }
+
+    fn note_change(&mut self, id: NodeId) {
+        if let Some(changes) = &mut self.changes {
+            changes.push(id);
         }
     }
 
@@ -223,6 +257,7 @@ impl Table {
         let change = after.wrapping_sub(before);
         self.hash = self.hash.wrapping_add(change);
         self.buckets.add(id, change);
+        self.note_change(id);
         Some(result)
     }
 
@@ -244,6 +279,7 @@ impl Table {
             return false;
         }
         record.since = now;
+        self.note_change(id);
         match old {
             Condition::Live => {
                 if let Ok(at) = self.live_position(id) {

@@ -36,6 +36,10 @@ impl Events {
         self.queue.push_back(event);
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     pub(crate) fn pop(&mut self) -> Option<Event> {
         self.queue.pop_front()
     }
@@ -54,6 +58,7 @@ mod tests {
         events.push(Event::Rejoined);
         assert_eq!(events.pop(), Some(Event::Lagged));
         assert_eq!(events.pop(), Some(Event::Rejoined));
+        assert!(events.is_empty());
         assert_eq!((events.pop(), events.lost()), (None, 3));
     }
 }

@@ -184,6 +184,11 @@ impl Node {
                 self.ask_in_doubt(now, self.table.live_at(at).map(|record| record.id));
             }
         }
+        let evidence = self.evidence(now);
+        let bereft = evidence.bereft();
+        for id in bereft {
+            self.ask_in_doubt(now, Some(id));
+        }
         let lasting = self.intervals(SETTLING);
         let Self { probes, table, .. } = self;
         let gone = |id| {
@@ -196,20 +201,12 @@ impl Node {
 
     /// Asks a member whether it lives, unless this node can tell.
     fn ask_in_doubt(&mut self, now: Instant, id: Option<NodeId>) {
-        let Some(record) = id.and_then(|id| self.table.get(id)) else {
+        let Some(id) = id.filter(|id| *id != self.own && !self.evidence(now).hears(*id)) else {
             return;
         };
-        let lately = now.saturating_sub(self.intervals(HEARD));
-        let heard = record.heard.is_some_and(|heard| heard > lately);
-        let observed = self
-            .observations
-            .binary_search_by_key(&record.id, |o| o.id)
-            .is_ok();
-        if record.id != self.own && !heard && !observed {
-            self.probes.ask(record.id, now);
-            self.timers
-                .advance(Timer::Probe, now.saturating_add(Duration::from_nanos(1)));
-        }
+        self.probes.ask(id, now);
+        self.timers
+            .advance(Timer::Probe, now.saturating_add(Duration::from_nanos(1)));
     }
 
     /// Sends the next pings to members in doubt.
@@ -415,9 +412,9 @@ impl Node {
             || self.probes.silent().next().is_some()
     }
 
-    /// Draws the verdicts anew and acts on what has changed.
-    pub(super) fn judge(&mut self, now: Instant) {
-        let evidence = Evidence {
+    /// What this node knows of who lives.
+    fn evidence(&self, now: Instant) -> Evidence<'_> {
+        Evidence {
             own: self.own,
             table: &self.table,
             votes: &self.votes,
@@ -427,8 +424,12 @@ impl Node {
             now,
             settled_before: now.saturating_sub(self.intervals(SETTLING)),
             heard_after: now.saturating_sub(self.intervals(HEARD)),
-        };
-        let verdicts = evidence.verdicts();
+        }
+    }
+
+    /// Draws the verdicts anew and acts on what has changed.
+    pub(super) fn judge(&mut self, now: Instant) {
+        let verdicts = self.evidence(now).verdicts();
         let reconsider = core::mem::take(&mut self.reconsider);
         let verdicts_before = self.metrics.verdicts;
         for (id, verdict) in &verdicts {

@@ -2,10 +2,12 @@
 //!
 //! It routes. What arrives is handed to the components (table, logs, staging, observations, votes),
 //! what they decide is queued for the caller. Submodules hold the parts of the protocol:
-//! [`peers`] and [`round`] (whom to talk to), [`exchange`] (the legs), [`push`] (eager
+//! [`agreement`] (who shows the same value), [`broadcast`] (events of the application), [`peers`] and [`round`] (whom to talk to), [`exchange`] (the legs), [`push`] (eager
 //! dissemination), [`liveness`] (heartbeats, votes, verdicts), [`own`] (what this node says of
 //! itself), [`rival`] (another node of its name), [`transmit`] (writing datagrams), [`view`] (what the application may look at).
 
+mod agreement;
+mod broadcast;
 mod events;
 mod exchange;
 mod liveness;
@@ -16,6 +18,8 @@ mod push;
 mod recents;
 mod rival;
 mod round;
+#[cfg(feature = "encryption")]
+mod sealing;
 mod timers;
 mod transmit;
 mod view;
@@ -49,8 +53,12 @@ use crate::state::hash::HashKey;
 use crate::state::log::Log;
 use crate::state::staging::Staging;
 use crate::time::{Instant, UnixTime};
-use crate::wire::frame::{self, ClusterTag, Refused};
+use crate::wire::frame::{ClusterTag, Framing, Opened, Refused};
+#[cfg(feature = "encryption")]
+use crate::wire::keyring::Keyring;
 use crate::wire::message::{Datagram, Message, Sender, Unreadable};
+use agreement::Watches;
+use broadcast::Broadcasts;
 use events::Events;
 use liveness::Neighbour;
 use outbox::{Outbox, Outgoing};
@@ -59,8 +67,10 @@ use recents::Recents;
 use rival::Rival;
 use timers::{Timer, Timers};
 
+pub use agreement::{Agreement, Shown};
+pub use broadcast::Broadcast;
 pub use transmit::Transmit;
-pub use view::{Agreement, Member, Standing, Status, Vote};
+pub use view::{Member, Standing, Status, Vote};
 
 /// One node of a cluster, as a state machine without I/O.
 ///
@@ -92,14 +102,24 @@ pub struct Node {
     now: Instant,
     clock: Clock,
     rng: ChaCha8Rng,
-    tag: ClusterTag,
+    framing: Framing,
+    /// Where what was encrypted is opened.
+    #[cfg(feature = "encryption")]
+    opened: Vec<u8>,
+    /// Whether [`Event::EncryptionMismatch`] was told since the keys changed.
+    #[cfg(feature = "encryption")]
+    mismatch_told: bool,
     // State plane.
     table: Table,
     staging: Staging,
+    /// How many members that are gone already the datagram at hand may still bring. They take four
+    /// times their bytes in it, and must not fill a table faster than members that live.
+    room_for_ghosts: usize,
     recents: Recents,
     seen_pushes: SeenPushes,
     /// How much of the own log has been pushed.
     pushed: u64,
+    broadcasts: Broadcasts,
     /// Where the next round goes on tending records.
     tended: usize,
     // Liveness plane.
@@ -121,6 +141,7 @@ pub struct Node {
     /// Whose clock was reported last, and when.
     skew_told: Option<(NodeId, Instant)>,
     stale: Stale,
+    watches: Watches,
     // Outputs.
     timers: Timers,
     outbox: Outbox,
@@ -199,12 +220,22 @@ impl Node {
             now,
             clock,
             rng,
-            tag: ClusterTag::of(&config.cluster),
+            framing: Framing {
+                tag: ClusterTag::of(&config.cluster),
+                #[cfg(feature = "encryption")]
+                keyring: Keyring::new(&config.keys, config.encryption, seed),
+            },
+            #[cfg(feature = "encryption")]
+            opened: Vec::new(),
+            #[cfg(feature = "encryption")]
+            mismatch_told: false,
             table,
             staging: Staging::default(),
+            room_for_ghosts: 0,
             recents: Recents::default(),
             seen_pushes: SeenPushes::default(),
             pushed: 0,
+            broadcasts: Broadcasts::default(),
             tended: 0,
             detector: Box::new(detector),
             neighbours: Vec::new(),
@@ -219,6 +250,7 @@ impl Node {
             isolated: false,
             skew_told: None,
             stale: Stale::default(),
+            watches: Watches::default(),
             timers: Timers::default(),
             outbox: Outbox::new(usize::from(config.outbox)),
             events: Events::new(usize::from(config.event_queue)),
@@ -244,28 +276,65 @@ impl Node {
         if self.standing == Standing::Left {
             return;
         }
-        let dropped = &mut metrics.dropped;
-        let body = match frame::open(self.tag, usize::from(self.config.max_datagram), datagram) {
-            Ok(body) => body,
-            Err(refused) => {
-                return count(match refused {
-                    Refused::Length => &mut dropped.length,
-                    Refused::Version => &mut dropped.version,
-                    Refused::Flags => &mut dropped.flags,
-                    Refused::Cluster => &mut dropped.cluster,
-                    Refused::Checksum => &mut dropped.checksum,
-                });
+        let max = self.max_datagram();
+        #[cfg(not(feature = "encryption"))]
+        match self.framing.open(max, datagram) {
+            Ok(opened) => self.on_frame(now, from, opened),
+            Err(refused) => self.on_refused(from, refused),
+        }
+        #[cfg(feature = "encryption")]
+        {
+            let mut room = core::mem::take(&mut self.opened);
+            match self.framing.open(max, datagram, &mut room) {
+                Ok(opened) => self.on_frame(now, from, opened),
+                Err(refused) => self.on_refused(from, refused),
             }
-        };
+            self.opened = room;
+        }
+    }
+
+    /// A datagram is no frame of this cluster.
+    #[cfg_attr(
+        not(feature = "encryption"),
+        expect(unused_variables, reason = "only encryption tells who it was")
+    )]
+    fn on_refused(&mut self, from: SocketAddr, refused: Refused) {
+        #[cfg(feature = "encryption")]
+        if matches!(refused, Refused::Key | Refused::Plaintext) {
+            self.tell_mismatch(from);
+        }
+        let dropped = &mut self.metrics.dropped;
+        count(match refused {
+            Refused::Length => &mut dropped.length,
+            Refused::Version => &mut dropped.version,
+            Refused::Flags => &mut dropped.flags,
+            Refused::Cluster => &mut dropped.cluster,
+            Refused::Checksum => &mut dropped.checksum,
+            #[cfg(feature = "encryption")]
+            Refused::Key => &mut dropped.key,
+            #[cfg(feature = "encryption")]
+            Refused::Plaintext => &mut dropped.plaintext,
+        });
+    }
+
+    /// A datagram of this cluster.
+    fn on_frame(&mut self, now: Instant, from: SocketAddr, opened: Opened<'_>) {
+        self.room_for_ghosts = opened.body.len().div_euclid(GHOST);
+        let dropped = &mut self.metrics.dropped;
         let Datagram {
             sender,
             message,
             items,
-        } = match Datagram::decode(body) {
+        } = match Datagram::decode(opened.body) {
             Ok(datagram) => datagram,
             Err(Unreadable::Unknown) => return count(&mut dropped.unknown),
             Err(Unreadable::Malformed) => return count(&mut dropped.malformed),
         };
+        #[cfg(feature = "encryption")]
+        if opened.sequence.is_some_and(|n| !self.is_new(sender, n)) {
+            return count(&mut self.metrics.dropped.replayed);
+        }
+        let dropped = &mut self.metrics.dropped;
         if sender.id == self.own {
             if sender.generation == self.generation || from == self.address {
                 // This node's own, looped or late.
@@ -330,6 +399,12 @@ impl Node {
         self.events.pop()
     }
 
+    /// Whether an event waits to be polled.
+    #[must_use]
+    pub fn has_event(&self) -> bool {
+        !self.events.is_empty()
+    }
+
     /// When to call [`Node::handle_timeout`] next. `None` once the node has left.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
@@ -391,6 +466,7 @@ impl Node {
             return;
         }
         self.timers.set(Timer::Vote, self.votes.next(now));
+        self.review_agreements();
     }
 
     fn schedule_observations(&mut self, now: Instant) {
@@ -432,6 +508,9 @@ impl Node {
         jitter(&mut self.rng, self.config.interval, 100)
     }
 }
+
+/// Bytes of a datagram for each member that it brings and that is gone already.
+const GHOST: usize = 40;
 
 /// Adds one.
 fn count(counter: &mut u64) {

@@ -6,8 +6,11 @@ use crate::command::{Command, CommandError, MAX_VALUE};
 use crate::event::Event;
 use crate::id::{Generation, NodeId};
 use crate::membership::Condition;
+use crate::sort::sort;
 use crate::state::attribute::{Ballot, Declared, STATUS};
 use crate::time::Instant;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
 use core::time::Duration;
 
 /// Writes made within this time share datagrams.
@@ -76,16 +79,30 @@ impl Node {
                     Ok(())
                 }
             }
+            Command::Broadcast { name, payload } => self.broadcast(now, &name, &payload),
+            Command::Watch { key } => self.watch(key),
+            Command::Unwatch { key } => {
+                self.unwatch(&key);
+                Ok(())
+            }
             Command::Leave => {
                 self.leave(now);
                 Ok(())
             }
             Command::Forget { id } => self.forget(now, id),
             Command::SetSeeds { seeds } => {
-                self.config.seeds = seeds;
-                if self.table.live_len() <= 1 {
-                    self.ask_all_seeds();
-                }
+                self.set_seeds(seeds);
+                Ok(())
+            }
+            #[cfg(feature = "encryption")]
+            Command::AddKey { key } => self.add_key(key),
+            #[cfg(feature = "encryption")]
+            Command::UseKey { key } => self.use_key(&key),
+            #[cfg(feature = "encryption")]
+            Command::RemoveKey { key } => self.remove_key(&key),
+            #[cfg(feature = "encryption")]
+            Command::SetEncryption { encryption } => {
+                self.set_encryption(encryption);
                 Ok(())
             }
             Command::SetWallClock { wall } => {
@@ -95,7 +112,30 @@ impl Node {
         }
     }
 
-    fn set(&mut self, now: Instant, key: &[u8], value: Option<&[u8]>) -> Result<(), CommandError> {
+    /// Replaces the seeds; a node that knows nobody asks them at once.
+    fn set_seeds(&mut self, seeds: Vec<SocketAddr>) {
+        // Name servers rotate their answers: order says nothing.
+        let sorted = |seeds: &[SocketAddr]| {
+            let mut seeds = seeds.to_vec();
+            sort(&mut seeds);
+            seeds.dedup();
+            seeds
+        };
+        if sorted(&seeds) == sorted(&self.config.seeds) {
+            return;
+        }
+        self.config.seeds = seeds;
+        if self.table.live_len() <= 1 {
+            self.ask_all_seeds();
+        }
+    }
+
+    pub(super) fn set(
+        &mut self,
+        now: Instant,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<(), CommandError> {
         let Some(own) = self.table.get(self.own) else {
             return Ok(());
         };

@@ -1,8 +1,9 @@
 //! One node alone: its border. More than one node is the simulator's business.
 
 use super::*;
-use crate::command::{Key, Value};
+use crate::command::{Key, MAX_WATCHED, Value};
 use crate::stamp::Stamp;
+use crate::wire::frame;
 use proptest::prelude::*;
 
 const WALL: UnixTime = UnixTime::from_millis(1_767_225_600_000);
@@ -61,6 +62,66 @@ fn the_first_node_announces_itself_and_the_next_asks_all_its_seeds() {
         .map(|(to, _)| to)
         .collect();
     assert_eq!(to, [address(1), address(3)], "all but itself");
+}
+
+#[test]
+fn the_same_seeds_again_change_nothing() {
+    let mut node = node_with("b", 2, |config| config.seeds = std::vec![address(1)]);
+    let mut ask = |ports: &[u16]| {
+        sent(&mut node, at(0));
+        let seeds = ports.iter().map(|port| address(*port)).collect();
+        let command = Command::SetSeeds { seeds };
+        node.handle_command(at(1), command).unwrap();
+        sent(&mut node, at(1)).len()
+    };
+    assert_eq!(ask(&[1]), 0);
+    assert_eq!(ask(&[3, 1]), 2, "a node that knows nobody asks new ones");
+    assert_eq!(ask(&[1, 3, 1]), 0, "in whatever order");
+    assert_eq!(ask(&[3]), 1);
+}
+
+#[test]
+fn the_wall_clock_may_be_told_every_second() {
+    let mut node = node();
+    sent(&mut node, at(0));
+    while node.poll_event().is_some() {}
+    let (hash, generation) = (node.table_hash(), node.generation());
+    for second in 1..=100 {
+        // It runs fast, and is set back every now and then.
+        let drift = Duration::from_millis(second * 1_001 - second % 10 * 20);
+        let wall = WALL.saturating_add(drift);
+        let deadline = node.poll_timeout();
+        let now = at(second);
+        node.handle_command(now, Command::SetWallClock { wall })
+            .unwrap();
+        assert_eq!(node.poll_timeout(), deadline);
+        assert!(!node.has_event());
+        assert!(sent(&mut node, now).is_empty());
+    }
+    assert_eq!((node.table_hash(), node.generation()), (hash, generation));
+}
+
+#[test]
+fn what_is_watched_is_bounded_and_told_once() {
+    let mut node = node();
+    while node.poll_event().is_some() {}
+    let key = |number: usize| Key::new(&std::format!("k{number}")).unwrap();
+    let mut watch = |number| {
+        let command = Command::Watch { key: key(number) };
+        let result = node.handle_command(at(1), command);
+        (result, core::iter::from_fn(|| node.poll_event()).count())
+    };
+    for number in 0..MAX_WATCHED {
+        assert_eq!(watch(number), (Ok(()), 1));
+    }
+    assert_eq!(watch(3), (Ok(()), 0), "it is watched already");
+    assert_eq!(watch(99), (Err(CommandError::TooManyWatched), 0));
+    let unwatch = Command::Unwatch { key: key(3) };
+    node.handle_command(at(1), unwatch).unwrap();
+    let command = Command::Watch { key: key(99) };
+    node.handle_command(at(1), command).unwrap();
+    set(&mut node, "k99", b"x").unwrap();
+    assert!(node.has_agreement(&key(99)), "a node agrees with itself");
 }
 
 #[test]

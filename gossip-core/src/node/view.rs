@@ -1,9 +1,9 @@
 //! What the application may look at.
 
-use alloc::vec::Vec;
 use core::net::{Ipv4Addr, SocketAddr};
 
 use super::Node;
+use super::broadcast::{Broadcast, held};
 use crate::command::Key;
 use crate::id::{Generation, Name, NodeId};
 use crate::liveness::observation::Observation;
@@ -142,28 +142,16 @@ impl<'a> Member<'a> {
             .filter_map(|entry| Some((user_key(entry.key)?, entry.value?)))
     }
 
+    /// Its broadcasts that have not expired, in its order: also those that were told, for the case
+    /// that [`Event::Lagged`](crate::Event::Lagged) took their place. O(size of its state).
+    pub fn broadcasts(&self) -> impl Iterator<Item = Broadcast<'a>> + use<'a> {
+        held(self.record).map(|(_, broadcast)| broadcast)
+    }
+
     /// One of its attributes. O(size of its state).
     #[must_use]
     pub fn attribute(&self, key: &Key) -> Option<&'a [u8]> {
         self.record.log.get(key.as_str().as_bytes())
-    }
-}
-
-/// Whether all live members show the same value of an attribute (R19).
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Agreement {
-    /// Live members whose value equals this node's, this node included.
-    pub agreeing: usize,
-    /// Live members that show another value, or none, where this node has one.
-    pub differing: Vec<NodeId>,
-}
-
-impl Agreement {
-    /// Whether all live members show the value that this node shows.
-    #[must_use]
-    pub fn is_reached(&self) -> bool {
-        self.differing.is_empty()
     }
 }
 
@@ -230,32 +218,6 @@ impl Node {
         own.map(|_| vote(self.own))
             .into_iter()
             .chain(others.map(move |cast| vote(cast.observer)))
-    }
-
-    /// Whether all live members show the same value of an attribute as this node (R19).
-    /// O(size of all members' state).
-    #[must_use]
-    pub fn agreement(&self, key: &Key) -> Agreement {
-        let key = key.as_str().as_bytes();
-        let ours = self.table.get(self.own).and_then(|own| own.log.get(key));
-        let mut agreement = Agreement {
-            agreeing: 0,
-            differing: Vec::new(),
-        };
-        for at in 0..self.table.live_len() {
-            let Some(record) = self.table.live_at(at) else {
-                continue;
-            };
-            if record.declared() == Declared::Joining && record.id != self.own {
-                continue;
-            }
-            if record.log.get(key) == ours {
-                agreement.agreeing = agreement.agreeing.saturating_add(1);
-            } else {
-                agreement.differing.push(record.id);
-            }
-        }
-        agreement
     }
 
     /// The 128-bit hash over the table: equal on two nodes that know the same.

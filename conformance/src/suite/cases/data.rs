@@ -2,10 +2,10 @@
 
 use std::thread;
 
-use gossip_core::{Command, CommandError, Value};
+use gossip_core::{Command, CommandError, Event, Value};
 
 use crate::suite::adapter::{Adapter, Handle};
-use crate::suite::stage::{Check, Failure, SLOW, Stage, ensure, fail, holds, key, set};
+use crate::suite::stage::{Check, Failure, SLOW, Stage, ensure, fail, holds, key, set, value};
 
 /// A value that is set, replaced and deleted is told to the others, and shows in their views.
 pub(super) fn spread<A: Adapter>(stage: &Stage<A>) -> Check {
@@ -24,6 +24,81 @@ pub(super) fn spread<A: Adapter>(stage: &Stage<A>) -> Check {
         peer.hears_value(a.id, "role", None)?;
         ensure(peer.value(a.id, "role")?.is_none(), || {
             format!("{} was told of a deletion, but holds the value", peer.name)
+        })?;
+    }
+    Ok(())
+}
+
+/// One node of five moves to a new schema, the others follow, and each is told when all have (R19).
+pub(super) fn agreement<A: Adapter>(stage: &Stage<A>) -> Check {
+    let mut peers = stage.cluster::<5>()?;
+    for peer in &peers {
+        let key = key("schema")?;
+        peer.commands(Command::Watch { key })?;
+    }
+    let [first, others @ ..] = &mut peers;
+    first.sets("schema", "v5")?;
+    for peer in others {
+        peer.hears_value(first.id, "schema", Some("v5"))?;
+        peer.sets("schema", "v5")?;
+    }
+    let v5 = Some(value("v5")?);
+    for peer in &mut peers {
+        peer.hears("that all are at v5", |event| match event {
+            Event::AgreementReached { key, value } if key.as_str() == "schema" => {
+                (*value == v5).then_some(())
+            }
+            _ => None,
+        })?;
+        let schema = key("schema")?;
+        let agreement = peer.handle.read(move |node| node.agreement(&schema));
+        let shown = agreement.shown.as_slice();
+        ensure(
+            agreement.agreeing() == 5 && matches!(shown, [all] if all.value == v5),
+            || format!("{} was told of agreement and shows {shown:?}", peer.name),
+        )?;
+    }
+    Ok(())
+}
+
+const BROADCASTS: u32 = 30;
+
+/// Broadcasts are told to all others, each once and in the order of their writer; also to one that
+/// joins before they have expired.
+pub(super) fn broadcasts<A: Adapter>(stage: &Stage<A>) -> Check {
+    let [a, mut b, mut c] = stage.cluster()?;
+    for number in 1..=BROADCASTS {
+        let (name, payload) = (key("news")?, value(&number.to_string())?);
+        a.commands(Command::Broadcast { name, payload })?;
+    }
+    let mut d = stage.start("d", &[&a])?;
+    for peer in [&mut b, &mut c, &mut d] {
+        let mut told = 0;
+        peer.hears("the last broadcast", |event| {
+            told += u32::from(matches!(event, Event::Broadcast { .. }));
+            (told == BROADCASTS).then_some(())
+        })?;
+        // Whatever is told twice comes with what comes next.
+        let name = peer.name.clone();
+        a.sets("told", &name)?;
+        peer.hears_value(a.id, "told", Some(&name))?;
+        let numbers = peer.told.iter().filter_map(|event| match event {
+            Event::Broadcast {
+                from,
+                number,
+                payload,
+                ..
+            } if *from == a.id => Some((*number, payload.as_bytes())),
+            _ => None,
+        });
+        let right = (1..=u64::from(BROADCASTS)).map(|number| (number, number.to_string()));
+        let right: Vec<_> = right.collect();
+        let right = right
+            .iter()
+            .map(|(number, text)| (*number, text.as_bytes()));
+        ensure(numbers.clone().eq(right), || {
+            let numbers: Vec<_> = numbers.map(|(number, _)| number).collect();
+            format!("{} was told the broadcasts {numbers:?}", peer.name)
         })?;
     }
     Ok(())

@@ -2,14 +2,17 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{self, ExitCode};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use clap::Args;
-use gossip_mio::gossip_core::{Command, Event, Key, Name, Node, Value};
+use gossip_mio::gossip_core::{Command, Encryption, Event, Key, Name, Node, Value};
 use gossip_mio::{Config, Events, Handle, NoEvent, spawn};
 
+use crate::keys::KeyFile;
 use crate::report::{Format, Line, Names, Report, complain};
 use crate::{Failure, parse};
 
@@ -42,6 +45,16 @@ pub(crate) struct Options {
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = parse::attribute)]
     attributes: Vec<(Key, Value)>,
 
+    /// Broadcast each line of standard input, written TOPIC=TEXT: the others print it once. It is
+    /// kept a minute for those who join later
+    #[arg(long)]
+    stdin: bool,
+
+    /// A key: print when all live members show the same value of it, and when they cease to; repeat
+    /// it for more
+    #[arg(long = "watch", value_name = "KEY", value_parser = Key::new)]
+    watched: Vec<Key>,
+
     /// The datacenter that this node is in: gossip stays inside it, with thin traffic between
     #[arg(long, value_name = "NAME", value_parser = Name::new)]
     datacenter: Option<Name>,
@@ -49,6 +62,15 @@ pub(crate) struct Options {
     /// The cluster's name: nodes of other clusters are ignored
     #[arg(long, value_name = "NAME", default_value = "")]
     cluster: String,
+
+    /// Encrypt, with the keys in this file: one a line, 64 hexadecimal digits, the first is used. The
+    /// file is looked at again while the agent runs
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+
+    /// How strictly: accept (send plaintext), prefer (accept plaintext) or require
+    #[arg(long, value_name = "LEVEL", default_value = "require", value_parser = parse::encryption, requires = "key_file")]
+    encryption: Encryption,
 
     /// Time between two rounds, such as 500ms or 1s. Recommended is 1s to 3s
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse::duration)]
@@ -74,12 +96,16 @@ its id and name, too:
   member_left          generation
   member_removed
   attribute_changed    key, value (null when deleted; value_escaped where it is not printable text)
+  broadcast            topic, payload (payload_escaped where it is not printable text), life, number
   clock_skew           ahead_s
 These are about this node:
   joined               members: how many others it knows
   isolated, rejoined, lagged, leave_completed
+  agreement_reached    key, value (null where nobody has it); for each --watch
+  agreement_lost       key
   identity_conflict    address
   name_contested       address
+  encryption_mismatch  address
   seed_unresolved      seed, reason";
 
 /// How often to look for seeds that cannot be looked up.
@@ -93,6 +119,12 @@ pub(crate) fn run(options: Options) -> Result<ExitCode, Failure> {
     config.node.datacenter = options.datacenter;
     config.node.interval = options.interval;
     config.node.fanout = options.fanout;
+    config.node.encryption = options.encryption;
+    let key_file = options.key_file.as_deref().map(KeyFile::read);
+    let key_file = key_file.transpose().map_err(Failure::Usage)?;
+    if let Some(file) = &key_file {
+        config.node.keys = file.keys().to_vec();
+    }
     let warnings = config.warnings();
 
     let (handle, events) = spawn(config)?;
@@ -103,10 +135,20 @@ pub(crate) fn run(options: Options) -> Result<ExitCode, Failure> {
     let mut agent = Agent {
         name: options.name.to_string(),
         handle: handle.clone(),
+        key_file,
         names: Names::default(),
         report: Report::new(Format::of_flag(options.json)),
     };
-    let told = agent.run(events, options.attributes);
+    let attributes = options.attributes.into_iter();
+    let sets = attributes.map(|(key, value)| Command::Set { key, value });
+    let watches = options
+        .watched
+        .into_iter()
+        .map(|key| Command::Watch { key });
+    if options.stdin {
+        broadcast_lines(handle.clone())?;
+    }
+    let told = agent.run(events, sets.chain(watches));
     // Whatever went wrong, the others are told.
     let _ = handle.leave();
     handle
@@ -118,6 +160,7 @@ pub(crate) fn run(options: Options) -> Result<ExitCode, Failure> {
 struct Agent {
     name: String,
     handle: Handle,
+    key_file: Option<KeyFile>,
     names: Names,
     report: Report,
 }
@@ -127,13 +170,13 @@ impl Agent {
     fn run(
         &mut self,
         mut events: Events,
-        attributes: Vec<(Key, Value)>,
+        commands: impl Iterator<Item = Command>,
     ) -> Result<ExitCode, Failure> {
         let id = self.handle.read(Node::id);
         self.names.remember(id, &self.name);
         self.print(&Line::started(id, &self.name, self.handle.local_addr()))?;
-        for (key, value) in attributes {
-            self.handle.command(Command::Set { key, value })?;
+        for command in commands {
+            self.handle.command(command)?;
         }
         let mut unresolved = Vec::new();
         let mut conflict = None;
@@ -146,6 +189,10 @@ impl Agent {
                     }
                 }
                 Err(NoEvent::Yet) => {
+                    let keys = self.key_file.as_mut();
+                    if let Some(complaint) = keys.and_then(|file| file.refresh(&self.handle)) {
+                        complain("warning", &complaint);
+                    }
                     let now = self.handle.faults().unresolved;
                     for (seed, reason) in now.iter().filter(|one| !unresolved.contains(*one)) {
                         self.print(&Line::unresolved(seed, reason))?;
@@ -177,6 +224,25 @@ impl Agent {
     fn print(&mut self, line: &Line) -> io::Result<()> {
         self.report.line(&self.name, line)
     }
+}
+
+/// Broadcasts what comes in on standard input, on a thread of its own, until it ends.
+fn broadcast_lines(handle: Handle) -> Result<(), Failure> {
+    let read = move || {
+        for line in io::stdin().lines().map_while(Result::ok) {
+            let done = parse::attribute(&line).and_then(|(name, payload)| {
+                handle.command(Command::Broadcast { name, payload })?;
+                Ok(())
+            });
+            if let Err(error) = done {
+                complain("warning", &format!("not broadcast: {line:?}: {error}"));
+            }
+        }
+    };
+    let thread = thread::Builder::new().name("stdin".to_owned()).spawn(read);
+    thread
+        .map(drop)
+        .map_err(|e| Failure::Runtime(format!("cannot start a thread: {e}")))
 }
 
 /// The first signal announces departure, the second ends the process.

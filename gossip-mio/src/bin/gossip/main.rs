@@ -2,6 +2,7 @@
 
 mod agent;
 mod demo;
+mod keys;
 mod parse;
 mod report;
 mod story;
@@ -79,10 +80,9 @@ pub(crate) enum Failure {
 impl From<SpawnError> for Failure {
     fn from(error: SpawnError) -> Self {
         match error {
-            SpawnError::Config(_)
-            | SpawnError::Identity(_)
-            | SpawnError::Seed(_)
-            | SpawnError::NoAdvertise(_) => Self::Usage(error.to_string()),
+            SpawnError::Config(_) | SpawnError::Identity(_) | SpawnError::Seed(_) => {
+                Self::Usage(error.to_string())
+            }
             _ => Self::Runtime(error.to_string()),
         }
     }

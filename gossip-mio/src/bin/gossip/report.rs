@@ -218,6 +218,41 @@ impl Line {
                         .saying(format!("{key} deleted")),
                 }
             }
+            Event::Broadcast {
+                life,
+                number,
+                name,
+                payload,
+                ..
+            } => {
+                let (field, text) = match readable(payload) {
+                    ("value", text) => ("payload", text),
+                    (_, text) => ("payload_escaped", text),
+                };
+                line("broadcast", "broadcast", Tone::Strong)
+                    .with("life", life.to_string())
+                    .with("number", *number)
+                    .with("topic", name.as_str())
+                    .with(field, text.as_str())
+                    .saying(format!("{name}: {text}"))
+            }
+            Event::AgreementReached { key, value } => {
+                let line =
+                    line("agreement_reached", "agreed", Tone::Good).with("key", key.as_str());
+                match value {
+                    Some(value) => {
+                        let (field, text) = readable(value);
+                        line.with(field, text.as_str())
+                            .saying(format!("all show {key} = {text}"))
+                    }
+                    None => line
+                        .with("value", serde_json::Value::Null)
+                        .saying(format!("nobody has {key}")),
+                }
+            }
+            Event::AgreementLost { key } => line("agreement_lost", "apart", Tone::Doubt)
+                .with("key", key.as_str())
+                .saying(format!("not all show the same {key}")),
             Event::Isolated => line("isolated", "isolated", Tone::Bad)
                 .saying("all other members are down: most likely this node is cut off"),
             Event::Rejoined => {
@@ -233,6 +268,13 @@ impl Line {
                 .saying(format!(
                     "{address} claimed this node's name, which it keeps: it is the older"
                 )),
+            Event::EncryptionMismatch { address } => {
+                line("encryption_mismatch", "keys differ", Tone::Doubt)
+                    .with("address", address.to_string())
+                    .saying(format!(
+                        "{address} sends what no key of this node opens: compare the key files"
+                    ))
+            }
             Event::ClockSkew { ahead, .. } => line("clock_skew", "clock skew", Tone::Doubt)
                 .with("ahead_s", rounded(ahead.as_secs_f64()))
                 .saying(format!(
@@ -258,6 +300,7 @@ fn subject(event: &Event) -> Option<NodeId> {
         | Event::MemberLeft { id, .. }
         | Event::MemberRemoved { id, .. }
         | Event::AttributeChanged { id, .. }
+        | Event::Broadcast { from: id, .. }
         | Event::ClockSkew { id, .. } => Some(*id),
         _ => None,
     }

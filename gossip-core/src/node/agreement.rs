@@ -1,0 +1,228 @@
+//! Whether all live members show the same value of an attribute (R19).
+//!
+//! Every member publishes its own value, and every node compares what the others published: what a
+//! member shows here, it has written itself. That is how Cassandra agrees on a schema. An
+//! acknowledgement by the others of what one node wrote would cost as much and say less.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use rand_core::Rng;
+use siphasher::sip::SipHasher24;
+
+use super::{Node, Standing};
+use crate::command::{CommandError, Key, MAX_WATCHED, Value};
+use crate::event::Event;
+use crate::id::NodeId;
+use crate::membership::{Condition, Record, Tracking};
+use crate::state::attribute::Declared;
+
+/// What the live members show of one attribute. Members that are still joining do not count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Agreement {
+    /// Each value that is shown, with those who show it: first what this node shows, then the
+    /// others in the order of the values.
+    pub shown: Vec<Shown>,
+}
+
+/// A value, and who shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Shown {
+    /// The value, or `None` where the attribute is not there.
+    pub value: Option<Value>,
+    /// The members, in the order of their ids.
+    pub members: Vec<NodeId>,
+}
+
+impl Agreement {
+    /// Whether all show the same, be it nothing.
+    #[must_use]
+    pub fn is_reached(&self) -> bool {
+        self.shown.len() <= 1
+    }
+
+    /// How many members show what this node shows, itself included.
+    #[must_use]
+    pub fn agreeing(&self) -> usize {
+        self.shown.first().map_or(0, |shown| shown.members.len())
+    }
+
+    /// Those that show something else.
+    pub fn differing(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let others = self.shown.iter().skip(1);
+        others.flat_map(|shown| &shown.members).copied()
+    }
+}
+
+/// The attributes whose agreement the application wants to be told of.
+#[derive(Debug, Default)]
+pub(super) struct Watches(Vec<Watch>);
+
+impl Watches {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// One attribute, with a digest of what each member that counts shows of it.
+#[derive(Debug)]
+struct Watch {
+    key: Key,
+    digest: SipHasher24,
+    shown: BTreeMap<NodeId, u64>,
+    /// How many show each of these.
+    counts: BTreeMap<u64, usize>,
+    /// What the application was told last.
+    told: bool,
+}
+
+impl Watch {
+    fn new(key: Key, digest: SipHasher24) -> Self {
+        Self {
+            key,
+            digest,
+            shown: BTreeMap::new(),
+            counts: BTreeMap::new(),
+            told: false,
+        }
+    }
+
+    fn is_agreed(&self) -> bool {
+        self.counts.len() <= 1
+    }
+
+    /// Looks at one member anew. O(log members), beyond the member's own state.
+    fn look(&mut self, id: NodeId, record: Option<&Record>) {
+        let new = record.map(|record| {
+            let value = record.log.get(self.key.as_str().as_bytes());
+            // No value is something else than an empty one.
+            value.map_or(0, |value| self.digest.hash(value) | 1)
+        });
+        let old = match new {
+            Some(new) => self.shown.insert(id, new),
+            None => self.shown.remove(&id),
+        };
+        if old == new {
+            return;
+        }
+        if let Some(new) = new {
+            let count = self.counts.entry(new).or_default();
+            *count = count.saturating_add(1);
+        }
+        if let Some(old) = old
+            && let Some(count) = self.counts.get_mut(&old)
+        {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.counts.remove(&old);
+            }
+        }
+    }
+}
+
+impl Node {
+    /// What the live members show of an attribute (R19). O(size of all live members' state).
+    #[must_use]
+    pub fn agreement(&self, key: &Key) -> Agreement {
+        let key = key.as_str().as_bytes();
+        let ours = self.table.get(self.own).and_then(|own| own.log.get(key));
+        let mut members: BTreeMap<Option<&[u8]>, Vec<NodeId>> = BTreeMap::new();
+        for record in self.counting() {
+            let value = record.log.get(key);
+            members.entry(value).or_default().push(record.id);
+        }
+        let first = members.remove_entry(&ours);
+        let shown = first.into_iter().chain(members);
+        let shown = shown.map(|(value, members)| Shown {
+            // Whatever is in a log has a legal size.
+            value: value.and_then(|value| Value::new(value).ok()),
+            members,
+        });
+        Agreement {
+            shown: shown.collect(),
+        }
+    }
+
+    /// Whether all live members show the same of an attribute, be it nothing. O(1) for one that is
+    /// watched ([`Command::Watch`](crate::Command::Watch)), otherwise as [`Node::agreement`].
+    #[must_use]
+    pub fn has_agreement(&self, key: &Key) -> bool {
+        let watch = self.watches.0.iter().find(|watch| watch.key == *key);
+        watch.map_or_else(|| self.agreement(key).is_reached(), Watch::is_agreed)
+    }
+
+    /// The members whose values count.
+    fn counting(&self) -> impl Iterator<Item = &Record> {
+        (0..self.table.live_len())
+            .filter_map(|at| self.table.live_at(at))
+            .filter(|record| self.counts(record))
+    }
+
+    /// Whether a member's values count: it lives, and has announced itself.
+    fn counts(&self, record: &Record) -> bool {
+        record.condition == Condition::Live
+            && (record.id == self.own || record.declared() != Declared::Joining)
+    }
+
+    /// Begins to watch an attribute. To watch it already changes nothing.
+    pub(super) fn watch(&mut self, key: Key) -> Result<(), CommandError> {
+        if self.watches.0.iter().any(|watch| watch.key == key) {
+            return Ok(());
+        }
+        if self.watches.0.len() >= MAX_WATCHED {
+            return Err(CommandError::TooManyWatched);
+        }
+        // Keyed, so that nobody can pick two values that look the same.
+        let digest = SipHasher24::new_with_keys(self.rng.next_u64(), self.rng.next_u64());
+        let mut watch = Watch::new(key, digest);
+        for record in self.counting() {
+            watch.look(record.id, Some(record));
+        }
+        self.watches.0.push(watch);
+        self.table.track_changes(Tracking::On);
+        Ok(())
+    }
+
+    /// Ends watching an attribute.
+    pub(super) fn unwatch(&mut self, key: &Key) {
+        self.watches.0.retain(|watch| watch.key != *key);
+        if self.watches.is_empty() {
+            self.table.track_changes(Tracking::Off);
+        }
+    }
+
+    /// Brings the watched attributes up to date with the table, and tells what that changes.
+    pub(super) fn review_agreements(&mut self) {
+        if self.watches.is_empty() || self.standing == Standing::Left {
+            return;
+        }
+        let changed = self.table.take_changes();
+        let mut watches = core::mem::take(&mut self.watches);
+        for watch in &mut watches.0 {
+            for id in &changed {
+                let record = self.table.get(*id).filter(|record| self.counts(record));
+                watch.look(*id, record);
+            }
+            if watch.is_agreed() == watch.told {
+                continue;
+            }
+            watch.told = watch.is_agreed();
+            let key = watch.key.clone();
+            self.events.push(match watch.told {
+                true => Event::AgreementReached {
+                    value: self.own_value(&key),
+                    key,
+                },
+                false => Event::AgreementLost { key },
+            });
+        }
+        self.watches = watches;
+    }
+
+    fn own_value(&self, key: &Key) -> Option<Value> {
+        let value = self.table.get(self.own)?.log.get(key.as_str().as_bytes())?;
+        Value::new(value).ok()
+    }
+}

@@ -1,0 +1,243 @@
+//! Seeds as people write them down, and the looking up of those that have names.
+//!
+//! A node knows seeds by address. An adapter is given text: it parses it here, looks the names up
+//! with the resolver that it has, and tells [`SeedList`] what came of it.
+
+use alloc::borrow::ToOwned;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::SocketAddr;
+use core::str::FromStr;
+use core::time::Duration;
+
+/// The wait after a look-up that failed, and the shortest after one that did not.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// A seed as it was written down: an address, or a host name with a port.
+///
+/// ```
+/// use gossip_core::Seed;
+/// assert!(matches!("10.0.0.1:7946".parse(), Ok(Seed::Address(_))));
+/// assert!(matches!("gossip.example:7946".parse(), Ok(Seed::Name(_))));
+/// assert!("gossip.example".parse::<Seed>().is_err());
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seed {
+    /// An address: nothing to look up.
+    Address(SocketAddr),
+    /// A host name, a colon and a port other than 0, as resolvers take it.
+    Name(String),
+}
+
+impl FromStr for Seed {
+    type Err = SeedError;
+
+    fn from_str(text: &str) -> Result<Self, SeedError> {
+        let refused = || SeedError(text.to_owned());
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            return match address.port() {
+                0 => Err(refused()),
+                _ => Ok(Self::Address(address)),
+            };
+        }
+        let (host, port) = text.rsplit_once(':').ok_or_else(refused)?;
+        let is_host = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
+        match port.parse::<u16>() {
+            Ok(1..) if !host.is_empty() && host.chars().all(is_host) => {
+                Ok(Self::Name(text.to_owned()))
+            }
+            _ => Err(refused()),
+        }
+    }
+}
+
+/// A text is not a [`Seed`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "seed {0:?} is not host:port: write it like 10.0.0.1:7946, [2001:db8::1]:7946 or gossip.example:7946"
+)]
+pub struct SeedError(pub String);
+
+/// The seeds of one node: addresses, and names with the addresses that they stood for last.
+///
+/// An adapter looks all [`names`](Self::names) up, one after the other, tells what came of each
+/// ([`found`](Self::found), [`missed`](Self::missed)), gives the node
+/// [`Command::SetSeeds`](crate::Command::SetSeeds) with all [`addresses`](Self::addresses), and
+/// begins again after a [`pause`](Self::pause).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SeedList {
+    fixed: Vec<SocketAddr>,
+    named: Vec<Named>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Named {
+    name: String,
+    addresses: Vec<SocketAddr>,
+    /// Why the latest look-up failed.
+    missed: Option<String>,
+}
+
+impl SeedList {
+    /// Parses what was written down, in addition to the addresses that are known.
+    ///
+    /// # Errors
+    /// [`SeedError`] tells the first text that is no [`Seed`].
+    pub fn parse(known: &[SocketAddr], texts: &[String]) -> Result<Self, SeedError> {
+        let mut seeds = Self {
+            fixed: known.to_vec(),
+            named: Vec::new(),
+        };
+        for text in texts {
+            match text.parse()? {
+                Seed::Address(address) => seeds.fixed.push(address),
+                Seed::Name(name) => seeds.named.push(Named {
+                    name,
+                    addresses: Vec::new(),
+                    missed: None,
+                }),
+            }
+        }
+        Ok(seeds)
+    }
+
+    /// All addresses known so far.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        let found = self.named.iter().flat_map(|named| &named.addresses);
+        self.fixed.iter().chain(found).copied().collect()
+    }
+
+    /// What is to be looked up, as `host:port`.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.named.iter().map(|named| named.name.clone()).collect()
+    }
+
+    /// A name stands for these addresses. Those that a socket bound to `local` cannot reach, being
+    /// of the other family, are left out; where no other is left, the name is as good as missed.
+    pub fn found(
+        &mut self,
+        name: &str,
+        addresses: impl IntoIterator<Item = SocketAddr>,
+        local: SocketAddr,
+    ) {
+        let reachable = addresses
+            .into_iter()
+            .filter(|address| address.is_ipv4() == local.is_ipv4());
+        let reachable: Vec<_> = reachable.collect();
+        if reachable.is_empty() {
+            let family = if local.is_ipv4() { "IPv4" } else { "IPv6" };
+            return self.missed(name, format_args!("it has no {family} address"));
+        }
+        for named in self.named.iter_mut().filter(|named| named.name == name) {
+            named.addresses.clone_from(&reachable);
+            named.missed = None;
+        }
+    }
+
+    /// A look-up failed. What the name last stood for stays: a failing name server must not cost a
+    /// node its seeds.
+    pub fn missed(&mut self, name: &str, reason: impl fmt::Display) {
+        for named in self.named.iter_mut().filter(|named| named.name == name) {
+            named.missed = Some(reason.to_string());
+        }
+    }
+
+    /// The names whose latest look-up failed, each with the reason.
+    #[must_use]
+    pub fn unresolved(&self) -> Vec<(String, String)> {
+        let missed = |named: &Named| Some((named.name.clone(), named.missed.clone()?));
+        self.named.iter().filter_map(missed).collect()
+    }
+
+    /// How long to wait until the names are looked up again, which is to be done `every` so often:
+    /// no less than two seconds, and no more where a name was missed.
+    #[must_use]
+    pub fn pause(&self, every: Duration) -> Duration {
+        match self.named.iter().any(|named| named.missed.is_some()) {
+            true => RETRY,
+            false => every.max(RETRY),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::format;
+    use std::vec;
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_seed_is_an_address_or_a_name_with_a_port() {
+        for text in ["10.0.0.1:7946", "[::1]:7946"] {
+            assert_eq!(text.parse(), Ok(Seed::Address(address(text))));
+        }
+        for text in ["localhost:7946", "gossip-0.gossip_svc.example:1"] {
+            assert_eq!(text.parse(), Ok(Seed::Name(text.to_owned())));
+        }
+    }
+
+    #[test]
+    fn other_text_is_refused_with_examples_of_what_works() {
+        for text in [
+            "",
+            "host",
+            ":7946",
+            "host:",
+            "host:0",
+            "host:65536",
+            "10.0.0.1:0",
+            "::1:7946",
+            "a b:1",
+            "http://a:1",
+        ] {
+            let error = text.parse::<Seed>().unwrap_err().to_string();
+            assert!(
+                error.starts_with(&format!("seed {text:?} is not host:port")),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_name_keeps_its_addresses_while_it_cannot_be_looked_up() {
+        let (one, two) = (address("10.0.0.1:1"), address("10.0.0.2:1"));
+        let (other_family, local) = (address("[::1]:1"), address("127.0.0.1:9"));
+        let (minute, name) = (Duration::from_secs(60), "gossip.example:1");
+        let mut seeds = SeedList::parse(&[one], &[name.to_owned()]).unwrap();
+        assert_eq!(
+            (seeds.addresses(), seeds.names()),
+            (vec![one], vec![name.to_owned()])
+        );
+
+        seeds.found(name, [other_family, two], local);
+        assert_eq!(seeds.addresses(), [one, two]);
+        assert_eq!((seeds.unresolved(), seeds.pause(minute)), (vec![], minute));
+        assert_eq!(seeds.pause(Duration::ZERO), RETRY);
+
+        seeds.missed(name, "no answer");
+        assert_eq!(seeds.addresses(), [one, two]);
+        let told = [(name.to_owned(), "no answer".to_owned())];
+        assert_eq!(
+            (seeds.unresolved(), seeds.pause(minute)),
+            (told.into(), RETRY)
+        );
+
+        seeds.found(name, [other_family], local);
+        assert_eq!(seeds.addresses(), [one, two]);
+        assert_eq!(seeds.unresolved()[0].1, "it has no IPv4 address");
+    }
+
+    #[test]
+    fn one_wrong_seed_refuses_all() {
+        let texts = ["10.0.0.1:1".to_owned(), "nowhere".to_owned()];
+        let refused = SeedList::parse(&[], &texts).unwrap_err();
+        assert_eq!(refused, SeedError("nowhere".to_owned()));
+    }
+}
