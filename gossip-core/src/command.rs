@@ -8,6 +8,8 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::net::SocketAddr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::id::NodeId;
 use crate::time::UnixTime;
 
@@ -20,6 +22,9 @@ pub const MAX_VALUE: usize = 1024;
 
 /// The most attributes whose agreement a node watches at a time.
 pub const MAX_WATCHED: usize = 16;
+
+/// The most broadcasts of one node that have not expired.
+pub const MAX_BROADCASTS: usize = 128;
 
 /// The name of an attribute: one to [`MAX_KEY`] bytes of UTF-8 without control characters.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -113,6 +118,20 @@ impl fmt::Debug for Value {
 )]
 pub struct ValueError(pub usize);
 
+/// What becomes of writes of one key of the shared map that did not know each other. Chosen by the
+/// writer, carried by the write.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub enum Policy {
+    /// The one with the latest stamp is read; ties are decided by the writer's id.
+    #[default]
+    LastWriteWins,
+    /// All are read, until a write that has seen them replaces them. Where writers differ, this holds for
+    /// those who chose it, and the latest of the others stands beside them.
+    KeepSiblings,
+}
+
 /// What [`Node::handle_command`](crate::Node::handle_command) accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -128,6 +147,15 @@ pub enum Command {
     Unset {
         /// Its name.
         key: Key,
+    },
+    /// Has every other node told an event of the application:
+    /// [`Event::Broadcast`](crate::Event::Broadcast). Until `broadcast_ttl` has passed it counts
+    /// towards this node's state, and towards [`MAX_BROADCASTS`].
+    Broadcast {
+        /// What it is about.
+        name: Key,
+        /// What it says.
+        payload: Value,
     },
     /// Begins to tell when all live members show the same value of an attribute, and when they cease
     /// to: [`Event::AgreementReached`](crate::Event::AgreementReached) (at once, where they do) and
@@ -209,6 +237,11 @@ pub enum CommandError {
     /// lost its socket. Adapters say so; a node never does.
     #[error("this node has stopped: start a new one")]
     Stopped,
+    /// As many broadcasts wait to expire as can.
+    #[error(
+        "this node has {MAX_BROADCASTS} broadcasts that have not expired: wait, or lower broadcast_ttl"
+    )]
+    TooManyBroadcasts,
     /// As many attributes are watched as can be.
     #[error("this node already watches {MAX_WATCHED} attributes: unwatch one first")]
     TooManyWatched,

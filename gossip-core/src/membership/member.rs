@@ -2,7 +2,7 @@
 
 use core::net::SocketAddr;
 
-use crate::id::{Name, NodeId, is_reachable};
+use crate::id::{Generation, Name, NodeId, is_reachable};
 use crate::state::attribute::{ADDRESS, DATACENTER, Declared, NAME, STATUS, decode_address};
 use crate::state::log::Log;
 use crate::time::Instant;
@@ -25,7 +25,7 @@ pub(crate) struct Record {
     pub(crate) served: u8,
     /// Which of its encrypted datagrams have arrived, under which generation.
     #[cfg(feature = "encryption")]
-    pub(crate) arrived: (crate::id::Generation, crate::wire::keyring::Arrived),
+    pub(crate) arrived: (Generation, crate::wire::keyring::Arrived),
 }
 
 /// How a member counts for this replica.
@@ -46,7 +46,7 @@ impl Record {
     pub(crate) const fn new(id: NodeId, now: Instant) -> Self {
         Self {
             id,
-            log: Log::new(crate::id::Generation::ZERO),
+            log: Log::new(Generation::ZERO),
             heard: None,
             since: now,
             condition: Condition::Live,
@@ -54,10 +54,7 @@ impl Record {
             returns: false,
             served: 0,
             #[cfg(feature = "encryption")]
-            arrived: (
-                crate::id::Generation::ZERO,
-                crate::wire::keyring::Arrived::new(),
-            ),
+            arrived: (Generation::ZERO, crate::wire::keyring::Arrived::new()),
         }
     }
 

@@ -514,6 +514,7 @@ impl Node {
                 value,
             });
         }
+        self.tell_broadcasts(now, origin, &old);
     }
 
     /// Tells the application what a member's new log means for its status.
