@@ -605,3 +605,6 @@ fn changes(old: &Log, new: &Log) -> SmallVec<[(Key, Option<Value>); 2]> {
 fn length(n: usize) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;
