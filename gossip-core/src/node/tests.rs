@@ -391,6 +391,9 @@ fn an_earlier_now_is_the_latest_one() {
     let due = node.poll_timeout();
     node.handle_timeout(at(100));
     assert_eq!(node.poll_timeout(), due);
+    // What is written is pushed a moment later, not a moment after some earlier one.
+    set(&mut node, "k", b"v").unwrap();
+    assert!(node.poll_timeout().unwrap() > at(500));
 }
 
 /// Plays nodes that reach one another at once, from `from` to `to` milliseconds.
