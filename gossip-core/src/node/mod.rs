@@ -13,6 +13,7 @@ mod liveness;
 mod outbox;
 mod own;
 mod peers;
+mod proof;
 mod push;
 mod recents;
 mod rival;
@@ -59,7 +60,8 @@ use crate::wire::message::{Datagram, Message, Sender, Unreadable};
 use agreement::Watches;
 use events::Events;
 use liveness::Neighbour;
-use outbox::{Outbox, Outgoing};
+use outbox::Outbox;
+use proof::Proofs;
 use push::SeenPushes;
 use recents::Recents;
 use rival::Rival;
@@ -140,6 +142,7 @@ pub struct Node {
     watches: Watches,
     // Outputs.
     timers: Timers,
+    proofs: Box<Proofs>,
     outbox: Outbox,
     events: Events,
     metrics: Metrics,
@@ -182,6 +185,10 @@ impl Node {
     ) -> Result<Self, ConfigError> {
         config.check()?;
         let mut rng = ChaCha8Rng::from_seed(seed);
+        // A stream of its own, so that what is secret has nothing to do with what is drawn.
+        let mut secrets = ChaCha8Rng::from_seed(seed);
+        secrets.set_stream(1);
+        let secret = SipHasher13::new_with_keys(secrets.next_u64(), secrets.next_u64());
         let mut clock = Clock::new(now, wall, config.max_clock_skew);
         let own = identity.id();
         let generation = Generation::new(clock.tick(now));
@@ -247,6 +254,7 @@ impl Node {
             stale: Stale::default(),
             watches: Watches::default(),
             timers: Timers::default(),
+            proofs: Box::new(Proofs::new(secret)),
             outbox: Outbox::new(usize::from(config.outbox)),
             events: Events::new(usize::from(config.event_queue)),
             metrics: Metrics::default(),
@@ -337,18 +345,22 @@ impl Node {
             }
             match message {
                 Message::Claim { born } => self.on_claim(now, from, born),
-                _ => {
+                // Of what is longer than the answer; whoever lives says such things.
+                Message::Exchange(_) | Message::Push(_) => {
                     count(&mut dropped.own);
                     self.claim(now, from);
                 }
+                _ => count(&mut dropped.own),
             }
             return self.settle(now);
         }
         self.on_life(now, sender);
         match message {
             Message::Heartbeat { counter } => self.on_heartbeat(now, sender, counter),
-            Message::Ping { token } => self.outbox.push(Outgoing::Pong { to: from, token }),
-            Message::Pong { .. } | Message::Claim { .. } => {}
+            Message::Ping { token } => self.on_ping(from, token),
+            Message::Pong { token } => self.on_pong(now, from, token),
+            Message::Claim { .. } => {}
+            Message::Exchange(head) if self.demands_proof(now, from, sender, head) => {}
             Message::Exchange(head) => self.on_exchange(now, from, sender, head, items),
             Message::Push(head) => self.on_push(now, from, head, items),
         }

@@ -109,6 +109,7 @@ impl Node {
             Outgoing::Ping { to, token } => {
                 bare(self.address_of(to)?, Message::Ping { token }, body)
             }
+            Outgoing::Challenge { to, token } => bare(to, Message::Ping { token }, body),
             Outgoing::Pong { to, token } => bare(to, Message::Pong { token }, body),
             Outgoing::Claim { to } => bare(to, Message::Claim { born: self.born }, body),
             Outgoing::Syn { to } => Some((to, self.write_syn(now, body)?, Rest::Done)),
@@ -191,7 +192,11 @@ impl Node {
             Planned::Summary(id) => written(encoder.item(&Item::Summary(self.summary(id)))),
             Planned::Removed(generation) => written(encoder.item(&Item::Removed(generation))),
             Planned::Want(id) => written(encoder.item(&Item::Want(self.wanted(id)))),
-            Planned::Delta { origin, after } => self.write_delta(encoder, origin, after, fresh),
+            Planned::Delta { origin, after } => {
+                let after = self.not_below_the_floor(origin, after);
+                self.write_delta(encoder, origin, after, fresh)
+            }
+            Planned::Rest { origin, after } => self.write_delta(encoder, origin, after, fresh),
             Planned::Split(region) => {
                 let mut hashes = [0; 8 * crate::membership::region::PARTS];
                 for (part, bytes) in region.parts().zip(hashes.as_chunks_mut::<8>().0) {
@@ -222,6 +227,15 @@ impl Node {
         encoder.item(&Item::Complete(region));
     }
 
+    /// The version from which to serve what was planned: all of it, if the floor has risen since.
+    fn not_below_the_floor(&self, origin: NodeId, after: u64) -> u64 {
+        let floor = self
+            .table
+            .get(origin)
+            .map_or(0, |record| record.log.floor());
+        if after < floor { 0 } else { after }
+    }
+
     /// What lives of an origin above a version, or as much of it as fits.
     fn write_delta(
         &self,
@@ -234,8 +248,6 @@ impl Node {
             return Written::All;
         };
         let log = &record.log;
-        // The floor may have risen since this was planned.
-        let after = if after < log.floor() { 0 } else { after };
         if after >= log.frontier() {
             return Written::All;
         }
@@ -268,7 +280,7 @@ impl Node {
         if whole {
             Written::All
         } else {
-            Written::UpTo(Planned::Delta {
+            Written::UpTo(Planned::Rest {
                 origin,
                 after: upto,
             })
@@ -292,7 +304,8 @@ impl Node {
         for (origin, after) in news {
             // What does not fit is told by its beginning: the receiver pulls the rest.
             let fresh = encoder.len() == empty;
-            self.write_delta(&mut encoder, *origin, *after, fresh);
+            let after = self.not_below_the_floor(*origin, *after);
+            self.write_delta(&mut encoder, *origin, after, fresh);
         }
         (encoder.len() > empty).then_some(encoder.len())
     }
