@@ -2,11 +2,12 @@
 //!
 //! It routes. What arrives is handed to the components (table, logs, staging, observations, votes),
 //! what they decide is queued for the caller. Submodules hold the parts of the protocol:
-//! [`agreement`] (who shows the same value), [`peers`] and [`round`] (whom to talk to), [`exchange`] (the legs), [`push`] (eager
+//! [`agreement`] (who shows the same value), [`broadcast`] (events of the application), [`peers`] and [`round`] (whom to talk to), [`exchange`] (the legs), [`push`] (eager
 //! dissemination), [`liveness`] (heartbeats, votes, verdicts), [`own`] (what this node says of
 //! itself), [`rival`] (another node of its name), [`transmit`] (writing datagrams), [`view`] (what the application may look at).
 
 mod agreement;
+mod broadcast;
 mod events;
 mod exchange;
 mod liveness;
@@ -58,6 +59,7 @@ use crate::wire::frame::{ClusterTag, Framing, Opened, Refused};
 use crate::wire::keyring::Keyring;
 use crate::wire::message::{Datagram, Message, Sender, Unreadable};
 use agreement::Watches;
+use broadcast::Broadcasts;
 use events::Events;
 use liveness::Neighbour;
 use outbox::Outbox;
@@ -68,6 +70,7 @@ use rival::Rival;
 use timers::{Timer, Timers};
 
 pub use agreement::{Agreement, Shown};
+pub use broadcast::Broadcast;
 pub use transmit::Transmit;
 pub use view::{Member, Standing, Status, Vote};
 
@@ -118,6 +121,7 @@ pub struct Node {
     seen_pushes: SeenPushes,
     /// How much of the own log has been pushed.
     pushed: u64,
+    broadcasts: Broadcasts,
     /// Where the next round goes on tending records.
     tended: usize,
     // Liveness plane.
@@ -238,6 +242,7 @@ impl Node {
             recents: Recents::default(),
             seen_pushes: SeenPushes::default(),
             pushed: 0,
+            broadcasts: Broadcasts::default(),
             tended: 0,
             detector: Box::new(detector),
             neighbours: Vec::new(),
