@@ -259,7 +259,7 @@ impl Node {
             stale: Stale::default(),
             watches: Watches::default(),
             timers: Timers::default(),
-            proofs: Box::new(Proofs::new(secret)),
+            proofs: Box::new(Proofs::new(secret, usize::from(config.outbox))),
             outbox: Outbox::new(usize::from(config.outbox)),
             events: Events::new(usize::from(config.event_queue)),
             metrics: Metrics::default(),

@@ -9,11 +9,11 @@
 //! something of its own accord. The token is made from the address and a secret, as SYN cookies are
 //! (Bernstein 1996), so that nothing is remembered of those who never echo.
 
+use alloc::collections::VecDeque;
 use core::hash::Hasher;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
-use heapless::Deque;
 use siphasher::sip::SipHasher13;
 
 use super::Node;
@@ -25,8 +25,8 @@ use crate::wire::message::{Exchange, Sender};
 
 /// How long a token is good for, at least; twice that at most.
 const TOKEN_LASTS: Duration = Duration::from_secs(10);
-/// Addresses remembered, of each kind.
-const REMEMBERED: usize = 32;
+/// Whom this node has asked lately, at most: more than it meets in a round.
+const ASKED: usize = 32;
 /// How often a SYN is repeated: echo and SYN may overtake each other.
 const REPEATS: u8 = 2;
 
@@ -35,18 +35,22 @@ const REPEATS: u8 = 2;
 pub(super) struct Proofs {
     secret: SipHasher13,
     /// Strangers that have echoed a token.
-    proven: Deque<SocketAddr, REMEMBERED>,
+    proven: VecDeque<SocketAddr>,
+    /// How many of them are remembered.
+    capacity: usize,
     /// Whom this node has asked, and how often it may repeat that.
-    asked: Deque<(SocketAddr, u8), REMEMBERED>,
+    asked: VecDeque<(SocketAddr, u8)>,
 }
 
 impl Proofs {
-    /// `secret` must be unknown to the peers.
-    pub(super) const fn new(secret: SipHasher13) -> Self {
+    /// `secret` must be unknown to the peers. `capacity` is how many strangers may be on their way in
+    /// at a time.
+    pub(super) const fn new(secret: SipHasher13, capacity: usize) -> Self {
         Self {
             secret,
-            proven: Deque::new(),
-            asked: Deque::new(),
+            proven: VecDeque::new(),
+            capacity,
+            asked: VecDeque::new(),
         }
     }
 
@@ -57,11 +61,10 @@ impl Proofs {
             *repeats = REPEATS;
             return;
         }
-        if self.asked.is_full() {
+        if self.asked.len() >= ASKED {
             self.asked.pop_front();
         }
-        // There is room.
-        let _ = self.asked.push_back((address, REPEATS));
+        self.asked.push_back((address, REPEATS));
     }
 
     /// Whether a ping from there may be a demand for proof, so that what was asked should be
@@ -84,11 +87,10 @@ impl Proofs {
         if self.may_be_answered(address) {
             return;
         }
-        if self.proven.is_full() {
+        if self.proven.len() >= self.capacity {
             self.proven.pop_front();
         }
-        // There is room.
-        let _ = self.proven.push_back(address);
+        self.proven.push_back(address);
     }
 
     fn token(&self, address: SocketAddr, period: u128) -> u32 {
@@ -161,7 +163,7 @@ mod tests {
     }
 
     fn proofs() -> Proofs {
-        Proofs::new(SipHasher13::new_with_keys(1, 2))
+        Proofs::new(SipHasher13::new_with_keys(1, 2), 32)
     }
 
     #[test]
@@ -171,7 +173,7 @@ mod tests {
         assert_eq!(proofs.token(address(1), 5), token);
         assert_ne!(proofs.token(address(2), 5), token);
         assert_ne!(proofs.token(address(1), 6), token);
-        let other = Proofs::new(SipHasher13::new_with_keys(1, 3));
+        let other = Proofs::new(SipHasher13::new_with_keys(1, 3), 32);
         assert_ne!(other.token(address(1), 5), token);
     }
 
