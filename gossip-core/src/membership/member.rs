@@ -21,8 +21,6 @@ pub(crate) struct Record {
     pub(crate) flaps: u16,
     /// Whether it took part under an earlier generation, and has not declared itself up again.
     pub(crate) returns: bool,
-    /// The last of its broadcasts that was told: its life, and its number there.
-    pub(crate) told: (Generation, u64),
     /// Which of its encrypted datagrams have arrived, under which generation.
     #[cfg(feature = "encryption")]
     pub(crate) arrived: (Generation, crate::wire::keyring::Arrived),
@@ -52,7 +50,6 @@ impl Record {
             condition: Condition::Live,
             flaps: 0,
             returns: false,
-            told: (Generation::ZERO, 0),
             #[cfg(feature = "encryption")]
             arrived: (Generation::ZERO, crate::wire::keyring::Arrived::new()),
         }
