@@ -114,9 +114,9 @@ pub struct Node {
     // State plane.
     table: Table,
     staging: Staging,
-    /// How many members that are gone already the datagram at hand may still bring. They take four
-    /// times their bytes in it, and must not fill a table faster than members that live.
-    room_for_ghosts: usize,
+    /// How many members that nobody here has heard of the datagram at hand may still bring. A member
+    /// that is gone already takes 22 bytes in it, and five times as many in the table.
+    room_for_newcomers: usize,
     recents: Recents,
     relay: Relay,
     /// How much of the own log has been pushed.
@@ -240,7 +240,7 @@ impl Node {
             mismatch_told: false,
             table,
             staging: Staging::default(),
-            room_for_ghosts: 0,
+            room_for_newcomers: 0,
             recents: Recents::default(),
             relay: Relay::default(),
             pushed: 0,
@@ -330,7 +330,7 @@ impl Node {
 
     /// A datagram of this cluster.
     fn on_frame(&mut self, now: Instant, from: SocketAddr, opened: Opened<'_>) {
-        self.room_for_ghosts = opened.body.len().div_euclid(GHOST);
+        self.room_for_newcomers = opened.body.len().div_euclid(NEWCOMER);
         let dropped = &mut self.metrics.dropped;
         let Datagram {
             sender,
@@ -525,8 +525,9 @@ impl Node {
     }
 }
 
-/// Bytes of a datagram for each member that it brings and that is gone already.
-const GHOST: usize = 40;
+/// Bytes of a datagram for each unknown member that it may bring: about what an address, a short name
+/// and a status take.
+const NEWCOMER: usize = 64;
 
 /// Adds one.
 fn count(counter: &mut u64) {
