@@ -326,6 +326,7 @@ fn delta(origin: u64, generation: Generation, entries: &[u8]) -> Delta<'_> {
 #[test]
 fn an_older_generation_is_refused() {
     let mut node = node();
+    node.room_for_newcomers = 2;
     let (old, new) = (run_of(2), run_of(3));
     node.take_in(at(1), &delta(7, generation_after(2), &new));
     let earlier = Delta {
@@ -342,6 +343,7 @@ fn an_older_generation_is_refused() {
 #[test]
 fn a_push_is_passed_on_once_in_each_tree() {
     let mut node = node();
+    node.room_for_newcomers = 2;
     let run = run_of(2);
     node.take_in(at(1), &delta(7, generation_after(0), &run));
     let news = delta(9, generation_after(0), &run);
@@ -364,6 +366,7 @@ fn a_push_is_passed_on_once_in_each_tree() {
 #[test]
 fn a_member_that_is_voted_against_refutes() {
     let mut node = node();
+    node.room_for_newcomers = 2;
     let ballot = |node: &Node| Ballot {
         subject: node.own,
         generation: node.generation,

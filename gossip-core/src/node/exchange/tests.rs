@@ -6,7 +6,7 @@ use crate::id::Identity;
 use crate::stamp::Stamp;
 use crate::time::UnixTime;
 use crate::wire::frame::{self, ClusterTag};
-use crate::wire::message::{Datagram, Message};
+use crate::wire::message::Datagram;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::println;
@@ -25,6 +25,8 @@ fn node(name: &str, port: u16) -> Node {
     let identity = Identity::new(name, address(port)).unwrap();
     let mut node = Node::new(config, identity, [1; 32], Instant::ORIGIN, WALL).unwrap();
     while next(&mut node, Instant::ORIGIN).is_some() {}
+    // As if each log had come in a datagram of its own.
+    node.room_for_newcomers = ORIGINS;
     node
 }
 
@@ -70,7 +72,6 @@ struct Cost {
 fn without_deltas(datagram: &[u8]) -> usize {
     let body = frame::open(ClusterTag::of("test"), 1400, datagram).unwrap();
     let read = Datagram::decode(body).unwrap();
-    assert!(matches!(read.message, Message::Exchange(_)));
     let mut room = [0; 1400];
     let deltas = read.items.filter(|item| matches!(item, Item::Delta(_)));
     let bytes: usize = deltas
