@@ -380,7 +380,7 @@ impl Node {
             return;
         };
         let old = record.log.clone();
-        let was = record.condition;
+        let (was, name) = (record.condition, record.display_name());
         self.table.apply(origin, claim);
         self.recents.note(origin, now);
         let Some(record) = self.table.get(origin) else {
@@ -413,6 +413,10 @@ impl Node {
         if self.table.set_condition(origin, now, condition) || is_new {
             self.stale.neighbours = true;
             self.stale.verdicts = true;
+            if buried && !is_new {
+                // Whoever brought this has removed it.
+                self.events.push(Event::MemberRemoved { id: origin, name });
+            }
         }
         if restarted {
             self.on_restart(now, origin, generation);
