@@ -409,13 +409,13 @@ impl Node {
             return false;
         }
         let unknown = ours.1 == 0;
-        if unknown && delta.entries.is_empty() {
+        if unknown {
             // The next exchange brings the rest.
-            let Some(room) = self.room_for_ghosts.checked_sub(1) else {
+            let Some(room) = self.room_for_newcomers.checked_sub(1) else {
                 count(&mut self.metrics.refused_members);
                 return false;
             };
-            self.room_for_ghosts = room;
+            self.room_for_newcomers = room;
         }
         if unknown && length(self.table.len()) >= u64::from(self.config.max_members) {
             count(&mut self.metrics.refused_members);
