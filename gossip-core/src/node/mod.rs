@@ -121,6 +121,8 @@ pub struct Node {
     relay: Relay,
     /// How much of the own log has been pushed.
     pushed: u64,
+    /// When an exchange last found another table than the own one.
+    differed: Option<Instant>,
     /// When a node that is far behind may meet another peer.
     caught_up: Instant,
     broadcasts: Broadcasts,
@@ -244,6 +246,7 @@ impl Node {
             recents: Recents::default(),
             relay: Relay::default(),
             pushed: 0,
+            differed: None,
             caught_up: now,
             broadcasts: Broadcasts::default(),
             tended: 0,

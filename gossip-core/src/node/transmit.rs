@@ -2,9 +2,10 @@
 
 use core::net::SocketAddr;
 
-use super::exchange::FIRST_LEG;
+use super::exchange::{FIRST_LEG, GIVEN};
 use super::outbox::{Answer, News, Outgoing, Planned};
 use super::{Node, Standing, count, length};
+use crate::config::Mode;
 use crate::id::{Generation, NodeId};
 use crate::membership::region::PARTS;
 use crate::membership::{Condition, Region};
@@ -155,9 +156,16 @@ impl Node {
         if self.standing == Standing::Joining && self.table.len() <= self.list_limit() {
             self.write_list(&mut encoder, Region::ALL);
         } else {
-            let recents = self.recents.since(now, self.news_horizon());
-            for id in recents.take(RECENTS_IN_SYN) {
-                encoder.item(&Item::Summary(self.summary(self.salt(), id)));
+            let recents = self.recents.since(now, self.news_horizon(now));
+            let pushes = self.config.mode == Mode::Push;
+            for (n, id) in recents.take(RECENTS_IN_SYN).enumerate() {
+                // Who only pushes does not wait to be asked.
+                if pushes && n < GIVEN {
+                    let after = self.known(id).1.saturating_sub(1);
+                    self.write_delta(&mut encoder, id, after, false);
+                } else {
+                    encoder.item(&Item::Summary(self.summary(self.salt(), id)));
+                }
             }
         }
         Some(encoder.len())
