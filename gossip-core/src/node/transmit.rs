@@ -28,9 +28,9 @@ const LEAST_DELTA: usize = 1 + 8 + 8 + 5;
 /// The most bytes of a summary.
 const SUMMARY: usize = 1 + 4 + 2 + 10;
 
-/// Datagrams that one leg may take. With 1400 bytes each this is 22 kB: little enough for a socket
-/// buffer, much enough for a newcomer to catch up in a few exchanges.
-const BUDGET: u32 = 16;
+/// Datagrams that one leg may take. With 1400 bytes each this is 17 kB: little enough for a socket
+/// buffer and for the peer that gives, much enough for a newcomer to catch up within a second or two.
+const BUDGET: u32 = 12;
 
 /// Recent changes told in a SYN. More would crowd out what a SYN is for; the answer tells the rest.
 const RECENTS_IN_SYN: usize = 16;
