@@ -11,6 +11,7 @@ mod broadcast;
 mod events;
 mod exchange;
 mod liveness;
+mod map;
 mod outbox;
 mod own;
 mod peers;
@@ -61,6 +62,7 @@ use agreement::Watches;
 use broadcast::Broadcasts;
 use events::Events;
 use liveness::Neighbour;
+use map::Shared;
 use outbox::{Outbox, Outgoing};
 use push::SeenPushes;
 use recents::Recents;
@@ -120,6 +122,7 @@ pub struct Node {
     /// How much of the own log has been pushed.
     pushed: u64,
     broadcasts: Broadcasts,
+    shared: Box<Shared>,
     /// Where the next round goes on tending records.
     tended: usize,
     // Liveness plane.
@@ -236,6 +239,7 @@ impl Node {
             seen_pushes: SeenPushes::default(),
             pushed: 0,
             broadcasts: Broadcasts::default(),
+            shared: Box::new(Shared::new(own, generation, &config)),
             tended: 0,
             detector: Box::new(detector),
             neighbours: Vec::new(),
@@ -354,8 +358,18 @@ impl Node {
             Message::Heartbeat { counter } => self.on_heartbeat(now, sender, counter),
             Message::Ping { token } => self.outbox.push(Outgoing::Pong { to: from, token }),
             Message::Pong { .. } | Message::Claim { .. } => {}
-            Message::Exchange(head) => self.on_exchange(now, from, sender, head, items),
-            Message::Push(head) => self.on_push(now, from, head, items),
+            Message::Exchange(head) => {
+                if head.leg == exchange::FIRST_LEG {
+                    self.on_map_summary(from, sender, head.mode, items);
+                }
+                self.on_exchange(now, from, sender, head, items);
+            }
+            Message::Push(head) => {
+                self.on_push(now, from, head, items);
+                self.on_map_push(now, from, sender, head, items);
+            }
+            Message::MapPull => self.on_map_pull(from, sender, items),
+            Message::MapChunk => self.on_map_chunk(now, from, sender, items),
         }
         self.settle(now);
     }

@@ -11,6 +11,7 @@ use core::net::SocketAddr;
 
 use smallvec::SmallVec;
 
+use super::map::MapOutgoing;
 use crate::id::{Generation, NodeId};
 use crate::membership::Region;
 use crate::membership::ring::Delegation;
@@ -42,6 +43,7 @@ pub(crate) enum Outgoing {
         part: Delegation,
         news: News,
     },
+    Map(MapOutgoing),
 }
 
 /// Origins with news, and the version from which each is told.
@@ -105,7 +107,7 @@ impl Outbox {
             let answer = self
                 .queue
                 .iter()
-                .position(|old| matches!(old, Outgoing::Answer(_)));
+                .position(|old| matches!(old, Outgoing::Answer(_) | Outgoing::Map(_)));
             self.queue.remove(answer.unwrap_or(0));
         }
         self.queue.push_back(message);

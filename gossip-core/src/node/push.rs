@@ -29,7 +29,7 @@ const SEEN: usize = 128;
 
 impl SeenPushes {
     /// Notes a push. Tells whether it is new.
-    fn note(&mut self, tree: u8, origin: NodeId, frontier: u64) -> bool {
+    pub(super) fn note(&mut self, tree: u8, origin: NodeId, frontier: u64) -> bool {
         let push = (tree, origin, frontier);
         if self.0.iter().any(|seen| *seen == push) {
             return false;
@@ -46,6 +46,7 @@ impl Node {
     /// Pushes what this node has written since the last time.
     pub(super) fn flush(&mut self) {
         self.timers.set(Timer::Flush, None);
+        self.flush_map();
         let frontier = self.known(self.own).1;
         let after = core::mem::replace(&mut self.pushed, frontier);
         if self.is_eager() && after < frontier {

@@ -3,6 +3,7 @@
 use core::net::SocketAddr;
 
 use super::exchange::{FIRST_LEG, short};
+use super::map::MapOutgoing;
 use super::outbox::{Answer, News, Outgoing, Planned};
 use super::{Node, Standing, count, length};
 use crate::id::NodeId;
@@ -43,10 +44,14 @@ pub struct Transmit<'b> {
 }
 
 /// Whether a message is done with after the datagram just written.
-enum Rest {
+pub(super) enum Rest {
     Done,
     More(Answer),
+    MoreMap(MapOutgoing),
 }
+
+/// Where a datagram goes, how long it is, and what is left of its message.
+pub(super) type Written = (SocketAddr, usize, Rest);
 
 impl Node {
     /// The next datagram to send, written into `buffer`, which should have
@@ -63,11 +68,16 @@ impl Node {
         // A message whose receiver is gone, or that has become pointless, writes nothing.
         let (to, len) = loop {
             let message = self.outbox.pop()?;
-            if let Some((to, len, rest)) =
-                self.write_message(now, message, self.framing.body(buffer))
-            {
-                if let Rest::More(answer) = rest {
-                    self.outbox.push(Outgoing::Answer(answer));
+            let body = self.framing.body(buffer);
+            let written = match message {
+                Outgoing::Map(message) => self.write_about_map(message, body),
+                message => self.write_message(now, message, body),
+            };
+            if let Some((to, len, rest)) = written {
+                match rest {
+                    Rest::Done => {}
+                    Rest::More(answer) => self.outbox.push(Outgoing::Answer(answer)),
+                    Rest::MoreMap(message) => self.outbox.push(Outgoing::Map(message)),
                 }
                 break (to, len);
             }
@@ -112,6 +122,7 @@ impl Node {
             Outgoing::Pong { to, token } => bare(to, Message::Pong { token }, body),
             Outgoing::Claim { to } => bare(to, Message::Claim { born: self.born }, body),
             Outgoing::Syn { to } => Some((to, self.write_syn(now, body)?, Rest::Done)),
+            Outgoing::Map(_) => None,
             Outgoing::Answer(answer) => self.write_answer(answer, body),
             Outgoing::Push { tree, part, news } => {
                 let to = self.address_of(part.to)?;
@@ -135,6 +146,7 @@ impl Node {
     fn write_syn(&self, now: Instant, body: &mut [u8]) -> Option<usize> {
         let head = self.head(FIRST_LEG, self.config.mode.into(), Extent::Whole);
         let mut encoder = Encoder::new(body, self.sender(), head)?;
+        self.write_map_summary(&mut encoder);
         if self.standing == Standing::Joining && self.table.len() <= self.list_limit() {
             self.write_list(&mut encoder, Region::ALL);
         } else {
@@ -162,13 +174,13 @@ impl Node {
         while let Some(planned) = answer.plan.pop() {
             let fresh = encoder.len() == empty;
             match self.write_planned(&mut encoder, planned, fresh) {
-                Written::All => {}
-                Written::Nothing if fresh => {} // Will never fit, or is no longer there.
-                Written::Nothing => {
+                Part::All => {}
+                Part::Nothing if fresh => {} // Will never fit, or is no longer there.
+                Part::Nothing => {
                     answer.plan.push(planned);
                     break;
                 }
-                Written::UpTo(rest) => {
+                Part::UpTo(rest) => {
                     answer.plan.push(rest);
                     break;
                 }
@@ -185,8 +197,8 @@ impl Node {
         Some((to, encoder.len(), rest))
     }
 
-    fn write_planned(&self, encoder: &mut Encoder<'_>, planned: Planned, fresh: bool) -> Written {
-        let written = |fits| if fits { Written::All } else { Written::Nothing };
+    fn write_planned(&self, encoder: &mut Encoder<'_>, planned: Planned, fresh: bool) -> Part {
+        let written = |fits| if fits { Part::All } else { Part::Nothing };
         match planned {
             Planned::Summary(id) => written(encoder.item(&Item::Summary(self.summary(id)))),
             Planned::Removed(generation) => written(encoder.item(&Item::Removed(generation))),
@@ -206,10 +218,10 @@ impl Node {
                 let members = self.table.region(region).len();
                 let needed = members.saturating_add(1).saturating_mul(SUMMARY);
                 if needed > encoder.room() {
-                    return Written::Nothing;
+                    return Part::Nothing;
                 }
                 self.write_list(encoder, region);
-                Written::All
+                Part::All
             }
         }
     }
@@ -229,28 +241,28 @@ impl Node {
         origin: NodeId,
         after: u64,
         fresh: bool,
-    ) -> Written {
+    ) -> Part {
         let Some(record) = self.table.get(origin) else {
-            return Written::All;
+            return Part::All;
         };
         let log = &record.log;
         // The floor may have risen since this was planned.
         let after = if after < log.floor() { 0 } else { after };
         if after >= log.frontier() {
-            return Written::All;
+            return Part::All;
         }
         let entries = log.after(after);
         let room = encoder.room().saturating_sub(DELTA_HEAD);
         let whole = entries.rest().len() <= room;
         if !whole && !fresh {
-            return Written::Nothing;
+            return Part::Nothing;
         }
         let (entries, upto) = if whole {
             (entries.rest(), log.frontier())
         } else {
             match entries.fitting(room) {
                 (entries, Some(upto)) => (entries, upto),
-                (_, None) => return Written::Nothing,
+                (_, None) => return Part::Nothing,
             }
         };
         let delta = Delta {
@@ -263,12 +275,12 @@ impl Node {
             entries,
         };
         if !encoder.item(&Item::Delta(delta)) {
-            return Written::Nothing;
+            return Part::Nothing;
         }
         if whole {
-            Written::All
+            Part::All
         } else {
-            Written::UpTo(Planned::Delta {
+            Part::UpTo(Planned::Delta {
                 origin,
                 after: upto,
             })
@@ -333,7 +345,7 @@ impl Node {
 }
 
 /// What became of a planned part.
-enum Written {
+enum Part {
     /// It is written, or there is nothing to write.
     All,
     /// It does not fit.
