@@ -1,5 +1,7 @@
 //! The shared map in simulated clusters: R15 to R18 with their own values, and what they leave open.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use core::time::Duration;
 
 use conformance::sim::network::{Delay, Effect, Fault, FaultId, Scope};

@@ -21,6 +21,8 @@ pub(crate) struct Record {
     pub(crate) flaps: u16,
     /// Whether it took part under an earlier generation, and has not declared itself up again.
     pub(crate) returns: bool,
+    /// In which push trees this node has served its latest news, one bit for each.
+    pub(crate) served: u8,
     /// Which of its encrypted datagrams have arrived, under which generation.
     #[cfg(feature = "encryption")]
     pub(crate) arrived: (Generation, crate::wire::keyring::Arrived),
@@ -50,6 +52,7 @@ impl Record {
             condition: Condition::Live,
             flaps: 0,
             returns: false,
+            served: 0,
             #[cfg(feature = "encryption")]
             arrived: (Generation::ZERO, crate::wire::keyring::Arrived::new()),
         }

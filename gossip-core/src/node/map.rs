@@ -5,6 +5,7 @@
 //! table of frontiers cannot be guessed from is told whole. A delta is asked for a window of datagrams
 //! at a time, from one peer at a time. New writes go down the same trees as other news.
 
+use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -19,7 +20,7 @@ use crate::command::{CommandError, Key, Policy, Value};
 use crate::config::{Config, Mode};
 use crate::event::Event;
 use crate::id::{Generation, NodeId};
-use crate::membership::ring::{Delegation, delegate};
+use crate::membership::segment::{Delegation, Division, Segment, divide};
 use crate::membership::{Condition, Table};
 use crate::stamp::Stamp;
 use crate::state::map::{
@@ -41,6 +42,9 @@ const TOLD: usize = 24;
 
 /// Runs pushed at a time. A flood of writes is left to the exchange.
 const RUNS: usize = 8;
+
+/// How many runs are remembered: more than pass through a node while one crosses the cluster.
+const SEEN: usize = 128;
 
 /// Chunks that may have overtaken others.
 const AHEAD: usize = 32;
@@ -69,6 +73,8 @@ pub(super) struct Shared {
     tended: Option<Origin>,
     rounds: u8,
     buffer: Vec<u8>,
+    /// Which runs passed through here lately: each is passed on once in each tree.
+    seen: VecDeque<(u8, Origin, u64)>,
     /// Chunks of the staged delta that have overtaken others.
     ahead: Vec<(Cursor, Vec<u8>)>,
 }
@@ -97,7 +103,7 @@ pub(crate) enum MapOutgoing {
     /// A run on its way down a tree.
     Run {
         tree: u8,
-        part: Delegation,
+        delegation: Delegation,
         run: SharedRun,
     },
 }
@@ -144,8 +150,22 @@ impl Shared {
             tended: None,
             rounds: 0,
             buffer: Vec::new(),
+            seen: VecDeque::new(),
             ahead: Vec::new(),
         }
+    }
+
+    /// Whether a run has not passed through here in this tree.
+    fn is_new(&mut self, tree: u8, origin: Origin, upto: u64) -> bool {
+        let run = (tree, origin, upto);
+        if self.seen.contains(&run) {
+            return false;
+        }
+        if self.seen.len() >= SEEN {
+            self.seen.pop_front();
+        }
+        self.seen.push_back(run);
+        true
     }
 }
 
@@ -296,8 +316,6 @@ impl Node {
         let limit = self
             .max_datagram()
             .saturating_sub(super::transmit::OVERHEAD);
-        let next = NodeId::from_u64(self.own.as_u64().wrapping_add(1));
-        let previous = NodeId::from_u64(self.own.as_u64().wrapping_sub(1));
         for _ in 0..RUNS {
             let Shared { map, buffer, .. } = &mut *self.shared;
             let Some(run) = map.poll_push(limit, buffer) else {
@@ -305,21 +323,27 @@ impl Node {
             };
             let run = SharedRun::new(&run);
             for tree in 0..self.config.push_trees {
-                self.pass_run_on(tree, next, previous, &run);
+                self.pass_run_on(tree, Segment::ALL, &run);
             }
         }
         // The rest would be told as a gap, and pulled.
         self.shared.map.forget_unpushed();
     }
 
-    fn pass_run_on(&mut self, tree: u8, first: NodeId, last: NodeId, run: &SharedRun) {
+    fn pass_run_on(&mut self, tree: u8, segment: Segment, run: &SharedRun) {
         let fanout = usize::from(self.config.push_fanout);
-        for part in delegate(&self.table, self.own, first, last, fanout, &mut self.rng) {
-            self.outbox.push(Outgoing::Map(MapOutgoing::Run {
-                tree,
-                part,
-                run: run.clone(),
-            }));
+        let mut next = Some(segment);
+        while let Some(segment) = next {
+            let Division { delegations, own } =
+                divide(&self.table, self.own, segment, fanout, &mut self.rng);
+            for delegation in delegations {
+                self.outbox.push(Outgoing::Map(MapOutgoing::Run {
+                    tree,
+                    delegation,
+                    run: run.clone(),
+                }));
+            }
+            next = own;
         }
     }
 
@@ -357,14 +381,11 @@ impl Node {
                 }
                 Pushed::Known | Pushed::Refused => {}
             }
-            // Trees of the map are not those of the members' logs.
-            let unseen = self
-                .seen_pushes
-                .note(head.tree | 0x80, run.origin.id, run.upto);
+            let unseen = self.shared.is_new(head.tree, run.origin, run.upto);
             let holds = matches!(pushed, Pushed::Applied | Pushed::Known);
             if holds && (unseen || pushed == Pushed::Applied) && self.is_eager() {
                 let run = SharedRun::new(&run);
-                self.pass_run_on(head.tree, head.first, head.last, &run);
+                self.pass_run_on(head.tree, head.segment, &run);
             }
         }
         if gap {
@@ -652,7 +673,7 @@ impl Node {
                 let (len, extent) = self.shared.serving.write_chunk(map, peer, last, room)?;
                 let rest = if extent == Extent::More {
                     let left = left.saturating_sub(1);
-                    Rest::MoreMap(MapOutgoing::Chunks { to, peer, left })
+                    Rest::More(Outgoing::Map(MapOutgoing::Chunks { to, peer, left }))
                 } else {
                     Rest::Done
                 };
@@ -669,22 +690,23 @@ impl Node {
                 let (head, room) = Encoder::split(body, sender, Message::MapPull)?;
                 let (len, next) = map.write_table(&pull, after, room)?;
                 let rest = match next {
-                    Some(_) => Rest::MoreMap(MapOutgoing::Table {
+                    Some(_) => Rest::More(Outgoing::Map(MapOutgoing::Table {
                         to,
                         after: next,
                         ask,
-                    }),
+                    })),
                     None => Rest::Done,
                 };
                 Some((to, head.saturating_add(len), rest))
             }
-            MapOutgoing::Run { tree, part, run } => {
-                let to = self.table.get(part.to)?.address()?;
-                let push = Push {
-                    tree,
-                    first: part.first,
-                    last: part.last,
-                };
+            MapOutgoing::Run {
+                tree,
+                delegation,
+                run,
+            } => {
+                let to = self.table.get(delegation.to)?.address()?;
+                let segment = delegation.segment;
+                let push = Push { tree, segment };
                 let mut encoder = Encoder::new(body, sender, Message::Push(push))?;
                 let fits = encoder.item(&Item::MapRun(run.run()));
                 fits.then(|| done(to, encoder.len()))?
