@@ -472,6 +472,14 @@ impl Node {
 
     /// A request has come in.
     pub(super) fn on_map_pull(&mut self, from: SocketAddr, sender: Sender, items: Items<'_>) {
+        // An answer is larger than its question: only for whom the table knows at this address.
+        let known = self
+            .table
+            .get(sender.id)
+            .and_then(|record| record.address());
+        if known != Some(from) {
+            return;
+        }
         let Some((pull, told)) = read_pull(items.bytes()) else {
             return;
         };
