@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use conformance::sim::network::{Delay, Effect, Fault, FaultId, Scope};
 use conformance::sim::{Action, HostId, HostSet, Time, World};
-use gossip_core::Config;
+use gossip_core::{Config, Mode};
 
 fn host(number: u32) -> HostId {
     HostId::new(number)
@@ -12,12 +12,17 @@ fn host(number: u32) -> HostId {
 
 /// Nodes at rest that remove who has been down for 20 s.
 fn formed(seed: u64, nodes: usize) -> World {
+    formed_in(Mode::PushPull, seed, nodes)
+}
+
+fn formed_in(mode: Mode, seed: u64, nodes: usize) -> World {
     let millis = Duration::from_millis;
     let mut world = World::new(seed, Delay::uniform(millis(1), millis(10)));
     let mut config = Config::lan();
     config.seeds = vec![([10, 0, 0, 1], 7946).into(), ([10, 0, 0, 4], 7946).into()];
     config.remove_after = Duration::from_secs(20);
     config.neighbours = 4;
+    config.mode = mode;
     for number in 0..nodes {
         let added = world.add(&format!("n{number}"), config.clone());
         world.perform(Action::Start(added.expect("it can be")));
@@ -83,5 +88,20 @@ fn who_has_removed_a_member_seconds_the_votes_of_those_who_observe_it() {
         world.perform(Action::Slow(host(7), Duration::ZERO));
         world.run_until(Time::from_secs(130));
         assert_eq!(world.check_quiescence(), [], "seed {seed}");
+    }
+}
+
+/// What is left of a removed member is a handful of bytes, and sometimes all that a datagram brings.
+#[test]
+fn who_restarts_learns_of_the_removed_in_every_mode() {
+    for mode in [Mode::Push, Mode::Pull, Mode::PushPull] {
+        let mut world = formed_in(mode, 1, 3);
+        world.perform(Action::Crash(host(2)));
+        world.run_until(Time::from_secs(60));
+        world.perform(Action::Crash(host(0)));
+        world.run_until(Time::from_secs(110));
+        world.perform(Action::Start(host(0)));
+        world.run_until(Time::from_secs(150));
+        assert_eq!(world.check_quiescence(), [], "{mode:?}");
     }
 }

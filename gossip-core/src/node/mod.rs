@@ -337,7 +337,8 @@ impl Node {
 
     /// A datagram of this cluster.
     fn on_frame(&mut self, now: Instant, from: SocketAddr, opened: Opened<'_>) {
-        self.room_for_newcomers = opened.body.len().div_euclid(NEWCOMER);
+        // One always, or the last that is missing would never come.
+        self.room_for_newcomers = opened.body.len().div_euclid(NEWCOMER).max(1);
         let dropped = &mut self.metrics.dropped;
         let Datagram {
             sender,
