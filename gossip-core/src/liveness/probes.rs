@@ -14,8 +14,10 @@ use smallvec::SmallVec;
 use crate::id::NodeId;
 use crate::time::Instant;
 
-/// Between two pings to the same member: longer than a round trip, so that an answer can come.
-const SPACING: Duration = Duration::from_millis(200);
+/// Between two pings to the same member.
+const SPACING: Duration = Duration::from_millis(100);
+/// How long after the last ping its answer may still come: longer than a round trip.
+const ANSWER: Duration = Duration::from_millis(200);
 /// Pings sent at once, every tenth of a second at most: a hundred pings a second.
 const AT_ONCE: usize = 10;
 /// Between two turns.
@@ -108,7 +110,8 @@ impl Probes {
                 turn.found_silent = true;
             } else if turn.ping.len() < AT_ONCE {
                 *pings = pings.saturating_add(1);
-                *next = now.saturating_add(SPACING);
+                let wait = if *pings < enough { SPACING } else { ANSWER };
+                *next = now.saturating_add(wait);
                 turn.ping.push(*id);
             }
         }
@@ -130,10 +133,11 @@ mod tests {
         let id = NodeId::from_u64(1);
         probes.ask(id, at(0));
         for turn in 0..3 {
-            assert_eq!(probes.turn(at(turn * 200), 3).ping[..], [id]);
+            assert_eq!(probes.turn(at(turn * 100), 3).ping[..], [id]);
         }
+        assert!(!probes.turn(at(399), 3).found_silent);
         assert!(!probes.is_silent(id));
-        assert!(probes.turn(at(600), 3).found_silent);
+        assert!(probes.turn(at(400), 3).found_silent);
         assert!(probes.is_silent(id) && !probes.is_asking());
         assert!(probes.heard(id), "until it is heard");
         assert!(!probes.is_silent(id) && !probes.heard(id));
