@@ -29,6 +29,7 @@
 //! assert!(world.check_quiescence().is_empty(), "everybody has");
 //! ```
 
+pub mod forge;
 pub mod fuzz;
 pub mod invariant;
 mod num;

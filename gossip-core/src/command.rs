@@ -155,6 +155,31 @@ pub enum Command {
         /// The new seeds.
         seeds: Vec<SocketAddr>,
     },
+    /// Accepts one more key; one that is held already changes nothing. The first step of a rotation:
+    /// add the new key on all nodes, use it on all nodes, remove the old one on all nodes.
+    #[cfg(feature = "encryption")]
+    AddKey {
+        /// The key.
+        key: crate::SecretKey,
+    },
+    /// Encrypts with this key from now on.
+    #[cfg(feature = "encryption")]
+    UseKey {
+        /// A key that was added.
+        key: crate::SecretKey,
+    },
+    /// Accepts a key no longer.
+    #[cfg(feature = "encryption")]
+    RemoveKey {
+        /// A key that is not the one in use.
+        key: crate::SecretKey,
+    },
+    /// Changes how strictly keys are used: the steps from plaintext to encryption.
+    #[cfg(feature = "encryption")]
+    SetEncryption {
+        /// From now on.
+        encryption: crate::Encryption,
+    },
     /// Tells the node what the wall clock shows, as it may have been set. Best told about once a
     /// second; it costs next to nothing, and changes no state of its own.
     SetWallClock {
@@ -193,6 +218,21 @@ pub enum CommandError {
     /// The member is alive.
     #[error("member {0} is alive: only one that is down or has left can be forgotten")]
     MemberAlive(NodeId),
+    /// No such key.
+    #[cfg(feature = "encryption")]
+    #[error("this node holds no such key: add it first")]
+    UnknownKey,
+    /// The key is the one in use.
+    #[cfg(feature = "encryption")]
+    #[error("this key is in use: use another one before it is removed")]
+    KeyInUse,
+    /// The ring is full.
+    #[cfg(feature = "encryption")]
+    #[error("a node holds at most {limit} keys: remove an old one first")]
+    TooManyKeys {
+        /// The most keys.
+        limit: usize,
+    },
     /// The value does not fit a datagram of this node's configuration.
     #[error(
         "key and value have {size} bytes, but max_datagram leaves room for {limit}: shorten the value, or raise max_datagram on every node"

@@ -128,6 +128,13 @@ pub struct Config {
     /// Messages held for the network before repair messages are dropped. Works from 64 to 65,535.
     /// Default 1024: about one for each member of a large cluster's push tree several times over.
     pub outbox: u16,
+    /// Keys that the members share: it encrypts with the first, and accepts all. At most
+    /// [`MAX_KEYS`](crate::MAX_KEYS). Default none: plaintext.
+    #[cfg(feature = "encryption")]
+    pub keys: Vec<crate::SecretKey>,
+    /// How strictly keys are used, where there are any. Default [`Encryption::Require`](crate::Encryption::Require).
+    #[cfg(feature = "encryption")]
+    pub encryption: crate::Encryption,
 }
 
 impl Default for Config {
@@ -165,6 +172,10 @@ impl Config {
             max_state: 10 * 1024,
             event_queue: 4096,
             outbox: 1024,
+            #[cfg(feature = "encryption")]
+            keys: Vec::new(),
+            #[cfg(feature = "encryption")]
+            encryption: crate::Encryption::Require,
         }
     }
 
@@ -357,6 +368,14 @@ impl Config {
             16,
             u16::MAX,
             "16 to 65,535",
+        )?;
+        #[cfg(feature = "encryption")]
+        range(
+            "number of keys",
+            self.keys.len(),
+            0,
+            crate::MAX_KEYS,
+            "at most 8",
         )?;
         range("outbox", self.outbox, 64, u16::MAX, "64 to 65,535")?;
         Ok(())

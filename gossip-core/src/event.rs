@@ -114,6 +114,14 @@ pub enum Event {
         /// How far it is ahead of this node's wall clock.
         ahead: Duration,
     },
+    /// A datagram of this cluster came under no key that this node holds, or in plaintext that it
+    /// does not take. Told once, until this node's keys or their use change;
+    /// [`Dropped`](crate::Dropped) counts the others.
+    #[cfg(feature = "encryption")]
+    EncryptionMismatch {
+        /// Where it came from.
+        address: SocketAddr,
+    },
     /// The departure asked for by [`Command::Leave`](crate::Command::Leave) has been announced; the
     /// node is silent and may be dropped.
     LeaveCompleted,

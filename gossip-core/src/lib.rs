@@ -69,6 +69,8 @@
 //!
 //! - `std`: conversions from the clock types of `std`, and [`adapter`], the words that adapters over
 //!   its sockets share. The crate needs `alloc` and nothing else without it.
+//! - `encryption`: authenticated encryption of all datagrams under keys that the members share
+//!   (XChaCha20-Poly1305): `Config::keys`, `SecretKey`, `Encryption`.
 #![no_std]
 #![cfg_attr(
     not(test),
@@ -96,7 +98,10 @@ mod membership;
 mod metrics;
 mod node;
 mod rng;
+#[cfg(feature = "encryption")]
+mod secret;
 mod seed;
+mod sort;
 mod stamp;
 mod state;
 mod time;
@@ -110,6 +115,8 @@ pub use event::{Event, UpCause};
 pub use id::{Generation, Identity, IdentityError, MAX_NAME, Name, NameError, NodeId};
 pub use metrics::{Dropped, Metrics};
 pub use node::{Agreement, Member, Node, Shown, Standing, Status, Transmit, Vote};
+#[cfg(feature = "encryption")]
+pub use secret::{Encryption, MAX_KEYS, SecretKey};
 pub use seed::{Seed, SeedError, SeedList};
 pub use stamp::Stamp;
 pub use time::{Instant, UnixTime};

@@ -73,6 +73,12 @@ pub struct Dropped {
     pub malformed: u64,
     /// A message of a kind that this version does not know.
     pub unknown: u64,
+    /// Encrypted, and no key of this node opens it: another key, or a forgery.
+    pub key: u64,
+    /// Not encrypted, as this node requires.
+    pub plaintext: u64,
+    /// Encrypted, and seen before or very old.
+    pub replayed: u64,
     /// Sent under this node's own name: by itself, or by another node that claims the name.
     pub own: u64,
 }
@@ -89,6 +95,9 @@ impl Dropped {
             self.checksum,
             self.malformed,
             self.unknown,
+            self.key,
+            self.plaintext,
+            self.replayed,
             self.own,
         ]
         .into_iter()

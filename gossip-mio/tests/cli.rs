@@ -104,7 +104,7 @@ fn a_wrong_command_line_gets_one_sentence_and_exit_code_2() {
         .collect();
     let mut too_much = vec!["--bind", "127.0.0.1:0"];
     too_much.extend(many.iter().flat_map(|set| ["--set", set]));
-    let cases: [(&[&str], &str); 11] = [
+    let cases: [(&[&str], &str); 13] = [
         (&["--interval", "0s"], "interval is 0 s"),
         (&["--interval", "soon"], "500ms, 1s or 2m"),
         (&["--fanout", "0"], "fanout is 0"),
@@ -116,6 +116,8 @@ fn a_wrong_command_line_gets_one_sentence_and_exit_code_2() {
         (&["--set", &long_value], "keep it to at most 1024"),
         (&too_much, "delete attributes, or raise max_state"),
         (&["--frobnicate"], "--help lists what there is"),
+        (&["--key-file", "/nowhere/keys"], "cannot read the key file"),
+        (&["--encryption", "prefer"], "--key-file"),
     ];
     for (arguments, remedy) in cases {
         let output = gossip(&["agent", "--name", "a"])
@@ -247,4 +249,31 @@ fn the_demo_succeeds_and_sums_up() {
     assert_eq!(steps, names.map(|name| (name, "ok")));
     assert_eq!(lines.last().unwrap()["ok"], true);
     assert!(lines.iter().any(|line| line["event"] == "phi"));
+}
+
+#[test]
+fn agents_share_keys_and_change_them_while_they_run() {
+    let folder = std::env::temp_dir().join(format!("gossip-keys-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = |name: &str, keys: &[&str]| {
+        let keys: Vec<String> = keys.iter().map(|key| key.repeat(32)).collect();
+        let path = folder.join(name);
+        // Written whole or not at all: the agent may look at any moment.
+        let draft = folder.join("draft");
+        std::fs::write(&draft, keys.join("\n")).unwrap();
+        std::fs::rename(&draft, &path).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let a = Agent::start("a", &["--key-file", &file("a", &["0a"])]);
+    let b = Agent::start(
+        "b",
+        &["--seed", &a.address, "--key-file", &file("b", &["0b"])],
+    );
+    a.wait_for("encryption_mismatch", |line| line["address"] == b.address);
+    // The one that is wrong gets the right key, and comes in.
+    file("b", &["0a", "0b"]);
+    a.wait_for("member_up", |line| line["name"] == "b");
+    b.wait_for("member_up", |line| line["name"] == "a");
+    drop((a, b));
+    std::fs::remove_dir_all(&folder).unwrap();
 }

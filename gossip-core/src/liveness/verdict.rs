@@ -15,6 +15,7 @@ use super::votes::Votes;
 use crate::id::NodeId;
 use crate::membership::ring::{Neighbours, observers};
 use crate::membership::{Condition, Table};
+use crate::sort::{sort, sort_by_key};
 use crate::time::Instant;
 
 /// The facts a verdict rests on.
@@ -163,7 +164,7 @@ impl Evidence<'_> {
             .subjects()
             .filter(|subject| self.valid_votes(*subject) > 0);
         let mut subjects: Vec<NodeId> = silent.chain(voted).chain(self.probes.silent()).collect();
-        subjects.sort_unstable();
+        sort(&mut subjects);
         subjects.dedup();
         subjects.retain(|subject| {
             let takes_part = |condition| matches!(condition, Condition::Live | Condition::Down);
@@ -183,7 +184,7 @@ impl Evidence<'_> {
                 down: false,
             });
         }
-        witnesses.sort_unstable_by_key(|witness| witness.id);
+        sort_by_key(&mut witnesses, |witness| witness.id);
         (contested, witnesses)
     }
 
@@ -198,7 +199,7 @@ impl Evidence<'_> {
             .chain(silent.map(|o| o.id))
             .chain(self.probes.silent());
         let mut beside: Vec<NodeId> = out.flat_map(|id| self.observers(id)).collect();
-        beside.sort_unstable();
+        sort(&mut beside);
         beside.dedup();
         beside.retain(|id| {
             let live = self.table.get(*id).map(|record| record.condition) == Some(Condition::Live);

@@ -23,6 +23,9 @@ pub(crate) struct Record {
     pub(crate) unsteady: u8,
     /// Whether it took part under an earlier generation, and has not declared itself up again.
     pub(crate) returns: bool,
+    /// Which of its encrypted datagrams have arrived, under which generation.
+    #[cfg(feature = "encryption")]
+    pub(crate) arrived: (crate::id::Generation, crate::wire::keyring::Arrived),
 }
 
 /// How a member counts for this replica.
@@ -50,6 +53,11 @@ impl Record {
             flaps: 0,
             unsteady: 0,
             returns: false,
+            #[cfg(feature = "encryption")]
+            arrived: (
+                crate::id::Generation::ZERO,
+                crate::wire::keyring::Arrived::new(),
+            ),
         }
     }
 

@@ -13,6 +13,7 @@ use super::member::{Condition, Record};
 use super::table::Table;
 use crate::id::NodeId;
 use crate::rng::below;
+use crate::sort::sort;
 use crate::time::Instant;
 
 /// A neighbourhood; 16 is the most that the configuration allows.
@@ -50,7 +51,7 @@ pub(crate) fn fallen_nearby(table: &Table, own: NodeId, k: usize) -> Neighbours 
             }
         }
     }
-    found.sort_unstable();
+    sort(&mut found);
     found
 }
 
@@ -107,7 +108,7 @@ fn around(table: &Table, id: NodeId, k: usize, counts: impl Fn(&Record) -> bool)
             on_this_side = on_this_side.saturating_add(1);
         }
     }
-    found.sort_unstable();
+    sort(&mut found);
     found
 }
 

@@ -27,6 +27,7 @@ use crate::id::{Generation, NodeId};
 use crate::membership::region::PARTS;
 use crate::membership::{Condition, Region};
 use crate::rng::below;
+use crate::sort::sort;
 use crate::state::attribute::{ADDRESS, Declared, STATUS, VOTES};
 use crate::state::entry::Entries;
 use crate::state::log::{Claim, Log};
@@ -237,7 +238,7 @@ impl Node {
     /// The peer named all that it holds in a region: it lacks the rest. Begins anywhere, so that a
     /// newcomer that asks several peers gets different parts first.
     fn give_what_is_not_named(&mut self, leg: &mut Leg, region: Region) {
-        leg.named.sort_unstable();
+        sort(&mut leg.named);
         let mut lacking: Vec<NodeId> = self
             .table
             .region(region)

@@ -17,6 +17,8 @@ mod push;
 mod recents;
 mod rival;
 mod round;
+#[cfg(feature = "encryption")]
+mod sealing;
 mod timers;
 mod transmit;
 mod view;
@@ -50,7 +52,9 @@ use crate::state::hash::HashKey;
 use crate::state::log::Log;
 use crate::state::staging::Staging;
 use crate::time::{Instant, UnixTime};
-use crate::wire::frame::{self, ClusterTag, Refused};
+use crate::wire::frame::{ClusterTag, Framing, Opened, Refused};
+#[cfg(feature = "encryption")]
+use crate::wire::keyring::Keyring;
 use crate::wire::message::{Datagram, Message, Sender, Unreadable};
 use agreement::Watches;
 use events::Events;
@@ -99,7 +103,13 @@ pub struct Node {
     now: Instant,
     clock: Clock,
     rng: ChaCha8Rng,
-    tag: ClusterTag,
+    framing: Framing,
+    /// Where what was encrypted is opened.
+    #[cfg(feature = "encryption")]
+    opened: Vec<u8>,
+    /// Whether [`Event::EncryptionMismatch`] was told since the keys changed.
+    #[cfg(feature = "encryption")]
+    mismatch_told: bool,
     // State plane.
     table: Table,
     staging: Staging,
@@ -209,7 +219,15 @@ impl Node {
             now,
             clock,
             rng,
-            tag: ClusterTag::of(&config.cluster),
+            framing: Framing {
+                tag: ClusterTag::of(&config.cluster),
+                #[cfg(feature = "encryption")]
+                keyring: Keyring::new(&config.keys, config.encryption, seed),
+            },
+            #[cfg(feature = "encryption")]
+            opened: Vec::new(),
+            #[cfg(feature = "encryption")]
+            mismatch_told: false,
             table,
             staging: Staging::default(),
             recents: Recents::default(),
@@ -256,28 +274,64 @@ impl Node {
         if self.standing == Standing::Left {
             return;
         }
-        let dropped = &mut metrics.dropped;
-        let body = match frame::open(self.tag, usize::from(self.config.max_datagram), datagram) {
-            Ok(body) => body,
-            Err(refused) => {
-                return count(match refused {
-                    Refused::Length => &mut dropped.length,
-                    Refused::Version => &mut dropped.version,
-                    Refused::Flags => &mut dropped.flags,
-                    Refused::Cluster => &mut dropped.cluster,
-                    Refused::Checksum => &mut dropped.checksum,
-                });
+        let max = self.max_datagram();
+        #[cfg(not(feature = "encryption"))]
+        match self.framing.open(max, datagram) {
+            Ok(opened) => self.on_frame(now, from, opened),
+            Err(refused) => self.on_refused(from, refused),
+        }
+        #[cfg(feature = "encryption")]
+        {
+            let mut room = core::mem::take(&mut self.opened);
+            match self.framing.open(max, datagram, &mut room) {
+                Ok(opened) => self.on_frame(now, from, opened),
+                Err(refused) => self.on_refused(from, refused),
             }
-        };
+            self.opened = room;
+        }
+    }
+
+    /// A datagram is no frame of this cluster.
+    #[cfg_attr(
+        not(feature = "encryption"),
+        expect(unused_variables, reason = "only encryption tells who it was")
+    )]
+    fn on_refused(&mut self, from: SocketAddr, refused: Refused) {
+        #[cfg(feature = "encryption")]
+        if matches!(refused, Refused::Key | Refused::Plaintext) {
+            self.tell_mismatch(from);
+        }
+        let dropped = &mut self.metrics.dropped;
+        count(match refused {
+            Refused::Length => &mut dropped.length,
+            Refused::Version => &mut dropped.version,
+            Refused::Flags => &mut dropped.flags,
+            Refused::Cluster => &mut dropped.cluster,
+            Refused::Checksum => &mut dropped.checksum,
+            #[cfg(feature = "encryption")]
+            Refused::Key => &mut dropped.key,
+            #[cfg(feature = "encryption")]
+            Refused::Plaintext => &mut dropped.plaintext,
+        });
+    }
+
+    /// A datagram of this cluster.
+    fn on_frame(&mut self, now: Instant, from: SocketAddr, opened: Opened<'_>) {
+        let dropped = &mut self.metrics.dropped;
         let Datagram {
             sender,
             message,
             items,
-        } = match Datagram::decode(body) {
+        } = match Datagram::decode(opened.body) {
             Ok(datagram) => datagram,
             Err(Unreadable::Unknown) => return count(&mut dropped.unknown),
             Err(Unreadable::Malformed) => return count(&mut dropped.malformed),
         };
+        #[cfg(feature = "encryption")]
+        if opened.sequence.is_some_and(|n| !self.is_new(sender, n)) {
+            return count(&mut self.metrics.dropped.replayed);
+        }
+        let dropped = &mut self.metrics.dropped;
         if sender.id == self.own {
             if sender.generation == self.generation || from == self.address {
                 // This node's own, looped or late.

@@ -6,6 +6,7 @@ use crate::command::{Command, CommandError, MAX_VALUE};
 use crate::event::Event;
 use crate::id::{Generation, NodeId};
 use crate::membership::Condition;
+use crate::sort::sort;
 use crate::state::attribute::{Ballot, Declared, STATUS};
 use crate::time::Instant;
 use alloc::vec::Vec;
@@ -92,6 +93,17 @@ impl Node {
                 self.set_seeds(seeds);
                 Ok(())
             }
+            #[cfg(feature = "encryption")]
+            Command::AddKey { key } => self.add_key(key),
+            #[cfg(feature = "encryption")]
+            Command::UseKey { key } => self.use_key(&key),
+            #[cfg(feature = "encryption")]
+            Command::RemoveKey { key } => self.remove_key(&key),
+            #[cfg(feature = "encryption")]
+            Command::SetEncryption { encryption } => {
+                self.set_encryption(encryption);
+                Ok(())
+            }
             Command::SetWallClock { wall } => {
                 self.clock.set(now, wall);
                 Ok(())
@@ -104,7 +116,7 @@ impl Node {
         // Name servers rotate their answers: order says nothing.
         let sorted = |seeds: &[SocketAddr]| {
             let mut seeds = seeds.to_vec();
-            seeds.sort_unstable();
+            sort(&mut seeds);
             seeds.dedup();
             seeds
         };

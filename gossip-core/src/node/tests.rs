@@ -3,6 +3,7 @@
 use super::*;
 use crate::command::{Key, MAX_WATCHED, Value};
 use crate::stamp::Stamp;
+use crate::wire::frame;
 use proptest::prelude::*;
 
 const WALL: UnixTime = UnixTime::from_millis(1_767_225_600_000);

@@ -9,13 +9,13 @@ use crate::id::NodeId;
 use crate::membership::Region;
 use crate::membership::ring::Delegation;
 use crate::time::Instant;
-use crate::wire::frame::{self, HEADER, TRAILER};
+use crate::wire::frame::MOST_FRAME;
 use crate::wire::message::{
     DELTA_HEAD, Delta, Encoder, Exchange, Extent, Item, Message, ModeTag, Push, Split, Summary,
 };
 
 /// The most bytes of a datagram that are not the keys and values of one entry.
-pub(super) const OVERHEAD: usize = HEADER + TRAILER + HEAD + DELTA_HEAD + 40;
+pub(super) const OVERHEAD: usize = MOST_FRAME + HEAD + DELTA_HEAD + 40;
 
 /// The most bytes of sender and message.
 const HEAD: usize = 16 + 40;
@@ -60,14 +60,16 @@ impl Node {
         // A message whose receiver is gone, or that has become pointless, writes nothing.
         let (to, len) = loop {
             let message = self.outbox.pop()?;
-            if let Some((to, len, rest)) = self.write_message(now, message, frame::body(buffer)) {
+            if let Some((to, len, rest)) =
+                self.write_message(now, message, self.framing.body(buffer))
+            {
                 if let Rest::More(answer) = rest {
                     self.outbox.push(Outgoing::Answer(answer));
                 }
                 break (to, len);
             }
         };
-        let payload = frame::seal(self.tag, buffer, len)?;
+        let payload = self.framing.seal(buffer, len)?;
         count(&mut self.metrics.datagrams_out);
         self.metrics.bytes_out = self.metrics.bytes_out.saturating_add(length(payload));
         Some(Transmit { to, payload })
@@ -315,7 +317,7 @@ impl Node {
 
     /// The most origins that are listed rather than split into regions: what fits one datagram.
     pub(super) fn list_limit(&self) -> usize {
-        let room = self.max_datagram().saturating_sub(HEADER + TRAILER + HEAD);
+        let room = self.max_datagram().saturating_sub(MOST_FRAME + HEAD);
         room.div_euclid(SUMMARY).saturating_sub(1)
     }
 }

@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 
 use super::entry::{Entries, Entry};
 use crate::id::Generation;
+use crate::sort::sort;
 
 /// A versioned log with one writer.
 #[derive(Clone, Debug, Default)]
@@ -189,7 +190,7 @@ fn newest(run: &[u8]) -> Vec<u8> {
     let mut keys: SmallVec<[(&[u8], u64); 8]> = Entries::new(run)
         .map(|entry| (entry.key, entry.version))
         .collect();
-    keys.sort_unstable();
+    sort(&mut keys);
     let overwritten: SmallVec<[u64; 8]> = keys
         .windows(2)
         .filter_map(|pair| match pair {
@@ -201,7 +202,7 @@ fn newest(run: &[u8]) -> Vec<u8> {
         return run.to_vec();
     }
     let mut overwritten = overwritten;
-    overwritten.sort_unstable();
+    sort(&mut overwritten);
     let mut kept = Vec::with_capacity(run.len());
     for entry in Entries::new(run).filter(|e| overwritten.binary_search(&e.version).is_err()) {
         entry.append_to(&mut kept);

@@ -1,13 +1,23 @@
 //! The frame: `version (1) | flags (1) | cluster tag (4) | body | CRC-32 (4)`, little-endian.
 //!
 //! The checksum (CRC-32C, polynomial of RFC 3720) covers everything before it and catches damage,
-//! not malice. The cluster tag keeps clusters apart that meet by accident; it is no secret.
+//! not malice. The cluster tag keeps clusters apart that meet by accident; it is no secret. With the
+//! flag [`SEALED`], nonce, ciphertext and authentication tag stand in place of body and checksum.
+
+#[cfg(feature = "encryption")]
+use alloc::vec::Vec;
 
 use crc::{CRC_32_ISCSI, Crc, Table};
 use siphasher::sip::SipHasher24;
 
 /// The protocol version. Datagrams of another are dropped.
 pub(crate) const VERSION: u8 = 1;
+/// The flag of a frame whose body is encrypted.
+#[cfg(feature = "encryption")]
+pub(crate) const SEALED: u8 = 1;
+/// Bytes that the largest kind of frame adds to a body. What a node accepts for sending must fit
+/// that, or it could not be sent on once the cluster is encrypted.
+pub(crate) const MOST_FRAME: usize = 6 + 24 + 8 + 16;
 /// Bytes before the body.
 pub(crate) const HEADER: usize = 6;
 /// Bytes after the body.
@@ -26,6 +36,11 @@ impl ClusterTag {
             .to_le_bytes();
         Self([a, b, c, d])
     }
+
+    const fn header(self, flags: u8) -> [u8; HEADER] {
+        let [a, b, c, d] = self.0;
+        [VERSION, flags, a, b, c, d]
+    }
 }
 
 /// Why a datagram is not a frame of this cluster.
@@ -36,30 +51,110 @@ pub(crate) enum Refused {
     Flags,
     Cluster,
     Checksum,
+    /// Encrypted, and no key of this node opens it.
+    #[cfg(feature = "encryption")]
+    Key,
+    /// Not encrypted, as this node requires.
+    #[cfg(feature = "encryption")]
+    Plaintext,
 }
 
-/// The body of a received frame.
-pub(crate) fn open(tag: ClusterTag, max: usize, datagram: &[u8]) -> Result<&[u8], Refused> {
-    if datagram.len() > max {
+/// Takes frames off and puts them on, encrypted or not.
+#[derive(Debug)]
+pub(crate) struct Framing {
+    pub(crate) tag: ClusterTag,
+    #[cfg(feature = "encryption")]
+    pub(crate) keyring: super::keyring::Keyring,
+}
+
+/// A body, taken out of its frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Opened<'a> {
+    pub(crate) body: &'a [u8],
+    /// The sender's number for it, where it was encrypted.
+    #[cfg(feature = "encryption")]
+    pub(crate) sequence: Option<u64>,
+}
+
+impl Framing {
+    /// The body of a received frame; what is decrypted is put into `room`.
+    #[cfg(feature = "encryption")]
+    pub(crate) fn open<'a>(
+        &self,
+        max: usize,
+        datagram: &'a [u8],
+        room: &'a mut Vec<u8>,
+    ) -> Result<Opened<'a>, Refused> {
+        let flags = check_header(self.tag, max, datagram)?;
+        if flags == SEALED && !self.keyring.is_empty() {
+            let (sequence, body) = self.keyring.open(datagram, room).ok_or(Refused::Key)?;
+            let sequence = Some(sequence);
+            return Ok(Opened { body, sequence });
+        }
+        let body = open(self.tag, max, datagram)?;
+        if !self.keyring.takes_plaintext() {
+            return Err(Refused::Plaintext);
+        }
+        let sequence = None;
+        Ok(Opened { body, sequence })
+    }
+
+    /// The body of a received frame.
+    #[cfg(not(feature = "encryption"))]
+    pub(crate) fn open<'a>(&self, max: usize, datagram: &'a [u8]) -> Result<Opened<'a>, Refused> {
+        open(self.tag, max, datagram).map(|body| Opened { body })
+    }
+
+    /// The part of `buffer` into which a body may be written, the frame's share taken off.
+    pub(crate) fn body<'b>(&self, buffer: &'b mut [u8]) -> &'b mut [u8] {
+        #[cfg(feature = "encryption")]
+        if self.keyring.seals() {
+            use super::keyring::{SEALED_HEAD, SEALED_TAIL};
+            let end = buffer.len().saturating_sub(SEALED_TAIL);
+            return buffer.get_mut(SEALED_HEAD..end).unwrap_or_default();
+        }
+        body(buffer)
+    }
+
+    /// Puts the frame around a body of `len` bytes, written where [`Framing::body`] said. `None`
+    /// where the buffer is too small for it.
+    pub(crate) fn seal<'b>(&mut self, buffer: &'b mut [u8], len: usize) -> Option<&'b [u8]> {
+        #[cfg(feature = "encryption")]
+        if self.keyring.seals() {
+            *buffer.first_chunk_mut::<HEADER>()? = self.tag.header(SEALED);
+            let total = self.keyring.seal(buffer, len)?;
+            return buffer.get(..total);
+        }
+        seal(self.tag, buffer, len)
+    }
+}
+
+/// Checks length, version and cluster. Returns the flags.
+fn check_header(tag: ClusterTag, max: usize, datagram: &[u8]) -> Result<u8, Refused> {
+    if datagram.len() > max || datagram.len() < HEADER + TRAILER {
         return Err(Refused::Length);
     }
-    let (covered, checksum) = datagram
-        .split_last_chunk::<TRAILER>()
-        .ok_or(Refused::Length)?;
-    let (header, body) = covered
-        .split_first_chunk::<HEADER>()
-        .ok_or(Refused::Length)?;
-    let [version, flags, cluster @ ..] = header;
+    let [version, flags, cluster @ ..] = datagram.first_chunk::<HEADER>().ok_or(Refused::Length)?;
     if *version != VERSION {
         return Err(Refused::Version);
     }
     if *cluster != tag.0 {
         return Err(Refused::Cluster);
     }
+    Ok(*flags)
+}
+
+/// The body of a received plaintext frame.
+pub(crate) fn open(tag: ClusterTag, max: usize, datagram: &[u8]) -> Result<&[u8], Refused> {
+    let flags = check_header(tag, max, datagram)?;
+    let (covered, checksum) = datagram
+        .split_last_chunk::<TRAILER>()
+        .ok_or(Refused::Length)?;
+    let body = covered.get(HEADER..).ok_or(Refused::Length)?;
     if CRC.checksum(covered) != u32::from_le_bytes(*checksum) {
         return Err(Refused::Checksum);
     }
-    if *flags != 0 {
+    if flags != 0 {
         return Err(Refused::Flags);
     }
     Ok(body)
@@ -76,8 +171,7 @@ pub(crate) fn body(buffer: &mut [u8]) -> &mut [u8] {
 pub(crate) fn seal(tag: ClusterTag, buffer: &mut [u8], len: usize) -> Option<&[u8]> {
     let covered = HEADER.checked_add(len)?;
     let total = covered.checked_add(TRAILER)?;
-    let [a, b, c, d] = tag.0;
-    *buffer.first_chunk_mut::<HEADER>()? = [VERSION, 0, a, b, c, d];
+    *buffer.first_chunk_mut::<HEADER>()? = tag.header(0);
     let checksum = CRC.checksum(buffer.get(..covered)?);
     buffer
         .get_mut(covered..total)?

@@ -5,4 +5,6 @@
 //! outgrows its limit; decoding borrows from the datagram and allocates nothing.
 
 pub(crate) mod frame;
+#[cfg(feature = "encryption")]
+pub(crate) mod keyring;
 pub(crate) mod message;

@@ -2,14 +2,16 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{self, ExitCode};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Args;
-use gossip_mio::gossip_core::{Command, Event, Key, Name, Node, Value};
+use gossip_mio::gossip_core::{Command, Encryption, Event, Key, Name, Node, Value};
 use gossip_mio::{Config, Events, Handle, NoEvent, spawn};
 
+use crate::keys::KeyFile;
 use crate::report::{Format, Line, Names, Report, complain};
 use crate::{Failure, parse};
 
@@ -55,6 +57,15 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NAME", default_value = "")]
     cluster: String,
 
+    /// Encrypt, with the keys in this file: one a line, 64 hexadecimal digits, the first is used. The
+    /// file is looked at again while the agent runs
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+
+    /// How strictly: accept (send plaintext), prefer (accept plaintext) or require
+    #[arg(long, value_name = "LEVEL", default_value = "require", value_parser = parse::encryption, requires = "key_file")]
+    encryption: Encryption,
+
     /// Time between two rounds, such as 500ms or 1s. Recommended is 1s to 3s
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse::duration)]
     interval: Duration,
@@ -87,6 +98,7 @@ These are about this node:
   agreement_lost       key
   identity_conflict    address
   name_contested       address
+  encryption_mismatch  address
   seed_unresolved      seed, reason";
 
 /// How often to look for seeds that cannot be looked up.
@@ -100,6 +112,12 @@ pub(crate) fn run(options: Options) -> Result<ExitCode, Failure> {
     config.node.datacenter = options.datacenter;
     config.node.interval = options.interval;
     config.node.fanout = options.fanout;
+    config.node.encryption = options.encryption;
+    let key_file = options.key_file.as_deref().map(KeyFile::read);
+    let key_file = key_file.transpose().map_err(Failure::Usage)?;
+    if let Some(file) = &key_file {
+        config.node.keys = file.keys().to_vec();
+    }
     let warnings = config.warnings();
 
     let (handle, events) = spawn(config)?;
@@ -110,6 +128,7 @@ pub(crate) fn run(options: Options) -> Result<ExitCode, Failure> {
     let mut agent = Agent {
         name: options.name.to_string(),
         handle: handle.clone(),
+        key_file,
         names: Names::default(),
         report: Report::new(Format::of_flag(options.json)),
     };
@@ -131,6 +150,7 @@ pub(crate) fn run(options: Options) -> Result<ExitCode, Failure> {
 struct Agent {
     name: String,
     handle: Handle,
+    key_file: Option<KeyFile>,
     names: Names,
     report: Report,
 }
@@ -159,6 +179,10 @@ impl Agent {
                     }
                 }
                 Err(NoEvent::Yet) => {
+                    let keys = self.key_file.as_mut();
+                    if let Some(complaint) = keys.and_then(|file| file.refresh(&self.handle)) {
+                        complain("warning", &complaint);
+                    }
                     let now = self.handle.faults().unresolved;
                     for (seed, reason) in now.iter().filter(|one| !unresolved.contains(*one)) {
                         self.print(&Line::unresolved(seed, reason))?;

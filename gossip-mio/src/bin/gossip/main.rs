@@ -2,6 +2,7 @@
 
 mod agent;
 mod demo;
+mod keys;
 mod parse;
 mod report;
 mod story;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::error::{ContextKind, ErrorKind};
-use gossip_mio::gossip_core::{Key, Value};
+use gossip_mio::gossip_core::{Encryption, Key, Value};
 
 /// `IP:PORT`.
 pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
@@ -24,6 +24,16 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 pub(crate) fn count(text: &str) -> Result<u8, String> {
     text.parse()
         .map_err(|_| "it is not a whole number from 1 to 16: write it in digits, like 3".to_owned())
+}
+
+/// How strictly keys are used.
+pub(crate) fn encryption(text: &str) -> Result<Encryption, String> {
+    match text {
+        "accept" => Ok(Encryption::Accept),
+        "prefer" => Ok(Encryption::Prefer),
+        "require" => Ok(Encryption::Require),
+        _ => Err("it is none of the levels: write accept, prefer or require".to_owned()),
+    }
 }
 
 /// `key=value`.

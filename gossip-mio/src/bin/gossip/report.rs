@@ -250,6 +250,13 @@ impl Line {
                 .saying(format!(
                     "{address} claimed this node's name, which it keeps: it is the older"
                 )),
+            Event::EncryptionMismatch { address } => {
+                line("encryption_mismatch", "keys differ", Tone::Doubt)
+                    .with("address", address.to_string())
+                    .saying(format!(
+                        "{address} sends what no key of this node opens: compare the key files"
+                    ))
+            }
             Event::ClockSkew { ahead, .. } => line("clock_skew", "clock skew", Tone::Doubt)
                 .with("ahead_s", rounded(ahead.as_secs_f64()))
                 .saying(format!(

@@ -1,14 +1,23 @@
 //! What the fuzz targets do, as plain functions: the targets themselves are a line each, and
 //! `cargo test` replays their corpus through the same code.
 
+mod bytes;
+mod merge;
+mod phi;
+mod script;
+
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use crc::{CRC_32_ISCSI, Crc};
 use gossip_core::{Command, Config, Identity, Instant, Key, Node, UnixTime, Value};
 
-/// Bytes of a frame before and after its body.
-const FRAME: (usize, usize) = (6, 4);
+use crate::forge;
+pub use merge::merge;
+pub use phi::phi;
+pub use script::script;
+
+/// When nodes of a fuzzer start: 2026-01-01.
+const WALL: UnixTime = UnixTime::from_millis(1_767_225_600_000);
 
 /// A few nodes that hand one another every datagram at once.
 #[derive(Debug)]
@@ -77,6 +86,11 @@ impl Cluster {
         self.now = end;
     }
 
+    /// A body in a frame of the cluster, whose head is read off a real datagram.
+    fn framed(&self, body: &[u8]) -> Vec<u8> {
+        forge::framed(self.heard.first().map_or(&[], Vec::as_slice), body)
+    }
+
     /// A datagram comes to a node out of the blue, and everything that follows from it is played.
     pub fn deliver(&mut self, number: usize, datagram: &[u8]) {
         let number = number.checked_rem(self.nodes.len()).unwrap_or(0);
@@ -130,7 +144,7 @@ impl Cluster {
 pub fn decode(bytes: &[u8]) {
     let mut cluster = Cluster::formed();
     cluster.deliver(0, bytes);
-    let framed = framed(&cluster, bytes);
+    let framed = cluster.framed(bytes);
     cluster.deliver(0, &framed);
     cluster.pass(Duration::from_secs(3));
 }
@@ -161,25 +175,13 @@ pub fn datagrams(script: &[u8]) {
             0 => cluster.deliver(usize::from(act / 4), &datagram),
             // Forged: the checksum is right.
             1 | 2 => {
-                let end = datagram.len().saturating_sub(FRAME.1);
-                let body = datagram.get(FRAME.0..end).unwrap_or_default().to_vec();
-                let framed = framed(&cluster, &body);
+                let framed = cluster.framed(forge::body(&datagram));
                 cluster.deliver(usize::from(act / 4), &framed);
             }
             _ => cluster.pass(Duration::from_millis(u64::from(change) * 20)),
         }
     }
     cluster.pass(Duration::from_secs(10));
-}
-
-/// A body in a frame of the cluster, whose head is read off a real datagram.
-fn framed(cluster: &Cluster, body: &[u8]) -> Vec<u8> {
-    let real = cluster.heard.first().map_or(&[][..], Vec::as_slice);
-    let mut datagram = real.get(..FRAME.0).unwrap_or_default().to_vec();
-    datagram.extend_from_slice(body);
-    let checksum = Crc::<u32>::new(&CRC_32_ISCSI).checksum(&datagram);
-    datagram.extend_from_slice(&checksum.to_le_bytes());
-    datagram
 }
 
 fn node(number: u16) -> Node {
@@ -190,8 +192,7 @@ fn node(number: u16) -> Node {
     let [low, high] = number.to_le_bytes();
     let mut seed = [low; 32];
     seed[0] = high;
-    let wall = UnixTime::from_millis(1_767_225_600_000);
-    Node::new(config, identity, seed, Instant::ORIGIN, wall).expect("a legal configuration")
+    Node::new(config, identity, seed, Instant::ORIGIN, WALL).expect("a legal configuration")
 }
 
 /// Ports count from one, since nobody can send to port 0.
@@ -213,35 +214,60 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    fn corpus(target: &str) -> Vec<Vec<u8>> {
+    fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../fuzz/corpus")
             .join(target);
         let files = fs::read_dir(folder).expect("the corpus is in the repository");
         let mut inputs: Vec<_> = files
-            .map(|file| fs::read(file.unwrap().path()).unwrap())
+            .map(|file| file.unwrap().path())
+            .map(|path| {
+                let name = path.file_name().unwrap().to_string_lossy().into_owned();
+                (name, fs::read(path).unwrap())
+            })
             .collect();
         inputs.sort();
         assert!(!inputs.is_empty(), "there is something to replay");
         inputs
     }
 
+    /// Plays a whole corpus, and says which file of it does not hold.
+    fn replay(target: &str, play: fn(&[u8])) {
+        for (name, input) in corpus(target) {
+            println!("fuzz/corpus/{target}/{name}");
+            play(&input);
+        }
+    }
+
     #[test]
     fn the_corpus_of_decode_holds() {
-        corpus("decode").iter().for_each(|input| decode(input));
+        replay("decode", decode);
     }
 
     #[test]
     fn the_corpus_of_datagrams_holds() {
-        corpus("datagrams")
-            .iter()
-            .for_each(|input| datagrams(input));
+        replay("datagrams", datagrams);
+    }
+
+    #[test]
+    fn the_corpus_of_script_holds() {
+        replay("script", script);
+    }
+
+    #[test]
+    fn the_corpus_of_phi_holds() {
+        replay("phi", phi);
+    }
+
+    #[test]
+    fn the_corpus_of_merge_holds() {
+        replay("merge", merge);
     }
 
     #[test]
     fn a_framed_body_is_let_through_to_the_decoder() {
         let mut cluster = Cluster::formed();
-        let framed = framed(&cluster, b"not a message");
+        let framed = cluster.framed(b"not a message");
         cluster.deliver(0, &framed);
         let dropped = cluster.nodes[0].metrics().dropped;
         assert_eq!((dropped.malformed, dropped.total()), (1, 1));

@@ -1,0 +1,181 @@
+//! Datagrams that no node would send, byte by byte: a writer of the wire format that shares nothing
+//! with the core's own.
+//!
+//! Numbers are postcard's: varints, seven bits a byte, the lowest first. Ids, generations and region
+//! prefixes are eight bytes, little-endian.
+
+use crc::{CRC_32_ISCSI, Crc};
+
+/// Bytes of the frame before the body: version, flags, cluster tag.
+pub const HEADER: usize = 6;
+/// Bytes of the frame after the body: the checksum.
+pub const TRAILER: usize = 4;
+
+/// A body in a frame whose header is that of a real datagram of the cluster.
+#[must_use]
+pub fn framed(real: &[u8], body: &[u8]) -> Vec<u8> {
+    let mut datagram = real.get(..HEADER).unwrap_or_default().to_vec();
+    datagram.extend_from_slice(body);
+    let checksum = Crc::<u32>::new(&CRC_32_ISCSI).checksum(&datagram);
+    datagram.extend_from_slice(&checksum.to_le_bytes());
+    datagram
+}
+
+/// The body of a real datagram.
+#[must_use]
+pub fn body(real: &[u8]) -> &[u8] {
+    let end = real.len().saturating_sub(TRAILER);
+    real.get(HEADER..end).unwrap_or_default()
+}
+
+/// A body in the making.
+#[derive(Clone, Debug, Default)]
+pub struct Body(pub Vec<u8>);
+
+/// How far an origin is known.
+#[derive(Clone, Copy, Debug)]
+pub struct Known {
+    /// The origin's id.
+    pub origin: u64,
+    /// Its generation.
+    pub generation: u64,
+    /// The last version known.
+    pub frontier: u64,
+}
+
+impl Body {
+    /// Begins with the sender.
+    #[must_use]
+    pub fn from(id: u64, generation: u64) -> Self {
+        Self::default().fixed(id).fixed(generation)
+    }
+
+    /// A heartbeat.
+    #[must_use]
+    pub fn heartbeat(self, counter: u64) -> Self {
+        self.byte(0).varint(counter)
+    }
+
+    /// A ping.
+    #[must_use]
+    pub fn ping(self, token: u32) -> Self {
+        self.byte(1).varint(token.into())
+    }
+
+    /// The head of a whole leg in push-pull mode.
+    #[must_use]
+    pub fn exchange(self, leg: u8, hash: u128) -> Self {
+        let mut body = self.byte(3).byte(leg).byte(2).byte(0);
+        body.0.extend_from_slice(&hash.to_le_bytes());
+        body
+    }
+
+    /// The head of a push.
+    #[must_use]
+    pub fn push(self, tree: u8, first: u64, last: u64) -> Self {
+        self.byte(4).byte(tree).fixed(first).fixed(last)
+    }
+
+    /// "I hold this name since then."
+    #[must_use]
+    pub fn claim(self, born: u64) -> Self {
+        self.byte(5).fixed(born)
+    }
+
+    /// "I know this origin so far."
+    #[must_use]
+    pub fn summary(self, known: Known) -> Self {
+        self.byte(0).known(known)
+    }
+
+    /// "I know this origin so far; send what follows."
+    #[must_use]
+    pub fn want(self, known: Known) -> Self {
+        self.byte(1).known(known)
+    }
+
+    /// The entries of an origin in `(after, upto]`.
+    #[must_use]
+    pub fn delta(self, known: Known, after: u64, upto: u64, floor: u64, entries: &[u8]) -> Self {
+        let body = self.byte(2).fixed(known.origin).fixed(known.generation);
+        let body = body.varint(after).varint(upto).varint(known.frontier);
+        body.varint(floor).bytes(entries)
+    }
+
+    /// Sub-hashes of a region.
+    #[must_use]
+    pub fn split(self, prefix: u64, bits: u8, hashes: &[u8]) -> Self {
+        self.byte(3).fixed(prefix).byte(bits).bytes(hashes)
+    }
+
+    /// "That is all I hold in this region."
+    #[must_use]
+    pub fn complete(self, prefix: u64, bits: u8) -> Self {
+        self.byte(4).fixed(prefix).byte(bits)
+    }
+
+    /// "I have removed you."
+    #[must_use]
+    pub fn removed(self, generation: u64) -> Self {
+        self.byte(5).fixed(generation)
+    }
+
+    /// One entry of a log, to be put into a delta.
+    #[must_use]
+    pub fn entry(self, version: u64, age: u64, key: &[u8], value: Option<&[u8]>) -> Self {
+        let body = self.varint(version).varint(age).bytes(key);
+        match value {
+            Some(value) => body.byte(1).bytes(value),
+            None => body.byte(0),
+        }
+    }
+
+    /// One vote, to be put into the value of the key `[4]`.
+    #[must_use]
+    pub fn ballot(self, subject: Known, age: u64) -> Self {
+        self.known(subject).varint(age)
+    }
+
+    fn known(self, known: Known) -> Self {
+        let body = self.fixed(known.origin).fixed(known.generation);
+        body.varint(known.frontier)
+    }
+
+    /// A byte.
+    #[must_use]
+    pub fn byte(mut self, byte: u8) -> Self {
+        self.0.push(byte);
+        self
+    }
+
+    /// Eight bytes, little-endian.
+    #[must_use]
+    pub fn fixed(mut self, number: u64) -> Self {
+        self.0.extend_from_slice(&number.to_le_bytes());
+        self
+    }
+
+    /// A number in as few bytes as it takes.
+    #[must_use]
+    pub fn varint(mut self, mut number: u64) -> Self {
+        while number > 0x7f {
+            self.0.push(low_seven(number) | 0x80);
+            number >>= 7;
+        }
+        self.0.push(low_seven(number));
+        self
+    }
+
+    /// A length, and so many bytes.
+    #[must_use]
+    pub fn bytes(self, bytes: &[u8]) -> Self {
+        let mut body = self.varint(crate::num::count(bytes.len()));
+        body.0.extend_from_slice(bytes);
+        body
+    }
+}
+
+fn low_seven(number: u64) -> u8 {
+    let [low, ..] = number.to_le_bytes();
+    low & 0x7f
+}
