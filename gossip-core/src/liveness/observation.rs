@@ -508,14 +508,14 @@ mod tests {
     fn lost_heartbeats_are_no_jitter_but_a_run_of_them_is_forgiven() {
         let regular = after(70);
         let mut lossy = after(0);
-        for n in (0..140).filter(|n| n % 3 != 1) {
+        for n in (0..140_u32).filter(|n| n % 3 != 1) {
             beat(&mut lossy, f64::from(n), u64::from(n) + 1);
         }
         assert_eq!(lossy.convict_after, regular.convict_after);
         let silence = |o: &Observation| o.crosses(o.convict_after).saturating_since(o.evidence);
         let more = silence(&lossy).saturating_sub(silence(&regular));
         // Of one in three, four in a row are lost about once in a hundred: 4.2 s, less the pause.
-        assert!((2.7..2.9).contains(&more.as_secs_f64()), "{more:?}");
+        assert!((2.6..2.9).contains(&more.as_secs_f64()), "{more:?}");
         let phi = |o: &Observation| o.phi(&detector(), o.evidence.saturating_add(silence(o)));
         assert!((phi(&lossy) - phi(&regular)).abs() < 1e-6);
     }

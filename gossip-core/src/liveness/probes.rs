@@ -54,6 +54,17 @@ impl Probes {
         });
     }
 
+    /// Asks a member anew, even if it did not answer before.
+    pub(crate) fn ask_again(&mut self, id: NodeId, now: Instant) {
+        if !matches!(self.0.get(&id), Some(Probe::Asked { .. })) {
+            let probe = Probe::Asked {
+                pings: 0,
+                next: now,
+            };
+            self.0.insert(id, probe);
+        }
+    }
+
     /// A member has shown life. Tells whether it had been found silent.
     pub(crate) fn heard(&mut self, id: NodeId) -> bool {
         // Most of the time nobody is asked.
@@ -139,8 +150,27 @@ mod tests {
         assert!(!probes.is_silent(id));
         assert!(probes.turn(at(400), 3).found_silent);
         assert!(probes.is_silent(id) && !probes.is_asking());
+        probes.ask(id, at(500));
+        assert!(!probes.is_asking(), "it has been asked");
         assert!(probes.heard(id), "until it is heard");
         assert!(!probes.is_silent(id) && !probes.heard(id));
+    }
+
+    #[test]
+    fn the_silent_may_be_asked_again() {
+        let mut probes = Probes::default();
+        let id = NodeId::from_u64(1);
+        probes.ask(id, at(0));
+        probes.turn(at(0), 0);
+        assert!(probes.is_silent(id));
+        probes.ask_again(id, at(100));
+        assert!(!probes.is_silent(id));
+        assert_eq!(probes.turn(at(100), 3).ping[..], [id]);
+        probes.ask_again(id, at(150));
+        assert!(
+            probes.turn(at(150), 3).ping.is_empty(),
+            "not from the beginning"
+        );
     }
 
     #[test]

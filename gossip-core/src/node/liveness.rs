@@ -564,6 +564,16 @@ impl Node {
         }
         count(&mut self.metrics.flaps);
         self.tell_up(id, UpCause::Recovered);
+        // Who held so many down was cut off itself, most likely, and is no longer.
+        if self.table.down_len() >= self.table.live_len().saturating_sub(1) {
+            for at in 0..self.table.down_len() {
+                if let Some(down) = self.table.down_at(at) {
+                    self.probes.ask_again(down.id, now);
+                }
+            }
+            self.timers
+                .advance(Timer::Probe, now.saturating_add(Duration::from_nanos(1)));
+        }
     }
 
     /// Tells the application that a member is up, if the member says so itself.
