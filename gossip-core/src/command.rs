@@ -21,6 +21,9 @@ pub const MAX_VALUE: usize = 1024;
 /// The most attributes whose agreement a node watches at a time.
 pub const MAX_WATCHED: usize = 16;
 
+/// The most broadcasts of one node that have not expired.
+pub const MAX_BROADCASTS: usize = 128;
+
 /// The name of an attribute: one to [`MAX_KEY`] bytes of UTF-8 without control characters.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(heapless::String<MAX_KEY>);
@@ -129,6 +132,15 @@ pub enum Command {
         /// Its name.
         key: Key,
     },
+    /// Has every other node told an event of the application:
+    /// [`Event::Broadcast`](crate::Event::Broadcast). Until `broadcast_ttl` has passed it counts
+    /// towards this node's state, and towards [`MAX_BROADCASTS`].
+    Broadcast {
+        /// What it is about.
+        name: Key,
+        /// What it says.
+        payload: Value,
+    },
     /// Begins to tell when all live members show the same value of an attribute, and when they cease
     /// to: [`Event::AgreementReached`](crate::Event::AgreementReached) (at once, where they do) and
     /// [`Event::AgreementLost`](crate::Event::AgreementLost). At most [`MAX_WATCHED`] attributes.
@@ -209,6 +221,11 @@ pub enum CommandError {
     /// lost its socket. Adapters say so; a node never does.
     #[error("this node has stopped: start a new one")]
     Stopped,
+    /// As many broadcasts wait to expire as can.
+    #[error(
+        "this node has {MAX_BROADCASTS} broadcasts that have not expired: wait, or lower broadcast_ttl"
+    )]
+    TooManyBroadcasts,
     /// As many attributes are watched as can be.
     #[error("this node already watches {MAX_WATCHED} attributes: unwatch one first")]
     TooManyWatched,

@@ -113,6 +113,9 @@ pub struct Config {
     /// How long a deleted attribute's tombstone is kept. Works from 1 min to 1 year. Default 10 days,
     /// as Cassandra's.
     pub gc_grace: Duration,
+    /// How long a broadcast of this node is kept for those who have not got it. Works from 1 s to
+    /// 1 h. Default 1 min: longer than most partitions last, short enough that news is news.
+    pub broadcast_ttl: Duration,
     /// The largest datagram, in bytes of UDP payload. Works from 512 to 8192; all members need the
     /// same. Default 1400: fits an Ethernet frame with room for tunnels.
     pub max_datagram: u16,
@@ -167,6 +170,7 @@ impl Config {
             max_clock_skew: Duration::from_secs(60),
             remove_after: Duration::from_secs(24 * 3600),
             gc_grace: Duration::from_secs(10 * 24 * 3600),
+            broadcast_ttl: Duration::from_secs(60),
             max_datagram: 1400,
             max_members: 20_000,
             max_state: 10 * 1024,
@@ -340,6 +344,13 @@ impl Config {
             Duration::from_secs(60),
             YEAR,
             "1 min to 1 year",
+        )?;
+        seconds(
+            "broadcast_ttl",
+            self.broadcast_ttl,
+            Duration::from_secs(1),
+            Duration::from_secs(3600),
+            "1 s to 1 h",
         )?;
         range(
             "max_datagram",

@@ -78,6 +78,23 @@ pub enum Event {
         /// Its new value, or `None` where it was deleted.
         value: Option<Value>,
     },
+    /// Another node's [`Command::Broadcast`](crate::Command::Broadcast). Each is told once in the
+    /// life of this process, and those of one writer in its order. One that this node did not learn
+    /// before it expired is left out.
+    Broadcast {
+        /// Who wrote it.
+        from: NodeId,
+        /// In which life: the generation in which the writer's process began. With `from` and
+        /// `number` it names this broadcast for ever, so that an application that remembers it can
+        /// tell one that it knows from before its own restart.
+        life: Generation,
+        /// Its number among the writer's broadcasts in that life: 1, 2, 3, …
+        number: u64,
+        /// What it is about.
+        name: Key,
+        /// What it says.
+        payload: Value,
+    },
     /// All live members show the same value of a watched attribute
     /// ([`Command::Watch`](crate::Command::Watch)).
     AgreementReached {

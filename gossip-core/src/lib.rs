@@ -108,13 +108,14 @@ mod time;
 mod wire;
 
 pub use command::{
-    Command, CommandError, Key, KeyError, MAX_KEY, MAX_VALUE, MAX_WATCHED, Value, ValueError,
+    Command, CommandError, Key, KeyError, MAX_BROADCASTS, MAX_KEY, MAX_VALUE, MAX_WATCHED, Value,
+    ValueError,
 };
 pub use config::{Config, ConfigError, ConfigWarning, Dissemination, Mode, PhiModel};
 pub use event::{Event, UpCause};
 pub use id::{Generation, Identity, IdentityError, MAX_NAME, Name, NameError, NodeId};
 pub use metrics::{Dropped, Metrics};
-pub use node::{Agreement, Member, Node, Shown, Standing, Status, Transmit, Vote};
+pub use node::{Agreement, Broadcast, Member, Node, Shown, Standing, Status, Transmit, Vote};
 #[cfg(feature = "encryption")]
 pub use secret::{Encryption, MAX_KEYS, SecretKey};
 pub use seed::{Seed, SeedError, SeedList};

@@ -6,7 +6,7 @@
     reason = "a test may panic"
 )]
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::UdpSocket;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -249,6 +249,42 @@ fn the_demo_succeeds_and_sums_up() {
     assert_eq!(steps, names.map(|name| (name, "ok")));
     assert_eq!(lines.last().unwrap()["ok"], true);
     assert!(lines.iter().any(|line| line["event"] == "phi"));
+}
+
+#[test]
+fn lines_of_standard_input_are_broadcast_and_printed_by_the_others() {
+    let reader = Agent::start("reader", &["--watch", "schema"]);
+    let agreed = reader.wait_for("agreement_reached", |line| line["key"] == "schema");
+    assert!(agreed["value"].is_null());
+    let mut writer = gossip(&[
+        "agent",
+        "--name",
+        "writer",
+        "--interval",
+        "100ms",
+        "--stdin",
+    ])
+    .args(["--bind", "127.0.0.1:0", "--seed", &reader.address])
+    .stdin(Stdio::piped())
+    .stdout(Stdio::null())
+    .stderr(Stdio::null())
+    .spawn()
+    .unwrap();
+    let mut lines = writer.stdin.take().unwrap();
+    lines
+        .write_all(b"deploy=v5\nno topic\ndeploy=v6\n")
+        .unwrap();
+    for (number, text) in [(1, "v5"), (2, "v6")] {
+        let line = reader.wait_for("broadcast", |_| true);
+        assert_eq!(line["name"], "writer");
+        assert_eq!(
+            (&line["topic"], &line["payload"]),
+            (&"deploy".into(), &text.into())
+        );
+        assert_eq!(line["number"], number);
+    }
+    writer.kill().unwrap();
+    writer.wait().unwrap();
 }
 
 #[test]

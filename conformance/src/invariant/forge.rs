@@ -19,6 +19,7 @@ pub(crate) fn member(id: u64, life: u64, frontier: u64) -> MemberView {
         },
         status: Status::Up,
         attributes: Vec::new(),
+        broadcasts: Vec::new(),
     }
 }
 

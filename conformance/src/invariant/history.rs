@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use gossip_core::{Generation, NodeId};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Attribute, Mark, View, Violation};
+use super::{Attribute, Mark, MemberView, View, Violation};
 
 /// Remembers what every origin wrote and what every node showed last.
 ///
@@ -20,8 +20,8 @@ pub struct History {
 #[derive(Debug, Default)]
 struct Log {
     frontier: u64,
-    /// A digest of the attributes after each version at which its node came to rest.
-    attributes: BTreeMap<u64, u64>,
+    /// A digest of the attributes and broadcasts after each version at which its node came to rest.
+    contents: BTreeMap<u64, u64>,
 }
 
 impl History {
@@ -47,9 +47,7 @@ impl History {
             } = own.mark;
             let log = self.logs.entry((own.id, generation)).or_default();
             log.frontier = log.frontier.max(frontier);
-            log.attributes
-                .entry(frontier)
-                .or_insert_with(|| digest(&own.attributes));
+            log.contents.entry(frontier).or_insert_with(|| digest(own));
         }
     }
 
@@ -73,8 +71,8 @@ impl History {
                 });
             }
             // Versions written within one step have no digest; what they left is checked later.
-            if let Some(&written) = log.attributes.get(&claimed.frontier)
-                && written != digest(&member.attributes)
+            if let Some(&written) = log.contents.get(&claimed.frontier)
+                && written != digest(member)
             {
                 found.push(Violation::HoldsOtherThanWritten {
                     member: member.id,
@@ -106,15 +104,21 @@ impl History {
     }
 }
 
-fn digest(attributes: &[Attribute]) -> u64 {
-    let mut sorted: Vec<&Attribute> = attributes.iter().collect();
+fn digest(member: &MemberView) -> u64 {
+    let mut sorted: Vec<&Attribute> = member.attributes.iter().collect();
     sorted.sort();
     let mut bytes = Vec::new();
+    let mut take = |part: &[u8]| {
+        bytes.extend(part.len().to_le_bytes());
+        bytes.extend(part);
+    };
     for (key, value) in sorted {
-        for part in [key.as_bytes(), value] {
-            bytes.extend(part.len().to_le_bytes());
-            bytes.extend(part);
-        }
+        take(key.as_bytes());
+        take(value);
+    }
+    for (number, payload) in &member.broadcasts {
+        take(&number.to_le_bytes());
+        take(payload);
     }
     xxh3_64(&bytes)
 }
@@ -206,7 +210,15 @@ mod tests {
         let mut seen = view(B, [member(A, 10, 5)]);
         seen.members[0].attributes = vec![attribute("y", "2"), attribute("x", "1")];
         assert_eq!(history.observe(&seen), [], "the order is no content");
+        let whole = seen.clone();
         seen.members[0].attributes = vec![attribute("y", "2")];
+        let found = history.observe(&seen);
+        assert!(
+            matches!(found[..], [Violation::HoldsOtherThanWritten { .. }]),
+            "{found:?}"
+        );
+        let mut seen = whole;
+        seen.members[0].broadcasts.push((1, b"never sent".to_vec()));
         let found = history.observe(&seen);
         assert!(
             matches!(found[..], [Violation::HoldsOtherThanWritten { .. }]),

@@ -4,9 +4,11 @@
 //! and see the check fail. A violation is a value that says what is wrong; nothing here panics.
 //!
 //! - [`step`]: what each input and its outputs must keep to, whatever the input was.
+//! - [`Broadcasts`]: each is told once, in its writer's order, to all.
 //! - [`History`]: what a node shows must never go back, and never claim what nobody wrote.
 //! - [`Truth`]: what all must show once the faults have ended and news has had time to spread.
 
+mod broadcasts;
 #[cfg(test)]
 mod forge;
 mod history;
@@ -18,6 +20,7 @@ use core::fmt;
 
 use gossip_core::{Generation, Instant, NodeId, Status};
 
+pub use broadcasts::Broadcasts;
 pub use history::History;
 pub use quiescence::{Fate, Truth};
 pub use view::{Attribute, Mark, MemberView, View};
@@ -155,6 +158,29 @@ pub enum Violation {
         written: Vec<u8>,
         /// What is shown.
         shown: Option<Vec<u8>>,
+    },
+    /// A broadcast is told that nobody sent.
+    NeverBroadcast {
+        /// Who is said to have written it.
+        writer: NodeId,
+        /// Its number.
+        number: u64,
+    },
+    /// A broadcast is told again, or out of its writer's order.
+    BroadcastAgain {
+        /// Who wrote it.
+        writer: NodeId,
+        /// Its number.
+        number: u64,
+        /// The number told before.
+        before: u64,
+    },
+    /// A broadcast that has not expired is not told: a later one is, or all is at rest.
+    BroadcastMissing {
+        /// Who wrote it.
+        writer: NodeId,
+        /// Its number.
+        number: u64,
     },
     /// At quiescence, what was deleted is shown.
     Resurrected {
@@ -312,6 +338,17 @@ impl fmt::Display for Violation {
                 ),
                 written.escape_ascii()
             ),
+            Self::NeverBroadcast { writer, number } => {
+                write!(f, "tells broadcast {number} of {writer}, who never sent it")
+            }
+            Self::BroadcastAgain {
+                writer,
+                number,
+                before,
+            } => write!(f, "tells broadcast {number} of {writer} after {before}"),
+            Self::BroadcastMissing { writer, number } => {
+                write!(f, "does not tell broadcast {number} of {writer}")
+            }
             Self::Resurrected { origin, key, shown } => write!(
                 f,
                 "shows \"{}\" for {key} of {origin}, who deleted it",

@@ -41,6 +41,8 @@ pub struct MemberView {
     pub status: Status,
     /// Its attributes, in the order in which they were written.
     pub attributes: Vec<Attribute>,
+    /// Its broadcasts that have not ended, in the order of their numbers.
+    pub broadcasts: Vec<(u64, Vec<u8>)>,
 }
 
 /// One attribute: its key and its value.
@@ -68,6 +70,10 @@ impl View {
                     attributes: member
                         .attributes()
                         .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                        .collect(),
+                    broadcasts: member
+                        .broadcasts()
+                        .map(|broadcast| (broadcast.number, broadcast.payload.to_owned()))
                         .collect(),
                 })
                 .collect(),

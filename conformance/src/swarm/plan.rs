@@ -67,6 +67,8 @@ pub enum What {
     Write(HostId, Key, Value),
     /// A node deletes.
     Delete(HostId, Key),
+    /// A node broadcasts, this many times on end.
+    Broadcast(HostId, u64),
     /// A datagram that no node sent arrives.
     Garbage(HostId, Vec<u8>),
     /// A node is told to forget another, which it does if that one is gone.
@@ -179,6 +181,18 @@ impl Episode {
                 begin(Action::Command(host, Command::Set { key, value }));
             }
             What::Delete(host, key) => begin(Action::Command(host, Command::Unset { key })),
+            What::Broadcast(host, times) => {
+                for time in 0..times {
+                    let payload = format!("{} {time}", self.number);
+                    begin(Action::Command(
+                        host,
+                        Command::Broadcast {
+                            name: Key::new("swarm").expect("a legal key"),
+                            payload: Value::new(payload).expect("a legal value"),
+                        },
+                    ));
+                }
+            }
             What::Garbage(host, bytes) => begin(Action::Forge(host, bytes)),
             What::Forget(host, other) => {
                 let id = other.node_id();
@@ -225,6 +239,9 @@ fn draw_config(rng: &mut ChaCha8Rng, hosts: usize) -> Config {
             config.interval * 30,
         ],
     );
+    // For as long as a plan takes, or so short that some expire before all have them.
+    let hour = Duration::from_secs(3600);
+    config.broadcast_ttl = *choose(rng, &[hour, hour, Duration::from_secs(5)]);
     config.max_datagram = *choose(rng, &[512, 1400, 1400]);
     config.outbox = *choose(rng, &[64, 1024]);
     config.event_queue = *choose(rng, &[16, 4096]);
@@ -263,7 +280,8 @@ fn draw_episode(
             (ends, What::Slow(host, lag))
         }
         70..=74 => (ends, What::Clock(host, draw_clock(rng))),
-        75..=91 => (
+        75..=80 => (begins, What::Broadcast(host, *choose(rng, &[1, 3, 40]))),
+        81..=91 => (
             begins,
             What::Write(host, draw_key(rng), draw_value(rng, number)),
         ),
@@ -358,6 +376,7 @@ impl fmt::Display for What {
                 write!(f, "{host} writes {key} ({length} bytes)")
             }
             Self::Delete(host, key) => write!(f, "{host} deletes {key}"),
+            Self::Broadcast(host, times) => write!(f, "{host} broadcasts {times} times"),
             Self::Forget(host, other) => write!(f, "{host} is told to forget {other}"),
             Self::Garbage(host, bytes) => write!(f, "{host} gets {} random bytes", bytes.len()),
         }

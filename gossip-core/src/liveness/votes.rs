@@ -36,7 +36,8 @@ impl Cast {
 #[derive(Debug)]
 struct Case {
     subject: NodeId,
-    casts: SmallVec<[Cast; 8]>,
+    // One in place: a datagram can bring 32 votes against as many that nobody has heard of.
+    casts: SmallVec<[Cast; 1]>,
 }
 
 /// All votes that stand published, by subject.

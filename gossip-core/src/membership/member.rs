@@ -2,7 +2,7 @@
 
 use core::net::SocketAddr;
 
-use crate::id::{Name, NodeId, is_reachable};
+use crate::id::{Generation, Name, NodeId, is_reachable};
 use crate::state::attribute::{ADDRESS, DATACENTER, Declared, NAME, STATUS, decode_address};
 use crate::state::log::Log;
 use crate::time::Instant;
@@ -23,9 +23,11 @@ pub(crate) struct Record {
     pub(crate) unsteady: u8,
     /// Whether it took part under an earlier generation, and has not declared itself up again.
     pub(crate) returns: bool,
+    /// The last of its broadcasts that was told: its life, and its number there.
+    pub(crate) told: (Generation, u64),
     /// Which of its encrypted datagrams have arrived, under which generation.
     #[cfg(feature = "encryption")]
-    pub(crate) arrived: (crate::id::Generation, crate::wire::keyring::Arrived),
+    pub(crate) arrived: (Generation, crate::wire::keyring::Arrived),
 }
 
 /// How a member counts for this replica.
@@ -46,18 +48,16 @@ impl Record {
     pub(crate) const fn new(id: NodeId, now: Instant) -> Self {
         Self {
             id,
-            log: Log::new(crate::id::Generation::ZERO),
+            log: Log::new(Generation::ZERO),
             heard: None,
             since: now,
             condition: Condition::Live,
             flaps: 0,
             unsteady: 0,
             returns: false,
+            told: (Generation::ZERO, 0),
             #[cfg(feature = "encryption")]
-            arrived: (
-                crate::id::Generation::ZERO,
-                crate::wire::keyring::Arrived::new(),
-            ),
+            arrived: (Generation::ZERO, crate::wire::keyring::Arrived::new()),
         }
     }
 

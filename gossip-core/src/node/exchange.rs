@@ -17,6 +17,7 @@ use core::net::SocketAddr;
 
 use smallvec::SmallVec;
 
+use super::broadcast::Acquaintance;
 use super::liveness::Life;
 use super::outbox::{Answer, Outgoing, Planned};
 use super::own::PROTOCOL_RESERVE;
@@ -239,16 +240,17 @@ impl Node {
     /// newcomer that asks several peers gets different parts first.
     fn give_what_is_not_named(&mut self, leg: &mut Leg, region: Region) {
         sort(&mut leg.named);
-        let mut lacking: Vec<NodeId> = self
-            .table
-            .region(region)
-            .map(|record| record.id)
-            .filter(|id| leg.named.binary_search(id).is_err())
-            .collect();
-        let start = below(&mut self.rng, lacking.len());
-        lacking.rotate_left(start);
-        for origin in lacking {
-            leg.give(origin, 0);
+        let records = self.table.region(region);
+        let start = below(&mut self.rng, records.len());
+        for record in records.clone().skip(start).chain(records.take(start)) {
+            // More than a leg can carry will not leave; a peer that says over and over that it
+            // knows nobody must not make this node remember all of them each time.
+            if leg.plan.len() >= self.most_planned() {
+                break;
+            }
+            if leg.named.binary_search(&record.id).is_err() {
+                leg.give(record.id, 0);
+            }
         }
     }
 
@@ -340,6 +342,14 @@ impl Node {
             return false;
         }
         let unknown = ours.1 == 0;
+        if unknown && delta.entries.is_empty() {
+            // The next exchange brings the rest.
+            let Some(room) = self.room_for_ghosts.checked_sub(1) else {
+                count(&mut self.metrics.refused_members);
+                return false;
+            };
+            self.room_for_ghosts = room;
+        }
         if unknown && length(self.table.len()) >= u64::from(self.config.max_members) {
             count(&mut self.metrics.refused_members);
             return false;
@@ -429,6 +439,11 @@ impl Node {
                 value,
             });
         }
+        let known = match is_new {
+            true => Acquaintance::New,
+            false => Acquaintance::Old,
+        };
+        self.tell_broadcasts(now, origin, known);
     }
 
     /// Tells the application what a member's new log means for its status.

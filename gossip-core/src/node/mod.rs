@@ -2,11 +2,12 @@
 //!
 //! It routes. What arrives is handed to the components (table, logs, staging, observations, votes),
 //! what they decide is queued for the caller. Submodules hold the parts of the protocol:
-//! [`agreement`] (who shows the same value), [`peers`] and [`round`] (whom to talk to), [`exchange`] (the legs), [`push`] (eager
+//! [`agreement`] (who shows the same value), [`broadcast`] (events of the application), [`peers`] and [`round`] (whom to talk to), [`exchange`] (the legs), [`push`] (eager
 //! dissemination), [`liveness`] (heartbeats, votes, verdicts), [`own`] (what this node says of
 //! itself), [`rival`] (another node of its name), [`transmit`] (writing datagrams), [`view`] (what the application may look at).
 
 mod agreement;
+mod broadcast;
 mod events;
 mod exchange;
 mod liveness;
@@ -57,6 +58,7 @@ use crate::wire::frame::{ClusterTag, Framing, Opened, Refused};
 use crate::wire::keyring::Keyring;
 use crate::wire::message::{Datagram, Message, Sender, Unreadable};
 use agreement::Watches;
+use broadcast::Broadcasts;
 use events::Events;
 use liveness::Neighbour;
 use outbox::{Outbox, Outgoing};
@@ -66,6 +68,7 @@ use rival::Rival;
 use timers::{Timer, Timers};
 
 pub use agreement::{Agreement, Shown};
+pub use broadcast::Broadcast;
 pub use transmit::Transmit;
 pub use view::{Member, Standing, Status, Vote};
 
@@ -113,10 +116,14 @@ pub struct Node {
     // State plane.
     table: Table,
     staging: Staging,
+    /// How many members that are gone already the datagram at hand may still bring. They take four
+    /// times their bytes in it, and must not fill a table faster than members that live.
+    room_for_ghosts: usize,
     recents: Recents,
     seen_pushes: SeenPushes,
     /// How much of the own log has been pushed.
     pushed: u64,
+    broadcasts: Broadcasts,
     /// Where the next round goes on tending records.
     tended: usize,
     // Liveness plane.
@@ -230,9 +237,11 @@ impl Node {
             mismatch_told: false,
             table,
             staging: Staging::default(),
+            room_for_ghosts: 0,
             recents: Recents::default(),
             seen_pushes: SeenPushes::default(),
             pushed: 0,
+            broadcasts: Broadcasts::default(),
             tended: 0,
             detector: Box::new(detector),
             neighbours: Vec::new(),
@@ -317,6 +326,7 @@ impl Node {
 
     /// A datagram of this cluster.
     fn on_frame(&mut self, now: Instant, from: SocketAddr, opened: Opened<'_>) {
+        self.room_for_ghosts = opened.body.len().div_euclid(GHOST);
         let dropped = &mut self.metrics.dropped;
         let Datagram {
             sender,
@@ -513,6 +523,9 @@ impl Node {
         jitter(&mut self.rng, self.config.interval, 100)
     }
 }
+
+/// Bytes of a datagram for each member that it brings and that is gone already.
+const GHOST: usize = 40;
 
 /// Adds one.
 fn count(counter: &mut u64) {

@@ -79,6 +79,7 @@ impl Node {
                     Ok(())
                 }
             }
+            Command::Broadcast { name, payload } => self.broadcast(now, &name, &payload),
             Command::Watch { key } => self.watch(key),
             Command::Unwatch { key } => {
                 self.unwatch(&key);
@@ -129,7 +130,12 @@ impl Node {
         }
     }
 
-    fn set(&mut self, now: Instant, key: &[u8], value: Option<&[u8]>) -> Result<(), CommandError> {
+    pub(super) fn set(
+        &mut self,
+        now: Instant,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<(), CommandError> {
         let Some(own) = self.table.get(self.own) else {
             return Ok(());
         };

@@ -39,6 +39,7 @@ impl Node {
             }
             Seeds::None => {}
         }
+        self.end_broadcasts(now);
         self.tend(now);
         self.sweep(now);
         // Witnesses come and go with time alone: who was heard lately, who has been down for long.

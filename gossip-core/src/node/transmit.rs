@@ -20,6 +20,9 @@ pub(super) const OVERHEAD: usize = MOST_FRAME + HEAD + DELTA_HEAD + 40;
 /// The most bytes of sender and message.
 const HEAD: usize = 16 + 40;
 
+/// The fewest bytes of a delta: its kind, an origin, its generation, five numbers.
+const LEAST_DELTA: usize = 1 + 8 + 8 + 5;
+
 /// The most bytes of a summary.
 const SUMMARY: usize = 1 + 8 + 8 + 10;
 
@@ -313,6 +316,13 @@ impl Node {
             },
             None => self.summary(origin),
         }
+    }
+
+    /// No leg can carry deltas of more origins than this.
+    pub(super) fn most_planned(&self) -> usize {
+        let datagrams = usize::try_from(BUDGET).unwrap_or(usize::MAX);
+        let bytes = self.max_datagram().saturating_mul(datagrams);
+        bytes.div_euclid(LEAST_DELTA)
     }
 
     /// The most origins that are listed rather than split into regions: what fits one datagram.

@@ -3,6 +3,7 @@
 use core::net::{Ipv4Addr, SocketAddr};
 
 use super::Node;
+use super::broadcast::{Broadcast, held};
 use crate::command::Key;
 use crate::id::{Generation, Name, NodeId};
 use crate::liveness::observation::Observation;
@@ -139,6 +140,12 @@ impl<'a> Member<'a> {
             .log
             .entries()
             .filter_map(|entry| Some((user_key(entry.key)?, entry.value?)))
+    }
+
+    /// Its broadcasts that have not expired, in its order: also those that were told, for the case
+    /// that [`Event::Lagged`](crate::Event::Lagged) took their place. O(size of its state).
+    pub fn broadcasts(&self) -> impl Iterator<Item = Broadcast<'a>> + use<'a> {
+        held(self.record).map(|(_, broadcast)| broadcast)
     }
 
     /// One of its attributes. O(size of its state).

@@ -22,6 +22,7 @@ pub(crate) const STATUS: &[u8] = &[2];
 pub(crate) const DATACENTER: &[u8] = &[3];
 /// Its votes against members that it observes.
 pub(crate) const VOTES: &[u8] = &[4];
+// 5 and 6: see `broadcast`.
 
 /// The application's key, or `None` for one of the protocol's.
 pub(crate) fn user_key(key: &[u8]) -> Option<&str> {

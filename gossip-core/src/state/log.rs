@@ -3,14 +3,15 @@
 //! Invariants:
 //! - entries stand in version order, each key at most once (the newest write of it);
 //! - no entry lies above the frontier;
-//! - what is at or below the frontier and not held was overwritten, or was a tombstone at or below
-//!   the floor;
+//! - what is at or below the frontier and not held was overwritten (a [`broadcast`] also by the entry
+//!   that ends it), or was a tombstone at or below the floor;
 //! - the log changes only by the origin's own writes, or by a whole claim of another replica.
 
 use alloc::vec::Vec;
 
 use smallvec::SmallVec;
 
+use super::broadcast;
 use super::entry::{Entries, Entry};
 use crate::id::Generation;
 use crate::sort::sort;
@@ -170,6 +171,9 @@ impl Log {
             self.run.drain(range);
         }
         entry.append_to(&mut self.run);
+        if broadcast::over(&entry).is_some() {
+            self.run = newest(&self.run);
+        }
     }
 
     /// Where the key's entry stands.
@@ -185,23 +189,28 @@ impl Log {
     }
 }
 
-/// The newest entry of each key in a run, in version order. O(n log n) for n entries.
+/// The newest entry of each key in a run, in version order, without the broadcasts that are over.
+/// O(n log n) for n entries.
 fn newest(run: &[u8]) -> Vec<u8> {
     let mut keys: SmallVec<[(&[u8], u64); 8]> = Entries::new(run)
         .map(|entry| (entry.key, entry.version))
         .collect();
     sort(&mut keys);
-    let overwritten: SmallVec<[u64; 8]> = keys
+    let mut overwritten: SmallVec<[u64; 8]> = keys
         .windows(2)
         .filter_map(|pair| match pair {
             [(older, version), (newer, _)] if older == newer => Some(*version),
             _ => None,
         })
         .collect();
+    if let Some(over) = Entries::new(run).filter_map(|e| broadcast::over(&e)).last() {
+        let ended = |key| broadcast::number(key).is_some_and(|number| number <= over);
+        let ended = keys.iter().filter(|(key, _)| ended(key));
+        overwritten.extend(ended.map(|(_, version)| *version));
+    }
     if overwritten.is_empty() {
         return run.to_vec();
     }
-    let mut overwritten = overwritten;
     sort(&mut overwritten);
     let mut kept = Vec::with_capacity(run.len());
     for entry in Entries::new(run).filter(|e| overwritten.binary_search(&e.version).is_err()) {
@@ -295,7 +304,71 @@ mod tests {
         assert_eq!(replica.get(b"a"), Some(&b"1"[..]));
     }
 
+    #[test]
+    fn what_ends_broadcasts_overwrites_them_and_leaves_nothing_behind() {
+        let mut log = Log::new(generation(1));
+        log.write(0, b"a", Some(b"1"));
+        for number in 1..=3 {
+            log.write(0, &broadcast::key(number), Some(b"news"));
+        }
+        let mut replica = Log::default();
+        replica.apply(&claim(&log, 0));
+        let numbers = |log: &Log| {
+            let keys = log.entries().filter_map(|e| broadcast::number(e.key));
+            keys.collect::<Vec<_>>()
+        };
+        assert_eq!(numbers(&replica), [1, 2, 3]);
+
+        log.write(0, broadcast::OVER, Some(&broadcast::encode_over(2)));
+        assert_eq!((numbers(&log), log.floor()), (std::vec![3], 0));
+        // Who was behind, and who knew all of them, come to hold the same.
+        replica.apply(&claim(&log, replica.frontier()));
+        assert_eq!(replica.run, log.run);
+        let mut late = Log::default();
+        late.apply(&claim(&log, 0));
+        assert_eq!(late.run, log.run);
+
+        log.write(0, broadcast::OVER, Some(&broadcast::encode_over(3)));
+        assert_eq!(log.entries().count(), 2, "a, and what ended them");
+    }
+
     proptest! {
+        /// However broadcasts, their ends and other writes follow one another, and wherever the
+        /// replica stood: one claim makes it hold what the origin holds, byte for byte.
+        #[test]
+        fn one_claim_brings_the_same_broadcasts(
+            steps in proptest::collection::vec((0_u8..4, 0_u64..5), 1..60),
+            copy_at in 0_usize..60,
+        ) {
+            let mut log = Log::new(generation(1));
+            let mut replica = Log::default();
+            let (mut last, mut over) = (0_u64, 0_u64);
+            for (step, (what, by)) in steps.into_iter().enumerate() {
+                match what {
+                    0 => {
+                        log.write(0, b"a", Some(&[7]));
+                    }
+                    1 => {
+                        over = last.min(over + by);
+                        log.write(0, broadcast::OVER, Some(&broadcast::encode_over(over)));
+                    }
+                    _ => {
+                        last += 1;
+                        log.write(0, &broadcast::key(last), Some(b"news"));
+                    }
+                }
+                if step == copy_at {
+                    replica.apply(&claim(&log, 0));
+                }
+            }
+            let from = log.serve_from(replica.generation(), replica.frontier());
+            replica.apply(&claim(&log, from));
+            prop_assert_eq!(replica.frontier(), log.frontier());
+            prop_assert_eq!(&replica.run, &log.run);
+            let held = log.entries().filter_map(|e| broadcast::number(e.key));
+            prop_assert!(held.eq(over + 1..=last));
+        }
+
         /// Whatever was written and collected, and wherever the replica stood, one claim makes the
         /// replica show what the origin shows.
         #[test]

@@ -6,6 +6,7 @@
 //! *floor* (tombstones up to here have been collected).
 
 pub(crate) mod attribute;
+pub(crate) mod broadcast;
 pub(crate) mod entry;
 pub(crate) mod hash;
 pub(crate) mod log;

@@ -11,6 +11,7 @@ use crate::sim::hosts::HostId;
 use crate::sim::parcels::{Leg, Parcel};
 use crate::sim::queue::Due;
 use crate::sim::seeds::chance;
+use crate::sim::time::Time;
 
 /// Where forged datagrams come from: an address of no host.
 const STRANGER: HostId = HostId::new(0x00ff_fffe);
@@ -102,6 +103,7 @@ impl World {
         }
         host.timer = Timer::UNSET;
         self.inspector.forget(host);
+        self.broadcasts.end(node_id);
         // What it wrote lives on only in others, and its next life replaces it.
         self.writes.retain(|(origin, _), _| *origin != node_id);
         None
@@ -160,9 +162,17 @@ impl World {
             Command::Unset { key } => Some((key.clone(), None)),
             _ => None,
         };
+        let broadcast = match &command {
+            Command::Broadcast { name, payload } => Some((name.clone(), payload.clone())),
+            _ => None,
+        };
         let accepted = give(node, instant, Input::Command(command));
         if let (Ok(()), Some((key, value))) = (accepted, write) {
             self.writes.insert((node_id, key), value);
+        }
+        if let (Ok(()), Some((name, payload))) = (accepted, broadcast) {
+            let until = now.since(Time::START) + host.config().broadcast_ttl;
+            self.broadcasts.sent(node_id, name, payload, until);
         }
         self.settle(id);
         Some(accepted)

@@ -129,6 +129,10 @@ impl World {
         }
         for event in self.outputs.events.get(told..).unwrap_or_default() {
             self.trace.event(now, id, event);
+            let since = now.since(Time::START);
+            if let Some(violation) = self.broadcasts.observe(host.node_id(), event, since) {
+                self.inspector.report(now, id, violation);
+            }
         }
         self.inspector.look(now, host);
         self.arm(id);

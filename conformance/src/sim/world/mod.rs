@@ -23,7 +23,7 @@ use super::queue::{Due, Queue};
 use super::seeds::{Seeds, Stream, between};
 use super::time::Time;
 use super::trace::TraceHash;
-use crate::invariant::{Fate, Truth, View};
+use crate::invariant::{Broadcasts, Fate, Truth, View};
 use crate::num::{narrow, position};
 
 /// A simulated world. One seed decides everything that happens in it.
@@ -40,6 +40,7 @@ pub struct World {
     script: Vec<Option<Action>>,
     outputs: Outputs,
     writes: BTreeMap<(NodeId, Key), Option<Value>>,
+    broadcasts: Broadcasts,
     inspector: Inspector,
     trace: TraceHash,
     marker: Marker,
@@ -93,6 +94,7 @@ impl World {
             script: Vec::new(),
             outputs: Outputs::default(),
             writes: BTreeMap::new(),
+            broadcasts: Broadcasts::default(),
             inspector: Inspector::default(),
             trace: TraceHash::default(),
             marker: Marker::default(),
@@ -300,6 +302,10 @@ impl World {
             if let Some(first) = &first {
                 wrong.extend(Truth::compare(&view, first));
             }
+            let now = self.now.since(Time::START);
+            let writers = truth.nodes.keys().filter(|writer| truth.lives(**writer));
+            let missing = |writer: &NodeId| self.broadcasts.missing(host.node_id(), *writer, now);
+            wrong.extend(writers.filter_map(missing));
             found.extend(wrong.into_iter().map(|violation| Finding {
                 at: self.now,
                 host: host.id(),

@@ -61,6 +61,49 @@ pub(super) fn agreement<A: Adapter>(stage: &Stage<A>) -> Check {
     Ok(())
 }
 
+const BROADCASTS: u32 = 30;
+
+/// Broadcasts are told to all others, each once and in the order of their writer; also to one that
+/// joins before they have expired.
+pub(super) fn broadcasts<A: Adapter>(stage: &Stage<A>) -> Check {
+    let [a, mut b, mut c] = stage.cluster()?;
+    for number in 1..=BROADCASTS {
+        let (name, payload) = (key("news")?, value(&number.to_string())?);
+        a.commands(Command::Broadcast { name, payload })?;
+    }
+    let mut d = stage.start("d", &[&a])?;
+    for peer in [&mut b, &mut c, &mut d] {
+        let mut told = 0;
+        peer.hears("the last broadcast", |event| {
+            told += u32::from(matches!(event, Event::Broadcast { .. }));
+            (told == BROADCASTS).then_some(())
+        })?;
+        // Whatever is told twice comes with what comes next.
+        let name = peer.name.clone();
+        a.sets("told", &name)?;
+        peer.hears_value(a.id, "told", Some(&name))?;
+        let numbers = peer.told.iter().filter_map(|event| match event {
+            Event::Broadcast {
+                from,
+                number,
+                payload,
+                ..
+            } if *from == a.id => Some((*number, payload.as_bytes())),
+            _ => None,
+        });
+        let right = (1..=u64::from(BROADCASTS)).map(|number| (number, number.to_string()));
+        let right: Vec<_> = right.collect();
+        let right = right
+            .iter()
+            .map(|(number, text)| (*number, text.as_bytes()));
+        ensure(numbers.clone().eq(right), || {
+            let numbers: Vec<_> = numbers.map(|(number, _)| number).collect();
+            format!("{} was told the broadcasts {numbers:?}", peer.name)
+        })?;
+    }
+    Ok(())
+}
+
 /// What follows from a command, or from a datagram, does not wait for the next timer.
 pub(super) fn at_once<A: Adapter>(stage: &Stage<A>) -> Check {
     let mut a = stage.start_as(stage.slow_spec("a", &[]))?;

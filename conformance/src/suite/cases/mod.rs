@@ -29,6 +29,7 @@ pub fn cases<A: Adapter>() -> Vec<Case<A>> {
         case("fifty_nodes_find_each_other", meeting::fifty).alone(),
         case("attributes_spread", data::spread),
         case("agreement_is_told_when_all_have_followed", data::agreement),
+        case("broadcasts_are_told_once_and_in_order", data::broadcasts),
         case("a_command_is_sent_at_once", data::at_once),
         case("a_refused_command_is_told", data::refused),
         case("commands_come_from_many_threads", data::many_threads),

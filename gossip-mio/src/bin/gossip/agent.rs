@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{self, ExitCode};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use clap::Args;
@@ -43,6 +44,11 @@ pub(crate) struct Options {
     /// up to 1024
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = parse::attribute)]
     attributes: Vec<(Key, Value)>,
+
+    /// Broadcast each line of standard input, written TOPIC=TEXT: the others print it once. It is
+    /// kept a minute for those who join later
+    #[arg(long)]
+    stdin: bool,
 
     /// A key: print when all live members show the same value of it, and when they cease to; repeat
     /// it for more
@@ -90,6 +96,7 @@ its id and name, too:
   member_left          generation
   member_removed
   attribute_changed    key, value (null when deleted; value_escaped where it is not printable text)
+  broadcast            topic, payload (payload_escaped where it is not printable text), life, number
   clock_skew           ahead_s
 These are about this node:
   joined               members: how many others it knows
@@ -138,6 +145,9 @@ pub(crate) fn run(options: Options) -> Result<ExitCode, Failure> {
         .watched
         .into_iter()
         .map(|key| Command::Watch { key });
+    if options.stdin {
+        broadcast_lines(handle.clone())?;
+    }
     let told = agent.run(events, sets.chain(watches));
     // Whatever went wrong, the others are told.
     let _ = handle.leave();
@@ -214,6 +224,25 @@ impl Agent {
     fn print(&mut self, line: &Line) -> io::Result<()> {
         self.report.line(&self.name, line)
     }
+}
+
+/// Broadcasts what comes in on standard input, on a thread of its own, until it ends.
+fn broadcast_lines(handle: Handle) -> Result<(), Failure> {
+    let read = move || {
+        for line in io::stdin().lines().map_while(Result::ok) {
+            let done = parse::attribute(&line).and_then(|(name, payload)| {
+                handle.command(Command::Broadcast { name, payload })?;
+                Ok(())
+            });
+            if let Err(error) = done {
+                complain("warning", &format!("not broadcast: {line:?}: {error}"));
+            }
+        }
+    };
+    let thread = thread::Builder::new().name("stdin".to_owned()).spawn(read);
+    thread
+        .map(drop)
+        .map_err(|e| Failure::Runtime(format!("cannot start a thread: {e}")))
 }
 
 /// The first signal announces departure, the second ends the process.

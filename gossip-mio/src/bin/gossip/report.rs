@@ -218,6 +218,24 @@ impl Line {
                         .saying(format!("{key} deleted")),
                 }
             }
+            Event::Broadcast {
+                life,
+                number,
+                name,
+                payload,
+                ..
+            } => {
+                let (field, text) = match readable(payload) {
+                    ("value", text) => ("payload", text),
+                    (_, text) => ("payload_escaped", text),
+                };
+                line("broadcast", "broadcast", Tone::Strong)
+                    .with("life", life.to_string())
+                    .with("number", *number)
+                    .with("topic", name.as_str())
+                    .with(field, text.as_str())
+                    .saying(format!("{name}: {text}"))
+            }
             Event::AgreementReached { key, value } => {
                 let line =
                     line("agreement_reached", "agreed", Tone::Good).with("key", key.as_str());
@@ -282,6 +300,7 @@ fn subject(event: &Event) -> Option<NodeId> {
         | Event::MemberLeft { id, .. }
         | Event::MemberRemoved { id, .. }
         | Event::AttributeChanged { id, .. }
+        | Event::Broadcast { from: id, .. }
         | Event::ClockSkew { id, .. } => Some(*id),
         _ => None,
     }

@@ -1,0 +1,437 @@
+//! Peers that lie: whatever they send, each lie has a bound, a counter and a test here.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
+
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use conformance::forge::{self, Body, Known, framed};
+use conformance::invariant::View;
+use gossip_core::{Command, Config, Event, Identity, Instant, Key, Node, Status, UnixTime, Value};
+
+const WALL: u64 = 1_767_225_600_000;
+const DATAGRAM: usize = 1400;
+/// Who sends what no member would: from here, under this id.
+const LIAR: u64 = 5 << 50;
+
+fn address(number: usize) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], u16::try_from(number + 1).unwrap()))
+}
+
+fn stamp(millis_after_start: u64) -> u64 {
+    (WALL + millis_after_start) << 16
+}
+
+/// Nodes that hand one another every datagram at once.
+struct Cluster {
+    nodes: Vec<Node>,
+    now: Instant,
+    heard: Vec<Vec<u8>>,
+    events: Vec<Event>,
+}
+
+impl Cluster {
+    /// Nodes that have met and said something.
+    fn of(number: usize, change: impl Fn(&mut Config)) -> Self {
+        let node = |number| {
+            let mut config = Config::lan();
+            config.seeds = vec![address(0), address(1)];
+            change(&mut config);
+            let identity = Identity::new(&format!("n{number}"), address(number)).unwrap();
+            let mut seed = [1; 32];
+            seed[0] = u8::try_from(number).unwrap();
+            let wall = UnixTime::from_millis(WALL);
+            Node::new(config, identity, seed, Instant::ORIGIN, wall).unwrap()
+        };
+        let mut cluster = Self {
+            nodes: (0..number).map(node).collect(),
+            now: Instant::ORIGIN,
+            heard: Vec::new(),
+            events: Vec::new(),
+        };
+        cluster.pass(10);
+        for n in 0..number {
+            let key = Key::new("role").unwrap();
+            let value = Value::new(format!("value of {n}")).unwrap();
+            let now = cluster.now;
+            cluster.nodes[n]
+                .handle_command(now, Command::Set { key, value })
+                .unwrap();
+        }
+        cluster.pass(20);
+        assert!(cluster.is_well());
+        cluster.events.clear();
+        cluster
+    }
+
+    /// Whether every node holds all of them up, and all know the same.
+    fn is_well(&self) -> bool {
+        let hash = self.nodes[0].table_hash();
+        let own: Vec<_> = self.nodes.iter().map(Node::id).collect();
+        self.nodes.iter().all(|node| {
+            let up = |id| node.member(id).map(|m| m.status()) == Some(Status::Up);
+            node.table_hash() == hash && own.iter().all(|id| up(*id))
+        })
+    }
+
+    fn pass(&mut self, seconds: u64) {
+        let end = self.now.saturating_add(Duration::from_secs(seconds));
+        while self.now < end {
+            let due = self.nodes.iter().filter_map(Node::poll_timeout).min();
+            self.now = due.unwrap_or(end).min(end).max(self.now);
+            for node in &mut self.nodes {
+                node.handle_timeout(self.now);
+            }
+            self.settle();
+        }
+    }
+
+    /// Hands on what there is to send. Returns what goes to somebody who is no member.
+    fn settle(&mut self) -> Vec<(SocketAddr, Vec<u8>)> {
+        let mut buffer = [0; DATAGRAM];
+        let mut outside = Vec::new();
+        let mut from = 0;
+        while from < self.nodes.len() {
+            while let Some(event) = self.nodes[from].poll_event() {
+                self.events.push(event);
+            }
+            let Some(datagram) = self.nodes[from].poll_transmit(self.now, &mut buffer) else {
+                from += 1;
+                continue;
+            };
+            let bytes = datagram.payload.to_vec();
+            let to = usize::from(datagram.to.port()).wrapping_sub(1);
+            if to < self.nodes.len() {
+                self.nodes[to].handle_datagram(self.now, address(from), &bytes);
+                from = from.min(to);
+            } else {
+                outside.push((datagram.to, bytes.clone()));
+            }
+            self.heard.push(bytes);
+        }
+        outside
+    }
+
+    /// A forged datagram comes to the first node. Returns what it sends to the outside.
+    fn forge(&mut self, body: &Body) -> Vec<(SocketAddr, Vec<u8>)> {
+        let datagram = framed(&self.heard[0], &body.0);
+        self.nodes[0].handle_datagram(self.now, address(90), &datagram);
+        self.settle()
+    }
+
+    fn told(&self, wanted: impl Fn(&Event) -> bool) -> usize {
+        self.events.iter().filter(|event| wanted(event)).count()
+    }
+}
+
+fn quiet(_: &mut Config) {}
+
+fn of_node(node: &Node, frontier: u64) -> Known {
+    Known {
+        origin: node.id().as_u64(),
+        generation: node.generation().stamp().to_bits(),
+        frontier,
+    }
+}
+
+fn liar() -> Body {
+    Body::from(LIAR, stamp(1))
+}
+
+#[test]
+fn every_bit_flip_and_every_truncation_of_real_datagrams_is_refused() {
+    let mut cluster = Cluster::of(4, quiet);
+    let heard = core::mem::take(&mut cluster.heard);
+    cluster.heard.push(heard[0].clone());
+    // One of each kind and length.
+    let mut kinds: Vec<&Vec<u8>> = heard.iter().collect();
+    kinds.sort_by_key(|bytes| (bytes[forge::HEADER + 16], bytes.len()));
+    kinds.dedup_by_key(|bytes| (bytes[forge::HEADER + 16], bytes.len()));
+    assert!(kinds.len() > 10, "{} kinds", kinds.len());
+    let before = View::of(&cluster.nodes[0]);
+    let dropped = cluster.nodes[0].metrics().dropped.total();
+    let mut given = 0;
+    for datagram in kinds {
+        for bit in 0..datagram.len() * 8 {
+            let mut flipped = datagram.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            cluster.nodes[0].handle_datagram(cluster.now, address(1), &flipped);
+            given += 1;
+        }
+        for len in 0..datagram.len() {
+            cluster.nodes[0].handle_datagram(cluster.now, address(1), &datagram[..len]);
+            given += 1;
+        }
+    }
+    let refused = cluster.nodes[0].metrics().dropped.total() - dropped;
+    assert_eq!(refused, given, "each is counted");
+    assert_eq!(View::of(&cluster.nodes[0]), before, "and changes nothing");
+    assert!(cluster.settle().is_empty());
+}
+
+#[test]
+fn every_bit_flip_under_a_right_checksum_ends_well() {
+    // Here a flip is a lie. Whatever it says, nobody panics, and those who live find together again.
+    let mut cluster = Cluster::of(3, quiet);
+    let heard = core::mem::take(&mut cluster.heard);
+    cluster.heard.push(heard[0].clone());
+    let mut kinds: Vec<&Vec<u8>> = heard.iter().collect();
+    kinds.sort_by_key(|bytes| (bytes[forge::HEADER + 16], bytes.len() / 32));
+    kinds.dedup_by_key(|bytes| (bytes[forge::HEADER + 16], bytes.len() / 32));
+    for datagram in kinds {
+        for bit in 0..forge::body(datagram).len() * 8 {
+            let mut body = forge::body(datagram).to_vec();
+            body[bit / 8] ^= 1 << (bit % 8);
+            cluster.forge(&Body(body));
+        }
+        cluster.pass(1);
+    }
+    cluster.pass(120);
+    let own: Vec<_> = cluster.nodes.iter().map(Node::id).collect();
+    for node in &cluster.nodes {
+        for id in &own {
+            let status = node.member(*id).map(|member| member.status());
+            assert_eq!(status, Some(Status::Up), "{id} at {}", node.id());
+        }
+    }
+    let hash = cluster.nodes[0].table_hash();
+    assert!(cluster.nodes.iter().all(|node| node.table_hash() == hash));
+}
+
+#[test]
+fn a_generation_from_the_far_future_is_refused_counted_and_told() {
+    let mut cluster = Cluster::of(3, quiet);
+    let target = cluster.nodes[1].id().as_u64();
+    let log = Body::default().entry(1, 0, &[2], Some(&[3]));
+    for generation in [u64::MAX, stamp(3_600_000), stamp(200_000)] {
+        let known = Known {
+            origin: target,
+            generation,
+            frontier: 1,
+        };
+        cluster.forge(&liar().exchange(2, 7).delta(known, 0, 1, 0, &log.0));
+    }
+    cluster.pass(10);
+    assert!(cluster.is_well());
+    assert_eq!(cluster.nodes[0].metrics().refused_skew, 3);
+    let skew = |event: &Event| matches!(event, Event::ClockSkew { .. });
+    assert_eq!(cluster.told(skew), 1);
+}
+
+#[test]
+fn a_removal_or_claim_from_the_far_future_moves_no_clock() {
+    let mut cluster = Cluster::of(3, quiet);
+    let generation = cluster.nodes[0].generation();
+    cluster.forge(&liar().exchange(2, 7).removed(u64::MAX));
+    cluster.forge(&Body::from(cluster.nodes[0].id().as_u64(), u64::MAX).claim(u64::MAX));
+    cluster.pass(10);
+    assert_eq!(cluster.nodes[0].generation(), generation);
+    assert!(cluster.is_well());
+}
+
+#[test]
+fn who_claims_more_of_a_log_than_was_written_is_outlived_by_its_writer() {
+    let mut cluster = Cluster::of(3, quiet);
+    let log = Body::default().entry(u64::MAX, 0, b"role", Some(b"forged"));
+    let known = of_node(&cluster.nodes[1], u64::MAX);
+    cluster.forge(&liar().exchange(2, 7).delta(known, 0, u64::MAX, 0, &log.0));
+    cluster.pass(30);
+    assert!(cluster.is_well());
+    let role = Key::new("role").unwrap();
+    for node in &cluster.nodes {
+        let member = node.member(cluster.nodes[1].id()).unwrap();
+        assert_eq!(member.attribute(&role), Some(&b"value of 1"[..]));
+    }
+}
+
+#[test]
+fn a_peer_that_acknowledges_what_it_does_not_hold_gets_it_anyway() {
+    // "I know all of this", under the table hash of those who do: then the others are right about
+    // everything but that peer, and whoever asks them gets everything.
+    let mut cluster = Cluster::of(3, quiet);
+    let hash = cluster.nodes[0].table_hash();
+    for _ in 0..20 {
+        cluster.forge(&liar().exchange(1, hash));
+    }
+    let key = Key::new("late").unwrap();
+    let value = Value::new("news").unwrap();
+    let now = cluster.now;
+    cluster.nodes[2]
+        .handle_command(now, Command::Set { key, value })
+        .unwrap();
+    cluster.pass(5);
+    assert!(cluster.is_well());
+}
+
+#[test]
+fn a_heartbeat_counter_near_its_maximum_takes_nobody_down() {
+    let mut cluster = Cluster::of(3, quiet);
+    let sender = of_node(&cluster.nodes[1], 0);
+    for counter in [u64::MAX, u64::MAX - 1, 0, u64::MAX] {
+        cluster.forge(&Body::from(sender.origin, sender.generation).heartbeat(counter));
+        cluster.pass(20);
+    }
+    assert!(cluster.is_well());
+    let down = |event: &Event| matches!(event, Event::MemberDown { .. });
+    assert_eq!(cluster.told(down), 0);
+}
+
+#[test]
+fn forged_votes_of_one_member_take_nobody_down() {
+    let mut cluster = Cluster::of(5, quiet);
+    let frontier = |node: &Node, id| node.member(id).unwrap().frontier();
+    for round in 0..10 {
+        let author = cluster.nodes[1].id();
+        let mut votes = Body::default();
+        for subject in &cluster.nodes[2..] {
+            let known = of_node(
+                subject,
+                frontier(&cluster.nodes[0], subject.id()) + round % 2,
+            );
+            votes = votes.ballot(known, 30_000);
+        }
+        let next = frontier(&cluster.nodes[0], author) + 1;
+        let known = of_node(&cluster.nodes[1], next);
+        let log = Body::default().entry(next, 30_000, &[4], Some(&votes.0));
+        let forged = liar()
+            .exchange(2, 7)
+            .delta(known, next - 1, next, 0, &log.0);
+        cluster.forge(&forged);
+        cluster.pass(3);
+    }
+    cluster.pass(30);
+    let down = |event: &Event| matches!(event, Event::MemberDown { .. });
+    assert_eq!(cluster.told(down), 0);
+    assert!(cluster.is_well());
+}
+
+#[test]
+fn a_flood_of_members_fills_the_table_to_its_bound_and_no_further() {
+    let mut cluster = Cluster::of(3, |config| config.max_members = 100);
+    let mut id = LIAR;
+    for _ in 0..200 {
+        let mut body = liar().exchange(2, 7);
+        for _ in 0..20 {
+            id = id.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let address = [10, 0, 0, 1, 0, 9];
+            let log = Body::default().entry(1, 0, &[0], Some(&address));
+            let log = log.entry(2, 0, &[2], Some(&[1]));
+            let known = Known {
+                origin: id,
+                generation: stamp(2),
+                frontier: 2,
+            };
+            body = body.delta(known, 0, 2, 0, &log.0);
+        }
+        cluster.forge(&body);
+    }
+    for node in &cluster.nodes {
+        assert!(node.metrics().members <= 100);
+    }
+    assert!(cluster.nodes[0].metrics().refused_members > 3000);
+    let own: Vec<_> = cluster.nodes.iter().map(Node::id).collect();
+    cluster.pass(10);
+    for id in own {
+        let status = cluster.nodes[0].member(id).map(|member| member.status());
+        assert_eq!(status, Some(Status::Up), "who was there first stays");
+    }
+}
+
+#[test]
+fn a_flood_of_keys_fills_a_log_to_its_bound_and_no_further() {
+    let mut cluster = Cluster::of(3, |config| config.max_state = 1024);
+    let mut version = 0_u64;
+    for _ in 0..200 {
+        let first = version;
+        let mut log = Body::default();
+        for _ in 0..40 {
+            version += 1;
+            let key = format!("key {version}");
+            log = log.entry(version, 0, key.as_bytes(), Some(b"value"));
+        }
+        let known = Known {
+            origin: LIAR,
+            generation: stamp(2),
+            frontier: version,
+        };
+        let forged = liar()
+            .exchange(2, 7)
+            .delta(known, first, version, 0, &log.0);
+        cluster.forge(&forged);
+    }
+    cluster.pass(5);
+    let own: u64 = 3 * 200;
+    for node in &cluster.nodes {
+        // Twice what a member may write, and what the protocol itself writes: a log and the next.
+        assert!(node.metrics().state_bytes < 2 * (1024 + 2048) + own);
+    }
+    assert!(cluster.nodes[0].metrics().refused_state > 0);
+}
+
+#[test]
+fn forged_lengths_senders_and_regions_are_malformed_or_harmless() {
+    let mut cluster = Cluster::of(3, quiet);
+    let malformed = cluster.nodes[0].metrics().dropped.malformed;
+    let known = Known {
+        origin: LIAR,
+        generation: stamp(2),
+        frontier: 9,
+    };
+    let bad = [
+        // More bytes announced than there are.
+        liar()
+            .exchange(2, 7)
+            .byte(2)
+            .fixed(1)
+            .fixed(1)
+            .varint(0)
+            .varint(1)
+            .varint(1)
+            .varint(0)
+            .varint(u64::MAX),
+        // Versions the wrong way round, above the frontier, or a floor above it.
+        liar().exchange(2, 7).delta(known, 5, 4, 0, &[]),
+        liar().exchange(2, 7).delta(known, 0, 10, 0, &[]),
+        liar().exchange(2, 7).delta(known, 0, 9, 10, &[]),
+        // Regions of more than 64 bits, or with bits below their prefix.
+        liar().exchange(2, 7).complete(0, 65),
+        liar().exchange(2, 7).complete(1, 1),
+        // A heartbeat with something behind it.
+        liar().heartbeat(1).byte(0),
+        // Entries without a key, out of order, above their delta.
+        liar()
+            .exchange(2, 7)
+            .delta(known, 0, 9, 0, &Body::default().entry(1, 0, b"", None).0),
+        liar().exchange(2, 7).delta(
+            known,
+            0,
+            9,
+            0,
+            &Body::default()
+                .entry(2, 0, b"a", None)
+                .entry(2, 0, b"b", None)
+                .0,
+        ),
+        liar()
+            .exchange(2, 7)
+            .delta(known, 0, 8, 0, &Body::default().entry(9, 0, b"a", None).0),
+    ];
+    let number = u64::try_from(bad.len()).unwrap();
+    for body in &bad {
+        assert!(cluster.forge(body).is_empty(), "no answer to {body:?}");
+    }
+    assert_eq!(
+        cluster.nodes[0].metrics().dropped.malformed - malformed,
+        number
+    );
+    // Under its own name, or nobody's.
+    let own = of_node(&cluster.nodes[0], 0);
+    cluster.forge(&Body::from(own.origin, own.generation).exchange(1, 7));
+    cluster.forge(&Body::from(0, 0).exchange(1, 7));
+    cluster.forge(&Body::from(u64::MAX, u64::MAX).exchange(255, 7));
+    cluster.pass(10);
+    assert!(cluster.is_well());
+}
