@@ -3,6 +3,12 @@
 //! Nodes are numbered from 0; the first three are seeds. One seed decides everything; the same test
 //! always plays the same run.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may fail where something is missing"
+)]
+
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
