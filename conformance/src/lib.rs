@@ -6,6 +6,7 @@
 //! - [`suite`]: what every adapter must do, over real sockets.
 //! - [`scenario`]: questions put to a simulated cluster, each answered by figures.
 //! - [`swarm`]: clusters, faults and commands drawn from a seed, and every invariant checked.
+//! - [`map`]: random schedules over replicas of the shared map, with its rules taken away one by one.
 //! - [`fuzz`]: what the fuzz targets do.
 //!
 //! ```
@@ -32,6 +33,7 @@
 pub mod forge;
 pub mod fuzz;
 pub mod invariant;
+pub mod map;
 mod num;
 pub mod scenario;
 pub mod sim;

@@ -8,6 +8,8 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::net::SocketAddr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::id::NodeId;
 use crate::time::UnixTime;
 
@@ -115,6 +117,20 @@ impl fmt::Debug for Value {
     "the value has {0} bytes: keep it to at most {MAX_VALUE}, or store a reference to the data"
 )]
 pub struct ValueError(pub usize);
+
+/// What becomes of writes of one key of the shared map that did not know each other. Chosen by the
+/// writer, carried by the write.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub enum Policy {
+    /// The one with the latest stamp is read; ties are decided by the writer's id.
+    #[default]
+    LastWriteWins,
+    /// All are read, until a write that has seen them replaces them. Where writers differ, this holds for
+    /// those who chose it, and the latest of the others stands beside them.
+    KeepSiblings,
+}
 
 /// What [`Node::handle_command`](crate::Node::handle_command) accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]

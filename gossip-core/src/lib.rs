@@ -108,8 +108,8 @@ mod time;
 mod wire;
 
 pub use command::{
-    Command, CommandError, Key, KeyError, MAX_BROADCASTS, MAX_KEY, MAX_VALUE, MAX_WATCHED, Value,
-    ValueError,
+    Command, CommandError, Key, KeyError, MAX_BROADCASTS, MAX_KEY, MAX_VALUE, MAX_WATCHED, Policy,
+    Value, ValueError,
 };
 pub use config::{Config, ConfigError, ConfigWarning, Dissemination, Mode, PhiModel};
 pub use event::{Event, UpCause};
@@ -120,6 +120,7 @@ pub use node::{Agreement, Broadcast, Member, Node, Shown, Standing, Status, Tran
 pub use secret::{Encryption, MAX_KEYS, SecretKey};
 pub use seed::{Seed, SeedError, SeedList};
 pub use stamp::Stamp;
+pub use state::map;
 pub use time::{Instant, UnixTime};
 
 #[cfg(doctest)]

@@ -7,7 +7,8 @@ use gossip_core::{Event, Generation, Key, NodeId, Value};
 
 use super::Violation;
 
-/// Remembers what every process broadcast, and what every process was told of it.
+/// Remembers what every process broadcast, and what every process was told of it since it last
+/// removed the writer.
 ///
 /// Times are counted from any origin.
 #[derive(Debug, Default)]
@@ -59,6 +60,11 @@ impl Broadcasts {
             } => (*from, *life, *number),
             Event::Lagged => {
                 self.lagged.insert(reader);
+                return None;
+            }
+            // What a node removes, it forgets.
+            Event::MemberRemoved { id, .. } => {
+                self.told.entry(reader).or_default().remove(id);
                 return None;
             }
             _ => return None,

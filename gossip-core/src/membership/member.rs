@@ -23,8 +23,6 @@ pub(crate) struct Record {
     pub(crate) unsteady: u8,
     /// Whether it took part under an earlier generation, and has not declared itself up again.
     pub(crate) returns: bool,
-    /// The last of its broadcasts that was told: its life, and its number there.
-    pub(crate) told: (Generation, u64),
     /// Which of its encrypted datagrams have arrived, under which generation.
     #[cfg(feature = "encryption")]
     pub(crate) arrived: (Generation, crate::wire::keyring::Arrived),
@@ -55,7 +53,6 @@ impl Record {
             flaps: 0,
             unsteady: 0,
             returns: false,
-            told: (Generation::ZERO, 0),
             #[cfg(feature = "encryption")]
             arrived: (Generation::ZERO, crate::wire::keyring::Arrived::new()),
         }

@@ -11,7 +11,8 @@ use crate::command::{CommandError, Key, MAX_BROADCASTS, MAX_VALUE, Value};
 use crate::event::Event;
 use crate::id::{Generation, NodeId};
 use crate::membership::{Condition, Record};
-use crate::state::broadcast::{self, Body};
+use crate::state::broadcast::{self, Body, Place};
+use crate::state::log::Log;
 use crate::time::Instant;
 use alloc::collections::VecDeque;
 
@@ -22,13 +23,6 @@ pub(super) struct Broadcasts {
     last: u64,
     /// When each of those that have not expired will, oldest first. The last has number `last`.
     expire: VecDeque<Instant>,
-}
-
-/// Whether a member was known before the claim that brought its broadcasts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Acquaintance {
-    New,
-    Old,
 }
 
 /// A broadcast that has not expired.
@@ -89,34 +83,34 @@ impl Node {
         expire.drain(..over);
         let left = u64::try_from(expire.len()).unwrap_or(u64::MAX);
         let last = self.broadcasts.last.saturating_sub(left);
-        self.write(now, broadcast::OVER, Some(&broadcast::encode_over(last)));
+        let over = Place {
+            life: self.born,
+            number: last,
+        };
+        self.write(now, broadcast::OVER, Some(&over.encode()));
     }
 
-    /// Tells the application what a member's log holds that it has not been told yet.
-    pub(super) fn tell_broadcasts(&mut self, now: Instant, from: NodeId, known: Acquaintance) {
+    /// Tells the application what a member's log holds that `old`, the log before, did not: all up
+    /// to the latest in there has been told.
+    pub(super) fn tell_broadcasts(&mut self, now: Instant, from: NodeId, old: &Log) {
         let Some(record) = self.table.get(from) else {
             return;
         };
-        let mut told = record.told;
+        let told = broadcast::latest(old.entries());
         // What a live writer has not ended has not expired, whatever the clocks show. A member that
         // is new here may be dead for long.
-        let ends_them = known == Acquaintance::Old && record.condition == Condition::Live;
+        let ends_them = record.condition == Condition::Live && old.frontier() > 0;
         // The clocks of writer and reader may differ by what the cluster tolerates.
         let late = self.config.max_clock_skew.as_millis();
         let wall = u128::from(self.clock.wall(now).as_millis());
         for (body, broadcast) in held(record) {
-            // A life ends before the next begins, so another one is a newer one.
-            let known = told.0 == broadcast.life && broadcast.number <= told.1;
-            if known {
-                continue;
-            }
-            told = (broadcast.life, broadcast.number);
+            let known = broadcast.life == told.life && broadcast.number <= told.number;
             let expired = !ends_them && u128::from(body.until).saturating_add(late) < wall;
             let (Ok(name), Ok(payload)) = (Key::new(broadcast.name), Value::new(broadcast.payload))
             else {
                 continue;
             };
-            if !expired {
+            if !known && !expired {
                 self.events.push(Event::Broadcast {
                     from,
                     life: broadcast.life,
@@ -125,9 +119,6 @@ impl Node {
                     payload,
                 });
             }
-        }
-        if let Some(record) = self.table.get_mut(from) {
-            record.told = told;
         }
     }
 }

@@ -17,7 +17,6 @@ use core::net::SocketAddr;
 
 use smallvec::SmallVec;
 
-use super::broadcast::Acquaintance;
 use super::liveness::Life;
 use super::outbox::{Answer, Outgoing, Planned};
 use super::own::PROTOCOL_RESERVE;
@@ -439,11 +438,7 @@ impl Node {
                 value,
             });
         }
-        let known = match is_new {
-            true => Acquaintance::New,
-            false => Acquaintance::Old,
-        };
-        self.tell_broadcasts(now, origin, known);
+        self.tell_broadcasts(now, origin, &old);
     }
 
     /// Tells the application what a member's new log means for its status.

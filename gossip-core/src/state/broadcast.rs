@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use postcard::{from_bytes, to_extend};
 use serde::{Deserialize, Serialize};
 
-use super::entry::Entry;
+use super::entry::{Entries, Entry};
 use crate::id::Generation;
 
 /// The first byte of a broadcast's key; its number follows.
@@ -32,22 +32,53 @@ pub(crate) fn number(key: &[u8]) -> Option<u64> {
     }
 }
 
-/// The value of an entry that ends all broadcasts up to a number.
-pub(crate) const fn encode_over(number: u64) -> [u8; 8] {
-    number.to_be_bytes()
+/// Where a broadcast stands among its writer's: in which life, and which number it has there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Place {
+    /// The generation in which the writer's process began. Numbers count from there, whatever the
+    /// generation was raised to since.
+    pub(crate) life: Generation,
+    pub(crate) number: u64,
 }
 
-/// Up to which number an entry ends broadcasts, if it does.
-pub(crate) fn over(entry: &Entry<'_>) -> Option<u64> {
+impl Place {
+    /// The value of an entry that ends all broadcasts up to here.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        // Extending a Vec cannot fail.
+        to_extend(self, Vec::new()).unwrap_or_default()
+    }
+}
+
+/// Up to where an entry ends broadcasts, if it does.
+pub(crate) fn over(entry: &Entry<'_>) -> Option<Place> {
     let value = entry.value.filter(|_| entry.key == OVER)?;
-    Some(u64::from_be_bytes(value.try_into().ok()?))
+    from_bytes(value).ok()
+}
+
+/// The latest broadcast in a run, be it over or not.
+pub(crate) fn latest(entries: Entries<'_>) -> Place {
+    let place = |entry: Entry<'_>| {
+        over(&entry).or_else(|| {
+            let number = number(entry.key)?;
+            let life = Body::decode(entry.value?)?.life;
+            Some(Place { life, number })
+        })
+    };
+    let places = entries.filter_map(place);
+    places.fold(Place::default(), |latest, place| {
+        let same = place.life == latest.life;
+        if same && place.number <= latest.number {
+            latest
+        } else {
+            place
+        }
+    })
 }
 
 /// What a broadcast says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Body<'a> {
-    /// The generation in which the writer's process began. Numbers count from there, whatever the
-    /// generation was raised to since.
+    /// See [`Place::life`].
     pub(crate) life: Generation,
     /// When it expires, in milliseconds of Unix time by the writer's clock.
     pub(crate) until: u64,
@@ -91,5 +122,35 @@ mod tests {
         assert_eq!(Body::decode(&bytes), Some(body));
         assert_eq!(Body::decode(&bytes[..bytes.len() - 1]), None);
         assert_eq!(Body::decode(b""), None);
+    }
+
+    #[test]
+    fn the_latest_is_found_also_where_it_is_over() {
+        let life = Generation::new(Stamp::from_bits(9));
+        let body = Body {
+            life,
+            until: 1,
+            name: "x",
+            payload: b"",
+        };
+        let mut run = Vec::new();
+        let mut append = |version, key: &[u8], value: &[u8]| {
+            let value = Some(value);
+            Entry {
+                version,
+                age: 0,
+                key,
+                value,
+            }
+            .append_to(&mut run);
+            latest(Entries::new(&run))
+        };
+        assert_eq!(append(1, b"a", b"1"), Place::default());
+        let place = |number| Place { life, number };
+        assert_eq!(append(2, &key(7), &body.encode()), place(7));
+        assert_eq!(append(3, &key(8), &body.encode()), place(8));
+        assert_eq!(append(4, OVER, &place(7).encode()), place(8));
+        assert_eq!(append(5, OVER, &place(9).encode()), place(9));
+        assert_eq!(append(6, &key(10), b"nonsense"), place(9));
     }
 }

@@ -204,7 +204,7 @@ fn newest(run: &[u8]) -> Vec<u8> {
         })
         .collect();
     if let Some(over) = Entries::new(run).filter_map(|e| broadcast::over(&e)).last() {
-        let ended = |key| broadcast::number(key).is_some_and(|number| number <= over);
+        let ended = |key| broadcast::number(key).is_some_and(|number| number <= over.number);
         let ended = keys.iter().filter(|(key, _)| ended(key));
         overwritten.extend(ended.map(|(_, version)| *version));
     }
@@ -304,6 +304,11 @@ mod tests {
         assert_eq!(replica.get(b"a"), Some(&b"1"[..]));
     }
 
+    fn ending(number: u64) -> Vec<u8> {
+        let life = generation(1);
+        broadcast::Place { life, number }.encode()
+    }
+
     #[test]
     fn what_ends_broadcasts_overwrites_them_and_leaves_nothing_behind() {
         let mut log = Log::new(generation(1));
@@ -319,7 +324,7 @@ mod tests {
         };
         assert_eq!(numbers(&replica), [1, 2, 3]);
 
-        log.write(0, broadcast::OVER, Some(&broadcast::encode_over(2)));
+        log.write(0, broadcast::OVER, Some(&ending(2)));
         assert_eq!((numbers(&log), log.floor()), (std::vec![3], 0));
         // Who was behind, and who knew all of them, come to hold the same.
         replica.apply(&claim(&log, replica.frontier()));
@@ -328,7 +333,7 @@ mod tests {
         late.apply(&claim(&log, 0));
         assert_eq!(late.run, log.run);
 
-        log.write(0, broadcast::OVER, Some(&broadcast::encode_over(3)));
+        log.write(0, broadcast::OVER, Some(&ending(3)));
         assert_eq!(log.entries().count(), 2, "a, and what ended them");
     }
 
@@ -350,7 +355,7 @@ mod tests {
                     }
                     1 => {
                         over = last.min(over + by);
-                        log.write(0, broadcast::OVER, Some(&broadcast::encode_over(over)));
+                        log.write(0, broadcast::OVER, Some(&ending(over)));
                     }
                     _ => {
                         last += 1;

@@ -10,4 +10,5 @@ pub(crate) mod broadcast;
 pub(crate) mod entry;
 pub(crate) mod hash;
 pub(crate) mod log;
+pub mod map;
 pub(crate) mod staging;

@@ -1,0 +1,51 @@
+//! Random schedules over the shared map: see `conformance::map`.
+//!
+//! ```sh
+//! cargo run --release -p conformance --bin map -- --schedules 1000000
+//! cargo run --release -p conformance --bin map -- --schedules 50000 --without contexts
+//! ```
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+use conformance::map::{Missing, Tally};
+
+/// Plays random schedules over replicas of the shared map, and counts what goes wrong.
+#[derive(Debug, Parser)]
+struct Cli {
+    /// How many schedules.
+    #[arg(long, default_value_t = 100_000)]
+    schedules: u64,
+    /// The seed of the first; the others follow.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Take this rule away: lists, all-origins, contexts, atomic or causal.
+    #[arg(long, value_parser = rule)]
+    without: Option<Missing>,
+    /// Stop at the first failure.
+    #[arg(long)]
+    until_failure: bool,
+}
+
+fn rule(name: &str) -> Result<Missing, String> {
+    let known = Missing::ALL.map(Missing::name).join(", ");
+    Missing::ALL
+        .into_iter()
+        .find(|rule| rule.name() == name)
+        .ok_or_else(|| format!("there is no rule {name}: take one of {known}"))
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let missing = cli.without.unwrap_or(Missing::Nothing);
+    let started = Instant::now();
+    let tally = Tally::of(cli.seed, cli.schedules, missing, cli.until_failure);
+    let seconds = started.elapsed().as_secs_f64();
+    println!("without {}: {tally}, in {seconds:.0} s", missing.name());
+    if tally.failures.is_empty() == (missing == Missing::Nothing) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}

@@ -1,0 +1,404 @@
+//! Random schedules over replicas of the shared map.
+//!
+//! A schedule is drawn from one number: two to six replicas write, delete, collect and forget, push
+//! and pull in datagrams that are lost, doubled and overtake one another, are cut off from one
+//! another, restart without memory, take one another for gone. Then they are left alone, and must
+//! agree, with nothing that was replaced come back and nothing lost that a survivor knew.
+//!
+//! With a rule taken away ([`Missing`]) the same schedules must fail, or they show nothing.
+
+#![expect(
+    clippy::indexing_slicing,
+    reason = "positions are drawn below the number of replicas"
+)]
+
+mod replica;
+mod tamper;
+mod truth;
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use gossip_core::map::{Origin, Reading};
+use gossip_core::{Key, Policy};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use replica::{Datagram, Replica};
+pub use tamper::Missing;
+use truth::{Truth, Value};
+
+/// What a schedule that went wrong showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Failure {
+    /// Replicas that know the same, and have been left alone, read differently.
+    Diverged,
+    /// Something came back that had been replaced.
+    Resurrected,
+    /// Something was lost that nobody had replaced.
+    Lost,
+    /// Replicas that were left alone did not come to know the same.
+    Restless,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Diverged => "diverged",
+            Self::Resurrected => "resurrected",
+            Self::Lost => "lost",
+            Self::Restless => "restless",
+        })
+    }
+}
+
+/// Replicas, and what is between them.
+struct World {
+    rng: ChaCha8Rng,
+    missing: Missing,
+    time: u64,
+    generation: u64,
+    replicas: Vec<Replica>,
+    groups: Vec<u32>,
+    flying: Vec<Flight>,
+    truth: Truth,
+    values: Value,
+    policy: Policy,
+    /// How old a tombstone is when it is collected.
+    grace: u64,
+    /// Whether logs are closed, rightly or not, and forgotten.
+    forgets: bool,
+    /// How many writes were dropped, and reported, by lives that have ended.
+    dropped: u64,
+    room: usize,
+}
+
+/// A datagram under way.
+#[derive(Clone)]
+struct Flight {
+    from: usize,
+    /// The sender as it was when it sent it.
+    sender: Origin,
+    to: usize,
+    datagram: Datagram,
+}
+
+/// Plays the schedule of a seed, with a rule missing or with all of them.
+#[must_use]
+pub fn play(seed: u64, missing: Missing) -> Option<Failure> {
+    World::draw(seed, missing).play()
+}
+
+impl World {
+    fn draw(seed: u64, missing: Missing) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let count = rng.random_range(2..=6);
+        let policy = match rng.random_range(0..3) {
+            0 => Policy::LastWriteWins,
+            _ => Policy::KeepSiblings,
+        };
+        let mut world = Self {
+            missing,
+            time: 1,
+            generation: 0,
+            replicas: Vec::new(),
+            groups: vec![0; count],
+            flying: Vec::new(),
+            truth: Truth::default(),
+            values: 0,
+            policy,
+            grace: rng.random_range(0..4),
+            forgets: rng.random_bool(0.25),
+            dropped: 0,
+            room: rng.random_range(160..400),
+            rng,
+        };
+        for id in 0..count {
+            let replica = world.birth(id);
+            world.replicas.push(replica);
+        }
+        world
+    }
+
+    fn birth(&mut self, at: usize) -> Replica {
+        self.generation += 1;
+        let skew = self.rng.random_range(0..6);
+        // Some schedules mix the policies.
+        let policy = if self.rng.random_bool(0.1) {
+            Policy::LastWriteWins
+        } else {
+            self.policy
+        };
+        // In the milliseconds, as the stamps of writes.
+        let generation = (self.time << 16) + self.generation;
+        Replica::new(crate::num::count(at), generation, skew, policy)
+    }
+
+    fn play(mut self) -> Option<Failure> {
+        for _ in 0..self.rng.random_range(5..90) {
+            self.step();
+        }
+        let held: BTreeSet<Value> = self
+            .replicas
+            .iter()
+            .flat_map(|replica| Truth::values(&replica.map))
+            .collect();
+        let dead = self.truth.dead(self.replicas.iter().map(|r| &r.map));
+        if !self.settle() {
+            return Some(Failure::Restless);
+        }
+        if self.differ(|replica| Truth::values(&replica.map)) {
+            return Some(Failure::Diverged);
+        }
+        // Until a tombstone that hides something is collected, one replica may read what another,
+        // which had collected it before it learned the rest, does not.
+        for _ in 0..2 {
+            self.time += 20;
+            for replica in &mut self.replicas {
+                replica.collect(self.time, self.grace, &mut self.truth);
+            }
+            if !self.settle() {
+                return Some(Failure::Restless);
+            }
+        }
+        let late = self.truth.dead(self.replicas.iter().map(|r| &r.map));
+        if self.differ(|replica| Truth::values(&replica.map)) || self.differ(read) {
+            return Some(Failure::Diverged);
+        }
+        let values: Vec<_> = self
+            .replicas
+            .iter()
+            .map(|r| Truth::values(&r.map))
+            .collect();
+        let first = values.first()?;
+        // Who was away for longer than others remember has to take their word.
+        let forgotten = self.dropped > 0 || self.replicas.iter().any(|r| r.map.dropped() > 0);
+        if forgotten {
+            return None;
+        }
+        if first.intersection(&dead).next().is_some() {
+            return Some(Failure::Resurrected);
+        }
+        let is_lost = |value: &&Value| {
+            !dead.contains(value) && !late.contains(value) && !first.contains(value)
+        };
+        held.iter()
+            .any(|value| is_lost(&value))
+            .then_some(Failure::Lost)
+    }
+
+    /// Whether the replicas show different things.
+    fn differ<'a, T: PartialEq>(&'a self, shown: impl Fn(&'a Replica) -> T) -> bool {
+        let mut shown = self.replicas.iter().map(shown);
+        let first = shown.next();
+        shown.any(|other| Some(other) != first)
+    }
+
+    fn pick(&mut self) -> usize {
+        self.rng.random_range(0..self.replicas.len())
+    }
+
+    fn step(&mut self) {
+        self.time += self.rng.random_range(0..3);
+        let at = self.pick();
+        let key = if self.rng.random_bool(0.5) { "a" } else { "b" };
+        let Ok(key) = Key::new(key) else { return };
+        match self.rng.random_range(0..100) {
+            0..18 => {
+                self.values += 1;
+                let value = Some(self.values);
+                self.replicas[at].write(self.time, &key, value, &mut self.truth);
+            }
+            18..30 => self.replicas[at].write(self.time, &key, None, &mut self.truth),
+            30..40 => self.replicas[at].collect(self.time, self.grace, &mut self.truth),
+            40..44 => {
+                for group in &mut self.groups {
+                    *group = self.rng.random_range(0..2);
+                }
+            }
+            44..48 => {
+                // Restarts without memory.
+                self.dropped += self.replicas[at].map.dropped();
+                self.replicas[at] = self.birth(at);
+            }
+            48..50 if self.forgets => {
+                let max = self.rng.random_range(0..3);
+                let after = self.rng.random_range(0..20);
+                let wrong = self.rng.random_bool(0.3);
+                let live: Vec<_> = self.replicas.iter().map(Replica::id).collect();
+                self.replicas[at].forget(|origin| wrong || !live.contains(&origin), after, max);
+            }
+            48..52 => self.replicas[at].drop_staged(),
+            52..62 => self.push(at),
+            62..76 => {
+                let other = self.pick();
+                let whole = self.rng.random_bool(0.8);
+                if other != at {
+                    let it = self.replicas[other].id();
+                    let pull = self.replicas[at].pull(it, whole, self.room);
+                    self.send(at, other, pull);
+                }
+            }
+            _ => {
+                for _ in 0..self.rng.random_range(1..6) {
+                    self.deliver();
+                }
+            }
+        }
+    }
+
+    fn push(&mut self, at: usize) {
+        let datagrams = self.replicas[at].push(self.room);
+        for to in 0..self.replicas.len() {
+            if to != at && self.rng.random_bool(0.6) {
+                self.send(at, to, datagrams.clone());
+            }
+        }
+    }
+
+    fn send(&mut self, from: usize, to: usize, datagrams: Vec<Datagram>) {
+        let sender = self.replicas[from].id();
+        for datagram in datagrams {
+            let flight = Flight {
+                from,
+                sender,
+                to,
+                datagram,
+            };
+            if self.rng.random_bool(0.1) {
+                self.flying.push(flight.clone());
+            }
+            self.flying.push(flight);
+        }
+    }
+
+    /// One of the datagrams under way arrives, most often the eldest.
+    fn deliver(&mut self) {
+        if self.flying.is_empty() {
+            return;
+        }
+        let index = if self.rng.random_bool(0.7) {
+            0
+        } else {
+            self.rng.random_range(0..self.flying.len())
+        };
+        let Flight {
+            from,
+            sender,
+            to,
+            datagram,
+        } = self.flying.remove(index);
+        let cut = self.groups[from] != self.groups[to];
+        if cut || self.rng.random_bool(0.08) {
+            return;
+        }
+        match datagram {
+            Datagram::Pull(bytes) => {
+                let window = self.rng.random_range(1..4);
+                let room = self.room;
+                let answer = self.replicas[to].on_pull(sender, &bytes, window, room);
+                self.send(to, from, answer);
+            }
+            Datagram::Chunk(bytes) => {
+                let Ok([giver, taker]) = self.replicas.get_disjoint_mut([from, to]) else {
+                    return;
+                };
+                let ask = taker.on_chunk(
+                    self.time,
+                    (sender, &giver.map),
+                    &bytes,
+                    self.missing,
+                    &mut self.truth,
+                );
+                if ask {
+                    let pull = self.replicas[to].go_on(sender);
+                    self.send(to, from, pull);
+                }
+            }
+            Datagram::Run {
+                origin,
+                after,
+                upto,
+                writes,
+            } => {
+                let run = gossip_core::map::Run {
+                    origin,
+                    after,
+                    upto,
+                    writes: &writes,
+                };
+                self.replicas[to].on_run(self.time, &run, self.missing, &mut self.truth);
+            }
+        }
+    }
+
+    /// Leaves the replicas alone until all know the same. Tells whether they came to that.
+    fn settle(&mut self) -> bool {
+        self.flying.clear();
+        if self.rng.random_bool(0.5) {
+            for replica in &mut self.replicas {
+                replica.drop_staged();
+            }
+        }
+        for _ in 0..12 * self.replicas.len() {
+            for at in 0..self.replicas.len() {
+                for other in 0..self.replicas.len() {
+                    if let Ok([taker, giver]) = self.replicas.get_disjoint_mut([at, other]) {
+                        taker.catch_up(self.time, giver, self.missing, &mut self.truth);
+                    }
+                }
+            }
+            let mut summaries = self.replicas.iter().map(|replica| replica.map.summary());
+            let first = summaries.next();
+            if summaries.all(|summary| Some(summary) == first) {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+fn read(replica: &Replica) -> Vec<(String, Vec<Reading<'_>>)> {
+    replica.view()
+}
+
+/// How often schedules failed, and the first seeds that did.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// How many were played.
+    pub schedules: u64,
+    /// What went wrong: what, how often, and with which seed first.
+    pub failures: std::collections::BTreeMap<Failure, (u64, u64)>,
+}
+
+impl Tally {
+    /// Plays the schedules of `count` seeds from `first` on; until one fails, where that is enough.
+    #[must_use]
+    pub fn of(first: u64, count: u64, missing: Missing, until_failure: bool) -> Self {
+        let mut tally = Self::default();
+        for seed in first..first.saturating_add(count) {
+            tally.schedules += 1;
+            if let Some(failure) = play(seed, missing) {
+                tally.failures.entry(failure).or_insert((0, seed)).0 += 1;
+                if until_failure {
+                    break;
+                }
+            }
+        }
+        tally
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} schedules: ", self.schedules)?;
+        if self.failures.is_empty() {
+            return f.write_str("no failure");
+        }
+        for (n, (failure, (times, seed))) in self.failures.iter().enumerate() {
+            let comma = if n == 0 { "" } else { ", " };
+            write!(f, "{comma}{times} {failure} (first: seed {seed})")?;
+        }
+        Ok(())
+    }
+}

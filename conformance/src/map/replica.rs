@@ -1,0 +1,334 @@
+//! One replica, with a clock of its own and the two ends of its deltas.
+
+use core::time::Duration;
+
+use gossip_core::map::{
+    Cursor, Head, Limit, Map, Origin, Outcome, Own, Piece, Pull, Pushed, Put, Reading, Run,
+    Serving, Staging, Told, read_chunk, read_pull, write_pull,
+};
+use gossip_core::{Generation, Key, NodeId, Policy, Stamp, UnixTime};
+
+use super::tamper::{Missing, Tampered};
+use super::truth::Truth;
+
+/// A datagram between two replicas.
+#[derive(Clone, Debug)]
+pub(super) enum Datagram {
+    /// A request for a delta.
+    Pull(Vec<u8>),
+    /// A part of a delta.
+    Chunk(Vec<u8>),
+    /// A pushed run.
+    Run {
+        origin: Origin,
+        after: u64,
+        upto: u64,
+        writes: Vec<u8>,
+    },
+}
+
+/// One replica.
+#[derive(Debug)]
+pub(super) struct Replica {
+    pub(super) map: Map,
+    serving: Serving,
+    staging: Staging,
+    /// How far its clock is ahead of the others', in milliseconds.
+    skew: u64,
+    last: Stamp,
+    policy: Policy,
+}
+
+/// Nothing is refused here.
+const LIMIT: Limit = Limit {
+    stamp: Stamp::from_bits(u64::MAX),
+    bytes: 1 << 30,
+};
+
+impl Replica {
+    pub(super) fn new(id: u64, generation: u64, skew: u64, policy: Policy) -> Self {
+        Self {
+            map: Map::new(origin(id, generation), "", 0),
+            serving: Serving::default(),
+            staging: Staging::default(),
+            skew,
+            last: Stamp::ZERO,
+            policy,
+        }
+    }
+
+    pub(super) fn id(&self) -> Origin {
+        self.map.own()
+    }
+
+    fn stamp(&mut self, time: u64) -> Stamp {
+        let wall = Stamp::at(UnixTime::from_millis(time.saturating_add(self.skew)));
+        self.last = wall.max(self.last.next());
+        self.last
+    }
+
+    /// Writes a key, as its application would.
+    pub(super) fn write(&mut self, time: u64, key: &Key, value: Option<u64>, truth: &mut Truth) {
+        self.reopen_if(Own::Sound, time, truth);
+        let stamp = self.stamp(time);
+        let bytes = value.map(u64::to_be_bytes);
+        let put = Put {
+            value: bytes.as_ref().map(|bytes| &bytes[..]),
+            policy: self.policy,
+            lifetime: None,
+        };
+        let before = truth.of_key(&self.map, key);
+        let version = self.map.put(stamp, key, put);
+        truth.wrote(self.id(), version, &before);
+    }
+
+    /// Collects tombstones that are `grace` milliseconds old.
+    pub(super) fn collect(&mut self, time: u64, grace: u64, truth: &mut Truth) {
+        self.reopen_if(Own::Sound, time, truth);
+        let stamp = self.stamp(time);
+        let held = truth.of_all(&self.map);
+        let before = self.map.frontier(self.id());
+        self.map
+            .tick(UnixTime::from_millis(time.saturating_add(self.skew)));
+        self.map.collect(Duration::from_millis(grace), stamp);
+        truth.superseded(&self.map, before, &held);
+    }
+
+    /// Closes the logs of others, rightly or not, and forgets ghosts.
+    pub(super) fn forget(&mut self, closed: impl Fn(Origin) -> bool, after: u64, max: usize) {
+        let logs: Vec<Origin> = self.map.frontiers().map(|log| log.origin).collect();
+        for origin in logs.into_iter().filter(|origin| closed(*origin)) {
+            self.map.close(origin);
+        }
+        self.map.forget(Duration::from_millis(after), max);
+    }
+
+    fn reopen_if(&mut self, standing: Own, time: u64, truth: &mut Truth) {
+        if standing != Own::Sound || self.map.is_outdated() {
+            let generation = Generation::new(self.stamp(time));
+            let (old, before) = (self.id(), truth.of_all(&self.map));
+            self.map.reopen(generation, standing);
+            truth.reissued(&self.map, old, &before);
+        }
+    }
+
+    /// The request that begins a delta, or goes on with one. Tells the whole table, or recent
+    /// changes only.
+    pub(super) fn pull(&self, from: Origin, whole: bool, room: usize) -> Vec<Datagram> {
+        let pull = self.staging.pull(&self.map, from);
+        let mut buffer = vec![0; room];
+        let mut datagrams = Vec::new();
+        if !whole {
+            let recent = self.map.recent(self.map.latest().saturating_sub(6), 4);
+            if let Some((len, _)) = write_pull(&pull, &recent, &mut buffer) {
+                buffer.truncate(len);
+                datagrams.push(Datagram::Pull(buffer));
+            }
+            return datagrams;
+        }
+        let mut after = None;
+        while let Some((len, next)) = self.map.write_table(&pull, after, &mut buffer) {
+            datagrams.push(Datagram::Pull(
+                buffer.get(..len).unwrap_or_default().to_vec(),
+            ));
+            after = next;
+            if after.is_none() {
+                break;
+            }
+        }
+        datagrams
+    }
+
+    /// A request has come in. Up to `window` chunks answer it.
+    pub(super) fn on_pull(
+        &mut self,
+        from: Origin,
+        bytes: &[u8],
+        window: usize,
+        room: usize,
+    ) -> Vec<Datagram> {
+        let Some((pull, told)) = read_pull(bytes) else {
+            return Vec::new();
+        };
+        let verdict = self.serving.on_pull(&self.map, from, &pull, told);
+        let mut datagrams = Vec::new();
+        if !verdict.serve {
+            return datagrams;
+        }
+        for n in 1..=window {
+            let mut buffer = vec![0; room];
+            let last = n == window;
+            let Some((len, extent)) = self.serving.write_chunk(&self.map, from, last, &mut buffer)
+            else {
+                break;
+            };
+            buffer.truncate(len);
+            datagrams.push(Datagram::Chunk(buffer));
+            if extent == gossip_core::map::Extent::Complete {
+                break;
+            }
+        }
+        datagrams
+    }
+
+    /// A chunk has come in. Tells whether more has to be asked for.
+    pub(super) fn on_chunk(
+        &mut self,
+        time: u64,
+        (peer, from): (Origin, &Map),
+        bytes: &[u8],
+        missing: Missing,
+        truth: &mut Truth,
+    ) -> bool {
+        let Some((head, pieces)) = read_chunk(bytes) else {
+            return false;
+        };
+        let tampered = Tampered::new(missing, head, pieces, &self.map, from, truth);
+        let outcome = self.accept(peer, &tampered.head, tampered.pieces());
+        self.learn(time, outcome, truth) == Outcome::Ask
+    }
+
+    fn accept<'a>(
+        &mut self,
+        peer: Origin,
+        head: &Head,
+        pieces: impl Iterator<Item = Piece<'a>>,
+    ) -> Outcome {
+        let me = self.id();
+        self.staging
+            .accept(&mut self.map, me, peer, head, pieces, LIMIT)
+    }
+
+    fn learn(&mut self, time: u64, outcome: Outcome, truth: &mut Truth) -> Outcome {
+        if let Outcome::Applied { latest, own } = outcome {
+            self.last = self.last.max(latest);
+            self.reopen_if(own, time, truth);
+        }
+        outcome
+    }
+
+    /// What this replica has written lately, as it is pushed.
+    pub(super) fn push(&mut self, limit: usize) -> Vec<Datagram> {
+        let mut buffer = Vec::new();
+        let mut datagrams = Vec::new();
+        while let Some(run) = self.map.poll_push(limit, &mut buffer) {
+            let (origin, after, upto) = (run.origin, run.after, run.upto);
+            let writes = run.writes.to_vec();
+            datagrams.push(Datagram::Run {
+                origin,
+                after,
+                upto,
+                writes,
+            });
+        }
+        datagrams
+    }
+
+    /// A pushed run has come in.
+    pub(super) fn on_run(&mut self, time: u64, run: &Run<'_>, missing: Missing, truth: &mut Truth) {
+        if !run.is_valid() {
+            return;
+        }
+        for write in run.writes().filter_map(gossip_core::map::Write::decode) {
+            self.last = self.last.max(write.stamp);
+        }
+        let rewritten = super::tamper::run(missing, run, truth);
+        let run = Run {
+            writes: rewritten.as_deref().unwrap_or(run.writes),
+            ..*run
+        };
+        let pushed = self.map.apply_push(&run);
+        let adjacent = self.map.frontier(run.origin) == run.after;
+        if missing == Missing::Causal && pushed == Pushed::Gap && adjacent {
+            // As a delta that claims no more than the run.
+            let head = Head {
+                session: 0,
+                taker: self.id(),
+                after: Cursor::default(),
+                upto: Cursor::default(),
+                forgotten: Generation::ZERO,
+                extent: gossip_core::map::Extent::Complete,
+            };
+            let pieces = super::tamper::as_pieces(&run);
+            let outcome = self.accept(run.origin, &head, pieces.into_iter());
+            self.learn(time, outcome, truth);
+        }
+    }
+
+    /// Everything that is read.
+    pub(super) fn view(&self) -> Vec<(String, Vec<Reading<'_>>)> {
+        self.map
+            .prefix(b"")
+            .map(|(key, _)| {
+                (
+                    key.to_owned(),
+                    self.map.siblings(key.as_bytes()).into_iter().collect(),
+                )
+            })
+            .collect()
+    }
+
+    /// Learns all that another replica knows, undisturbed. Tells whether it came to an end.
+    pub(super) fn catch_up(
+        &mut self,
+        time: u64,
+        from: &mut Self,
+        missing: Missing,
+        truth: &mut Truth,
+    ) -> bool {
+        let (me, it) = (self.id(), from.id());
+        if self.staging.peer().is_some_and(|peer| peer != it) {
+            // What does not go on is dropped in time.
+            self.staging.discard();
+        }
+        let mut told = self.pull(it, true, 400);
+        for _ in 0..100 {
+            let mut chunks = Vec::new();
+            for datagram in core::mem::take(&mut told) {
+                if let Datagram::Pull(bytes) = datagram {
+                    chunks = from.on_pull(me, &bytes, 4, 400);
+                }
+            }
+            if chunks.is_empty() {
+                return true;
+            }
+            for chunk in chunks {
+                if let Datagram::Chunk(bytes) = chunk
+                    && self.on_chunk(time, (it, &from.map), &bytes, missing, truth)
+                {
+                    let pull = self.staging.pull(&self.map, it);
+                    told = go_on(&pull);
+                }
+            }
+            if told.is_empty() {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The request for the next part of a delta.
+    pub(super) fn go_on(&self, from: Origin) -> Vec<Datagram> {
+        go_on(&self.staging.pull(&self.map, from))
+    }
+
+    pub(super) fn drop_staged(&mut self) {
+        self.staging.discard();
+    }
+}
+
+fn go_on(pull: &Pull) -> Vec<Datagram> {
+    let mut buffer = vec![0; 200];
+    let none: [Told; 0] = [];
+    let written = write_pull(pull, &none, &mut buffer);
+    let pull = written.map(|(len, _)| buffer.get(..len).unwrap_or_default().to_vec());
+    pull.map(Datagram::Pull).into_iter().collect()
+}
+
+/// The origin with these numbers.
+pub(super) fn origin(id: u64, generation: u64) -> Origin {
+    Origin {
+        id: NodeId::from_u64(id),
+        generation: Generation::new(Stamp::from_bits(generation)),
+    }
+}

@@ -1,0 +1,316 @@
+//! What time does: writes die, tombstones are collected, ghosts are forgotten; and how a log is
+//! opened again that others have forgotten.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::origin::{LogSlot, Origin};
+use super::slab::Slot;
+use super::write::{Context, Replaces, Write};
+use super::{Dotted, Map, Put};
+use crate::command::Policy;
+use crate::id::Generation;
+use crate::stamp::Stamp;
+use crate::state::map::staging::Own;
+use crate::time::UnixTime;
+
+/// The most tombstones that are looked at in one go.
+const BATCH: usize = 4096;
+
+/// Milliseconds for which others wait for a tombstone's writer to replace it. Short: who collected it
+/// before learning what it hides reads that until then.
+const PATIENCE: u64 = 60_000;
+
+impl Map {
+    /// Time has passed: values whose life is over are read no more.
+    pub fn tick(&mut self, wall: UnixTime) {
+        let before = self.wall.as_millis();
+        if wall.as_millis() <= before {
+            return;
+        }
+        let over: Vec<Slot> = self
+            .mortal
+            .range((before.saturating_add(1), 0)..=(wall.as_millis(), Slot::MAX))
+            .map(|(_, slot)| *slot)
+            .filter(|slot| {
+                self.slab
+                    .get(*slot)
+                    .is_some_and(|held| held.write().value.is_some())
+            })
+            .collect();
+        let mut told = Vec::new();
+        for slot in over {
+            let Some(held) = self.slab.get(slot) else {
+                continue;
+            };
+            let (key, origin) = (held.key().to_vec(), self.origin_of(held));
+            let Ok(place) = self.order.find(&self.slab, &key) else {
+                continue;
+            };
+            let stamp = held.write().stamp;
+            let old = self.first_value(place);
+            let bytes = Write {
+                value: None,
+                ..held.write()
+            }
+            .encode();
+            self.slab.rewrite(slot, bytes);
+            told.push((key, place, old, origin, stamp));
+        }
+        self.wall = wall;
+        for (key, place, old, origin, stamp) in told {
+            let new = self.first_value(place);
+            if let Some(origin) = origin {
+                self.tell_change(&key, old, new, origin, stamp);
+            }
+        }
+    }
+
+    /// When the next value dies by itself, if one does.
+    #[must_use]
+    pub fn next_death(&self) -> Option<UnixTime> {
+        let later = (self.wall.as_millis().saturating_add(1), 0);
+        let next = self.mortal.range(later..).next()?;
+        Some(UnixTime::from_millis(next.0))
+    }
+
+    /// Collects what has been dead for `grace`, a few thousand at most. A tombstone that hides values
+    /// is replaced, under `stamp`, by one that has seen them: at once by its own writer, and a minute
+    /// later, or an eighth of `grace` if that is less, by anybody.
+    pub fn collect(&mut self, grace: Duration, stamp: Stamp) {
+        let millis = |grace: Duration| u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+        let wall = self.wall.as_millis();
+        let Some(due) = wall.checked_sub(millis(grace)) else {
+            return;
+        };
+        let patient = due.checked_sub(millis(grace).div_euclid(8).min(PATIENCE));
+        let dead: Vec<(u64, Slot)> = self
+            .mortal
+            .range(..=(due, Slot::MAX))
+            .take(BATCH)
+            .copied()
+            .collect();
+        let mut collected = false;
+        for (at, slot) in dead {
+            let Some(held) = self.slab.get(slot) else {
+                continue;
+            };
+            let (log, version) = (held.log, held.version);
+            let mine = self.origin_of(held) == Some(self.own);
+            if !self.hides_values(slot) {
+                self.discard(slot);
+                collected |= self.logs.raise_floor(log, version);
+            } else if !self.is_outdated() && (mine || patient.is_some_and(|due| at <= due)) {
+                self.supersede(slot, stamp);
+            }
+        }
+        if collected {
+            self.epoch = self.epoch.saturating_add(1);
+        }
+    }
+
+    /// Whether siblings would be read if this dead write were gone.
+    fn hides_values(&self, slot: Slot) -> bool {
+        let Some(held) = self.slab.get(slot) else {
+            return false;
+        };
+        let write = held.write();
+        let Ok(place) = self.order.find(&self.slab, write.key) else {
+            return false;
+        };
+        let at = (write.stamp, self.origin_of(held));
+        let mut hides = false;
+        for (origin, other) in self.writes_of(self.order.first(place)) {
+            if other.policy == Policy::LastWriteWins {
+                if (other.stamp, Some(origin)) > at {
+                    return false;
+                }
+                hides |= !self.is_dead(&other);
+            }
+        }
+        write.policy == Policy::LastWriteWins && hides
+    }
+
+    /// Writes a tombstone over the last-write-wins siblings of a key, all of which one hides. What
+    /// this replica keeps beside them stays.
+    fn supersede(&mut self, slot: Slot, stamp: Stamp) {
+        let Some(key) = self.slab.get(slot).map(|held| held.key().to_vec()) else {
+            return;
+        };
+        let Ok(place) = self.order.find(&self.slab, &key) else {
+            return;
+        };
+        let dots = self.context_of(self.order.first(place), Replaces::Context, |write| {
+            write.policy == Policy::LastWriteWins
+        });
+        let put = Put::delete(Policy::LastWriteWins);
+        self.append(stamp, &key, put, Replaces::Context, &dots);
+    }
+
+    /// Nobody writes an origin's log any more. Once nothing in it lives, it is a ghost.
+    pub fn close(&mut self, origin: Origin) {
+        if origin != self.own {
+            self.logs.close(origin, self.wall);
+        }
+    }
+
+    /// Forgets the ghosts that have been ones for `after`, and the eldest of those beyond `max`.
+    pub fn forget(&mut self, after: Duration, max: usize) {
+        let millis = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+        let due = self.wall.as_millis().checked_sub(millis);
+        // Beyond the bound by an eighth, so that many go at a time.
+        let crowded = self.logs.ghosts() > max.saturating_add(max.div_euclid(8));
+        let beyond = if crowded {
+            self.logs.ghosts().saturating_sub(max)
+        } else {
+            0
+        };
+        let mut ghosts: Vec<(Generation, UnixTime)> = self
+            .logs
+            .iter()
+            .filter_map(|log| Some((log.origin.generation, log.ghost_since?)))
+            .collect();
+        ghosts.sort_unstable();
+        let forgotten = ghosts
+            .iter()
+            .enumerate()
+            .filter(|(n, (_, since))| {
+                *n < beyond || due.is_some_and(|due| since.as_millis() <= due)
+            })
+            .map(|(_, (generation, _))| *generation)
+            .max();
+        if let Some(forgotten) = forgotten {
+            self.forget_upto(forgotten);
+        }
+    }
+
+    /// Raises D, and forgets the ghosts at or below it.
+    pub(super) fn forget_upto(&mut self, forgotten: Generation) {
+        if forgotten <= self.forgotten {
+            return;
+        }
+        self.forgotten = forgotten;
+        self.epoch = self.epoch.saturating_add(1);
+        let gone: Vec<Origin> = self
+            .logs
+            .iter()
+            .filter(|log| log.ghost_since.is_some() && log.origin.generation <= forgotten)
+            .map(|log| log.origin)
+            .collect();
+        for origin in gone {
+            self.logs_remove(origin);
+        }
+    }
+
+    /// Takes over D from a peer that has forgotten only what is a ghost here, too. Tells whether
+    /// that is all there was between the two.
+    pub fn adopt(&mut self, summary: super::Summary) -> bool {
+        if summary.forgotten <= self.forgotten {
+            return false;
+        }
+        let ghosts = self
+            .logs
+            .iter()
+            .filter(|log| log.ghost_since.is_some() && log.origin.generation <= summary.forgotten)
+            .map(|log| self.logs.contribution(log.origin, log.frontier));
+        let without = ghosts.fold(self.logs.hash(), u128::wrapping_sub);
+        if without != summary.hash {
+            return false;
+        }
+        self.forget_upto(summary.forgotten);
+        true
+    }
+
+    /// Forgets a log, all of whose writes have been dropped.
+    pub(super) fn logs_remove(&mut self, origin: Origin) {
+        if let Some(log) = self.logs.remove(origin) {
+            self.applied.vacate(log.applied);
+            self.epoch = self.epoch.saturating_add(1);
+            self.unpruned = self.unpruned.saturating_add(1);
+            if self.unpruned >= 64 {
+                self.prune();
+            }
+        }
+    }
+
+    /// Leaves the dots of forgotten origins out of all contexts. O(writes).
+    fn prune(&mut self) {
+        self.unpruned = 0;
+        let mut pruned = Vec::new();
+        for (slot, held) in self.slab.slots() {
+            let write = held.write();
+            let context = Context(write.context);
+            if !context.into_iter().any(|(origin, _)| self.refuses(origin)) {
+                continue;
+            }
+            let dots: Dotted = context
+                .into_iter()
+                .filter(|(origin, _)| !self.refuses(*origin))
+                .collect();
+            let context = Context::encode(&dots);
+            let bytes = Write {
+                context: &context,
+                ..write
+            }
+            .encode();
+            pruned.push((slot, bytes));
+        }
+        for (slot, bytes) in pruned {
+            self.slab.rewrite(slot, bytes);
+        }
+    }
+
+    /// Opens a new log for own writes, under a later generation, and writes anew what the old one
+    /// holds. The old one stays as it is where it is [`Own::Sound`].
+    pub fn reopen(&mut self, generation: Generation, standing: Own) {
+        let old = self.own;
+        if generation <= old.generation {
+            return;
+        }
+        self.own = Origin { generation, ..old };
+        self.unpushed = super::Unpushed::default();
+        let Some(log) = self.logs.slot(old) else {
+            return;
+        };
+        if standing == Own::Sound {
+            return;
+        }
+        let mut writes: Vec<(u64, Slot)> = self
+            .slab
+            .slots()
+            .filter(|(_, held)| held.log == log)
+            .map(|(slot, held)| (held.version, slot))
+            .collect();
+        writes.sort_unstable();
+        for (version, slot) in writes {
+            self.write_anew(old, version, slot, standing);
+        }
+        self.logs_remove(old);
+    }
+
+    fn write_anew(&mut self, old: Origin, version: u64, slot: Slot, standing: Own) {
+        let Some(held) = self.slab.get(slot) else {
+            return;
+        };
+        let bytes = held.bytes.clone();
+        let Ok(write) = postcard::from_bytes::<Write<'_>>(&bytes) else {
+            return;
+        };
+        let mut dots: Dotted = Context(write.context).into_iter().collect();
+        if standing == Own::Contested {
+            // Its dot may be another write's elsewhere.
+            let Ok(place) = self.order.find(&self.slab, write.key) else {
+                return;
+            };
+            self.unlink(place, slot, (LogSlot::MAX, 0));
+        } else {
+            dots.push((old, version));
+        }
+        let put = Put {
+            value: write.value,
+            policy: write.policy,
+            lifetime: write.lifetime,
+        };
+        self.append(write.stamp, write.key, put, write.replaces, &dots);
+    }
+}

@@ -1,0 +1,176 @@
+//! Which versions live: what a replica below a floor needs, since the tombstones that it has not
+//! seen are gone.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use postcard::{take_from_bytes, to_extend};
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::Map;
+use super::origin::{LogSlot, Origin};
+
+/// Which of an origin's versions in `(after, upto]` live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segment<'a> {
+    /// Whose.
+    pub origin: Origin,
+    /// The version before the first.
+    pub after: u64,
+    /// The last version.
+    pub upto: u64,
+    /// Pairs of varints: how many are dead, how many live, and so on; the rest is dead.
+    #[serde(serialize_with = "bytes")]
+    pub runs: &'a [u8],
+}
+
+fn bytes<S: Serializer>(bytes: &&[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bytes(bytes)
+}
+
+/// The most bytes of runs in a segment: together with what surrounds it, it fits any datagram.
+const SEGMENT: usize = 200;
+
+/// A [`Segment`] that is kept.
+#[derive(Clone, Debug)]
+pub(super) struct Kept {
+    origin: Origin,
+    after: u64,
+    upto: u64,
+    runs: Vec<u8>,
+}
+
+impl Kept {
+    pub(super) fn new(segment: &Segment<'_>) -> Self {
+        Self {
+            origin: segment.origin,
+            after: segment.after,
+            upto: segment.upto,
+            runs: segment.runs.to_vec(),
+        }
+    }
+
+    pub(super) fn segment(&self) -> Segment<'_> {
+        Segment {
+            origin: self.origin,
+            after: self.after,
+            upto: self.upto,
+            runs: &self.runs,
+        }
+    }
+
+    /// Bytes that it takes, about.
+    pub(super) fn size(&self) -> usize {
+        size_of::<Self>().saturating_add(self.runs.len())
+    }
+}
+
+impl Map {
+    /// The lists of all origins, in order, in segments. O(n log n).
+    pub(super) fn list(&self) -> Vec<Kept> {
+        let mut dots: Vec<(LogSlot, u64)> = self
+            .slab
+            .slots()
+            .map(|(_, held)| (held.log, held.version))
+            .collect();
+        dots.sort_unstable();
+        let mut segments = Vec::new();
+        for log in self.logs.iter() {
+            let slot = self.logs.slot(log.origin).unwrap_or(LogSlot::MAX);
+            let start = dots.partition_point(|dot| *dot < (slot, 0));
+            let live = dots.get(start..).unwrap_or_default();
+            let live = live.iter().take_while(|(other, _)| *other == slot);
+            let mut versions = live.map(|(_, version)| *version).peekable();
+            let (mut after, mut read, mut runs) = (0, 0_u64, Vec::new());
+            while let Some(first) = versions.next() {
+                let mut last = first;
+                while let Some(next) = versions.next_if(|next| *next == last.saturating_add(1)) {
+                    last = next;
+                }
+                let dead = first.saturating_sub(read).saturating_sub(1);
+                let lives = last.saturating_sub(first).saturating_add(1);
+                // Extending a Vec cannot fail.
+                runs = to_extend(&(dead, lives), runs).unwrap_or_default();
+                read = last;
+                if runs.len() > SEGMENT.saturating_sub(20) {
+                    segments.push(Kept {
+                        origin: log.origin,
+                        after,
+                        upto: read,
+                        runs: core::mem::take(&mut runs),
+                    });
+                    after = read;
+                }
+            }
+            segments.push(Kept {
+                origin: log.origin,
+                after,
+                upto: log.frontier,
+                runs,
+            });
+        }
+        segments
+    }
+}
+
+/// Lists that have arrived.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    origins: BTreeMap<Origin, Listed>,
+}
+
+/// What lives of an origin.
+#[derive(Debug, Default)]
+struct Listed {
+    upto: u64,
+    runs: Vec<(u64, u64)>,
+}
+
+impl Listing {
+    /// Lays out what the segments say.
+    pub(super) fn new(segments: &[Kept]) -> Self {
+        let mut listing = Self::default();
+        for segment in segments {
+            let listed = listing.origins.entry(segment.origin).or_default();
+            let mut read = segment.after;
+            let mut rest = segment.runs.as_slice();
+            while let Ok(((dead, lives), after)) = take_from_bytes::<(u64, u64)>(rest) {
+                let first = read.saturating_add(dead).saturating_add(1);
+                let last = read.saturating_add(dead).saturating_add(lives);
+                listed.runs.push((first, last));
+                read = last;
+                rest = after;
+            }
+            listed.upto = listed.upto.max(segment.upto);
+        }
+        for listed in listing.origins.values_mut() {
+            listed.runs.sort_unstable();
+        }
+        listing
+    }
+
+    /// Whether an origin is listed.
+    pub(super) fn knows(&self, origin: Origin) -> bool {
+        self.origins.contains_key(&origin)
+    }
+
+    /// The versions of an origin that live, in order.
+    pub(super) fn living(&self, origin: Origin) -> impl Iterator<Item = u64> {
+        let listed = self.origins.get(&origin).into_iter();
+        listed.flat_map(|listed| {
+            let upto = listed.upto;
+            let runs = listed.runs.iter();
+            runs.flat_map(move |(first, last)| *first..=(*last).min(upto))
+        })
+    }
+
+    /// Whether the sender knew this write, and that it is dead.
+    pub(super) fn is_dead(&self, origin: Origin, version: u64) -> bool {
+        let Some(listed) = self.origins.get(&origin) else {
+            return false;
+        };
+        let at = listed.runs.partition_point(|(first, _)| *first <= version);
+        let run = at.checked_sub(1).and_then(|at| listed.runs.get(at));
+        version <= listed.upto && run.is_none_or(|(_, last)| *last < version)
+    }
+}

@@ -1,0 +1,100 @@
+//! What a map tells of its changes.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use crate::command::{Key, Value};
+use crate::id::NodeId;
+use crate::stamp::Stamp;
+
+/// One of the values that stand, or stood, under a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Version {
+    /// Who wrote it.
+    pub writer: NodeId,
+    /// When.
+    pub stamp: Stamp,
+    /// What, or `None` for a delete.
+    pub value: Option<Value>,
+}
+
+/// What [`Map::poll_notice`](super::Map::poll_notice) returns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Notice {
+    /// What `get` returns for a key has changed.
+    Changed(Box<Changed>),
+    /// A write and others did not know each other.
+    Conflict(Box<Conflict>),
+    /// Writes were dropped because their log had been forgotten elsewhere.
+    Dropped {
+        /// Who had written them.
+        writer: NodeId,
+        /// How many.
+        writes: u64,
+    },
+    /// Notices were lost for want of room.
+    Lagged,
+}
+
+/// What `get` returns for a key has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Changed {
+    pub(crate) key: Key,
+    pub(crate) old: Option<Value>,
+    pub(crate) new: Option<Value>,
+    /// Who wrote what brought it about, and when.
+    pub(crate) writer: NodeId,
+    pub(crate) stamp: Stamp,
+}
+
+/// Writes of one key that did not know each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Conflict {
+    pub(crate) key: Key,
+    /// What stands now, the latest first.
+    pub(crate) standing: Vec<Version>,
+    /// What has lost by its stamp.
+    pub(crate) lost: Vec<Version>,
+}
+
+/// Notices that wait to be taken.
+#[derive(Debug)]
+pub(super) struct Notices {
+    queue: VecDeque<Notice>,
+    capacity: usize,
+}
+
+impl Notices {
+    pub(super) const fn new(capacity: usize) -> Self {
+        Self {
+            queue: VecDeque::new(),
+            capacity,
+        }
+    }
+
+    /// Whether there is room. Nobody need prepare a notice that would be lost.
+    pub(super) fn is_open(&self) -> bool {
+        self.queue.len() < self.capacity
+    }
+
+    pub(super) fn push(&mut self, notice: Notice) {
+        if self.is_open() {
+            self.queue.push_back(notice);
+        }
+        if !self.is_open() {
+            self.queue.clear();
+            // Full again until they are taken.
+            self.queue.resize(self.capacity.max(1), Notice::Lagged);
+        }
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Notice> {
+        let notice = self.queue.pop_front();
+        if notice == Some(Notice::Lagged) {
+            self.queue.clear();
+        }
+        notice
+    }
+}

@@ -1,0 +1,455 @@
+//! The taking end of a delta: where it waits until all of it has arrived.
+//!
+//! A part of a delta claims versions whose overwriters have not come. So nothing of it is applied,
+//! or seen, before all of it is there; then drops, writes, frontiers and floors take effect together.
+//! One delta is staged at a time. It may be dropped at any moment, and goes on with the replica that
+//! began it, and no other: another one has applied its writes in another order.
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+use super::Map;
+use super::delta::{Cursor, Extent, Head, Piece, Pull};
+use super::listing::{Kept, Listing};
+use super::notice::Notice;
+use super::origin::{Frontier, LogSlot, Origin};
+use super::slab::Slot;
+use super::write::Write;
+use crate::id::Generation;
+use crate::stamp::Stamp;
+
+/// What a chunk has led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is kept; more is on its way.
+    Kept,
+    /// It is kept, and more has to be asked for.
+    Ask,
+    /// The delta was complete, and is applied.
+    Applied {
+        /// The latest stamp in it: later ones must follow.
+        latest: Stamp,
+        /// The own log has been forgotten elsewhere, or written by another: it must be reopened.
+        own: Own,
+    },
+    /// It does not go on where the delta stands; the delta waits.
+    Elsewhere,
+    /// It tells no lists, which would be needed by now; the delta is dropped.
+    Outdated,
+    /// It is from too far in the future; the delta is dropped.
+    TooFarAhead(Origin, Stamp),
+    /// The delta has outgrown the limit, and is dropped.
+    TooLarge,
+    /// It makes no sense; the delta is dropped.
+    Broken,
+}
+
+/// How a replica's own log stands with others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Own {
+    /// As it should.
+    Sound,
+    /// It has been forgotten: what it holds must be written anew under a later generation.
+    Forgotten,
+    /// Somebody else has written under the same generation.
+    Contested,
+}
+
+/// What a replica takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// The latest stamp.
+    pub stamp: Stamp,
+    /// The most bytes of a delta, with what it takes to keep them until all have arrived.
+    pub bytes: usize,
+}
+
+/// A delta that waits.
+#[derive(Debug, Default)]
+pub struct Staging {
+    delta: Option<Delta>,
+}
+
+#[derive(Debug)]
+struct Delta {
+    peer: Origin,
+    session: u32,
+    cursor: Cursor,
+    segments: Vec<Kept>,
+    writes: Vec<(Origin, Box<[u8]>)>,
+    /// The beginning of a write that is told in parts: whose, of how many bytes.
+    part: Option<(Origin, u32, Vec<u8>)>,
+    frontiers: BTreeMap<Origin, Frontier>,
+    forgotten: Generation,
+    latest: Stamp,
+    bytes: usize,
+}
+
+impl Delta {
+    fn new(peer: Origin, session: u32) -> Self {
+        Self {
+            peer,
+            session,
+            cursor: Cursor::default(),
+            segments: Vec::new(),
+            writes: Vec::new(),
+            part: None,
+            frontiers: BTreeMap::new(),
+            forgotten: Generation::ZERO,
+            latest: Stamp::ZERO,
+            bytes: 0,
+        }
+    }
+}
+
+impl Staging {
+    /// With whom a delta is under way.
+    #[must_use]
+    pub fn peer(&self) -> Option<Origin> {
+        self.delta.as_ref().map(|delta| delta.peer)
+    }
+
+    /// How many bytes wait.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.delta.as_ref().map_or(0, |delta| delta.bytes)
+    }
+
+    /// Drops what waits.
+    pub fn discard(&mut self) {
+        self.delta = None;
+    }
+
+    /// The request that goes on with what waits, or begins.
+    #[must_use]
+    pub fn pull(&self, map: &Map, peer: Origin) -> Pull {
+        let delta = self.delta.as_ref().filter(|delta| delta.peer == peer);
+        let summary = map.summary();
+        Pull {
+            session: delta.map_or(0, |delta| delta.session),
+            cursor: delta.map_or(Cursor::default(), |delta| delta.cursor),
+            hash: summary.hash.to_le_bytes(),
+            forgotten: summary.forgotten,
+            ask: true,
+        }
+    }
+
+    /// Takes in a chunk that is meant for `me`. Whatever is beyond `limit` is refused.
+    pub fn accept<'a>(
+        &mut self,
+        map: &mut Map,
+        me: Origin,
+        peer: Origin,
+        head: &Head,
+        pieces: impl Iterator<Item = Piece<'a>>,
+        limit: Limit,
+    ) -> Outcome {
+        if head.taker != me {
+            return Outcome::Elsewhere;
+        }
+        let begins = head.after
+            == Cursor {
+                listing: head.after.listing,
+                ..Cursor::default()
+            };
+        let alone = begins && head.extent == Extent::Complete;
+        let mut delta = match self.delta.take() {
+            Some(delta) if delta.peer == peer && delta.session == head.session => delta,
+            // One that is complete in itself disturbs nothing.
+            Some(other) if alone => {
+                let mut delta = Delta::new(peer, head.session);
+                delta.cursor = head.after;
+                let outcome = delta.add(head, pieces, limit);
+                self.delta = Some(other);
+                return match outcome {
+                    Outcome::Kept => delta.apply(map),
+                    outcome => outcome,
+                };
+            }
+            // An earlier stream of the same peer will not go on.
+            Some(other) if other.peer == peer && begins => Delta::new(peer, head.session),
+            Some(other) => {
+                self.delta = Some(other);
+                return Outcome::Elsewhere;
+            }
+            None if begins => Delta::new(peer, head.session),
+            None => return Outcome::Elsewhere,
+        };
+        let at = delta.cursor;
+        let relists = head.after.listing > at.listing && head.after.segments == 0;
+        let goes_on = (head.after.applied, head.after.offset) == (at.applied, at.offset)
+            && (relists || (head.after.listing, head.after.segments) == (at.listing, at.segments));
+        if !goes_on {
+            self.delta = Some(delta);
+            return Outcome::Elsewhere;
+        }
+        if relists {
+            delta.segments.clear();
+        }
+        let outcome = delta.add(head, pieces, limit);
+        match (outcome, head.extent) {
+            (Outcome::Kept, Extent::Complete) => delta.apply(map),
+            (Outcome::Kept, extent) => {
+                self.delta = Some(delta);
+                if extent == Extent::Pause {
+                    Outcome::Ask
+                } else {
+                    Outcome::Kept
+                }
+            }
+            (dropped, _) => dropped,
+        }
+    }
+}
+
+impl Delta {
+    /// Takes in what a chunk brings.
+    fn add<'a>(
+        &mut self,
+        head: &Head,
+        pieces: impl Iterator<Item = Piece<'a>>,
+        limit: Limit,
+    ) -> Outcome {
+        let Limit {
+            stamp: limit,
+            bytes: max_bytes,
+        } = limit;
+        if head.forgotten.stamp() > limit {
+            return Outcome::TooFarAhead(self.peer, head.forgotten.stamp());
+        }
+        self.forgotten = self.forgotten.max(head.forgotten);
+        for piece in pieces {
+            match piece {
+                Piece::Live(segment) => {
+                    let kept = Kept::new(&segment);
+                    self.bytes = self.bytes.saturating_add(kept.size());
+                    self.segments.push(kept);
+                }
+                Piece::Frontier(frontier) => {
+                    if frontier.origin.generation.stamp() > limit {
+                        return Outcome::TooFarAhead(
+                            frontier.origin,
+                            frontier.origin.generation.stamp(),
+                        );
+                    }
+                    if self.frontiers.insert(frontier.origin, frontier).is_none() {
+                        self.bytes = self.bytes.saturating_add(size_of::<Frontier>());
+                    }
+                }
+                Piece::Write {
+                    origin,
+                    total,
+                    offset,
+                    bytes,
+                } => {
+                    self.bytes = self
+                        .bytes
+                        .saturating_add(bytes.len())
+                        .saturating_add(size_of::<(Origin, Box<[u8]>)>());
+                    let Some(whole) = self.assemble(origin, total, offset, bytes) else {
+                        continue;
+                    };
+                    let Some(write) = Write::decode(&whole) else {
+                        return Outcome::Broken;
+                    };
+                    if write.stamp > limit {
+                        return Outcome::TooFarAhead(origin, write.stamp);
+                    }
+                    self.latest = self.latest.max(write.stamp);
+                    self.writes.push((origin, whole));
+                }
+            }
+            if self.bytes > max_bytes {
+                return Outcome::TooLarge;
+            }
+        }
+        self.cursor = head.upto;
+        Outcome::Kept
+    }
+
+    /// Puts the parts of a large write together.
+    fn assemble(
+        &mut self,
+        origin: Origin,
+        total: u32,
+        offset: u32,
+        bytes: &[u8],
+    ) -> Option<Box<[u8]>> {
+        let total_bytes = usize::try_from(total).unwrap_or(usize::MAX);
+        let part = self.part.take();
+        if offset == 0 && bytes.len() >= total_bytes {
+            return Some(bytes.into());
+        }
+        let mut read = match part {
+            Some((other, size, read)) if offset > 0 && (other, size) == (origin, total) => read,
+            _ => Vec::new(),
+        };
+        if u32::try_from(read.len()) != Ok(offset) {
+            // The write has changed on the way, or is another one: its part is of no use.
+            return None;
+        }
+        read.extend_from_slice(bytes);
+        if read.len() >= total_bytes {
+            return Some(read.into_boxed_slice());
+        }
+        self.part = Some((origin, total, read));
+        None
+    }
+
+    /// All of it has arrived: drops, writes, frontiers, floors and D take effect together.
+    fn apply(self, map: &mut Map) -> Outcome {
+        let own = map.own;
+        let is_below = |claimed: &Frontier| map.frontier(claimed.origin) < claimed.floor;
+        if self.cursor.listing == 0 && map.writes() > 0 && self.frontiers.values().any(is_below) {
+            // It was made for a replica that knew nothing, and this one has learned something since.
+            return Outcome::Outdated;
+        }
+        let listing = (self.cursor.listing > 0).then(|| Listing::new(&self.segments));
+        let (mut standing, doubted) = match &listing {
+            Some(listing) => map.drop_unlisted(listing, self.forgotten),
+            None => (Own::Sound, BTreeSet::new()),
+        };
+        if map.logs.frontier(own)
+            < self
+                .frontiers
+                .get(&own)
+                .map_or(0, |claimed| claimed.frontier)
+        {
+            standing = Own::Contested;
+        }
+        // What is in doubt is learned again as a whole, with the next delta.
+        let refused: BTreeSet<Origin> = self
+            .frontiers
+            .keys()
+            .filter(|origin| map.refuses(**origin) || doubted.contains(*origin))
+            .copied()
+            .collect();
+        let position = map.applied.latest();
+        for claimed in self.frontiers.values() {
+            if claimed.frontier > map.frontier(claimed.origin)
+                && !refused.contains(&claimed.origin)
+                && claimed.origin != own
+                && let Some(log) = map.logs.ensure(claimed.origin)
+            {
+                map.logs.mark(log, position);
+            }
+        }
+        for (origin, bytes) in self.writes {
+            let version = Write::decode(&bytes).map_or(0, |write| write.version);
+            let claimed = self.frontiers.get(&origin).map_or(0, |c| c.frontier);
+            let is_news = version > map.frontier(origin) && version <= claimed;
+            let dead = listing
+                .as_ref()
+                .is_some_and(|listing| listing.is_dead(origin, version));
+            if !is_news || dead || origin == own || refused.contains(&origin) {
+                continue;
+            }
+            if let Some(log) = map.logs.slot(origin) {
+                map.merged = map.merged.saturating_add(1);
+                map.insert(log, bytes);
+            }
+        }
+        let mut collected = false;
+        for (origin, claimed) in self.frontiers {
+            if refused.contains(&origin) || origin == own {
+                continue;
+            }
+            if let Some(log) = map.logs.slot(origin) {
+                map.raise(log, claimed.frontier);
+                collected |= map
+                    .logs
+                    .raise_floor(log, claimed.floor.min(claimed.frontier));
+            }
+        }
+        if collected {
+            map.epoch = map.epoch.saturating_add(1);
+        }
+        map.forget_upto(self.forgotten);
+        Outcome::Applied {
+            latest: self.latest.max(self.forgotten.stamp()),
+            own: standing,
+        }
+    }
+}
+
+impl Map {
+    /// Drops what a peer knew and does not list, and whatever is held of origins that it has
+    /// forgotten. Tells how the own log stands, and which logs are in doubt.
+    fn drop_unlisted(
+        &mut self,
+        listing: &Listing,
+        forgotten: Generation,
+    ) -> (Own, BTreeSet<Origin>) {
+        let mut standing = Own::Sound;
+        let unlisted = |origin: Origin| origin.generation <= forgotten && !listing.knows(origin);
+        let dead: Vec<Slot> = self
+            .slab
+            .slots()
+            .filter(|(_, held)| {
+                self.origin_of(held).is_some_and(|origin| {
+                    listing.is_dead(origin, held.version) || unlisted(origin) && origin != self.own
+                })
+            })
+            .map(|(slot, _)| slot)
+            .collect();
+        let gone: Vec<(Origin, u32, bool)> = self
+            .logs
+            .iter()
+            .filter(|log| unlisted(log.origin))
+            .map(|log| (log.origin, log.held, log.ghost_since.is_some()))
+            .collect();
+        for slot in dead {
+            self.discard(slot);
+        }
+        let mut unprepared = false;
+        for (origin, writes, was_ghost) in gone {
+            unprepared |= !was_ghost;
+            if origin == self.own {
+                standing = Own::Forgotten;
+                continue;
+            }
+            if writes > 0 {
+                self.notices.push(Notice::Dropped {
+                    writer: origin.id,
+                    writes: u64::from(writes),
+                });
+            }
+            self.logs_remove(origin);
+        }
+        if unprepared {
+            self.dropped = self.dropped.saturating_add(1);
+            return (standing, self.doubt(listing));
+        }
+        (standing, BTreeSet::new())
+    }
+
+    /// This replica has been away for so long that what it knew was forgotten: what it holds dead may
+    /// be so only by a log that is no more. Where the peer lists as living what is dead here, learn
+    /// it again; what still stands here will replace it again.
+    fn doubt(&mut self, listing: &Listing) -> BTreeSet<Origin> {
+        let held: BTreeSet<(LogSlot, u64)> = self
+            .slab
+            .slots()
+            .map(|(_, held)| (held.log, held.version))
+            .collect();
+        let lower: Vec<(Origin, u64)> = self
+            .logs
+            .iter()
+            .filter(|log| log.origin != self.own)
+            .filter_map(|log| {
+                let slot = self.logs.slot(log.origin)?;
+                let is_missing =
+                    |version: &u64| *version <= log.frontier && !held.contains(&(slot, *version));
+                let first = listing.living(log.origin).find(is_missing)?;
+                Some((log.origin, first.saturating_sub(1)))
+            })
+            .collect();
+        for (origin, frontier) in &lower {
+            if let Some(slot) = self.logs.slot(*origin) {
+                self.logs.lower(slot, *frontier);
+            }
+        }
+        lower.into_iter().map(|(origin, _)| origin).collect()
+    }
+}
