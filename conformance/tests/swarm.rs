@@ -4,9 +4,15 @@ use conformance::swarm::{Plan, Recording, explore};
 
 const SEEDS: u64 = 40;
 
+/// Seeds that once failed:
+/// - 826: some had removed a dead member, and those who still showed it waited for their votes;
+/// - 2728: two members had removed each other and never spoke again;
+/// - 4402: in push mode nobody told a node whose clock went back of its later life.
+const ONCE_FAILED: [u64; 3] = [826, 2728, 4402];
+
 #[test]
 fn random_clusters_under_random_faults_come_to_rest_and_agree() {
-    for seed in 1..=SEEDS {
+    for seed in (1..=SEEDS).chain(ONCE_FAILED) {
         let plan = Plan::draw(seed);
         let came = explore(&plan, Recording::Off);
         if let Some(failure) = came.failure {

@@ -101,6 +101,13 @@ impl NodeId {
     }
 }
 
+impl NodeId {
+    /// The upper half, by which exchanges hint at it.
+    pub(crate) fn prefix(self) -> u32 {
+        u32::try_from(self.0.wrapping_shr(32)).unwrap_or(0)
+    }
+}
+
 impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)

@@ -19,6 +19,8 @@ pub(crate) struct Cast {
     pub(crate) observer: NodeId,
     generation: Generation,
     frontier: u64,
+    /// Whether its author has removed the subject.
+    pub(crate) removed: bool,
     /// From when on it counts.
     counts: Instant,
 }
@@ -49,8 +51,7 @@ pub(crate) struct Votes {
 
 impl Votes {
     /// Replaces what an author had published by what it publishes now. A vote that it has published
-    /// before keeps its time; a new one counts from `counts(ballot)` on. Returns the subjects from
-    /// which it has withdrawn.
+    /// before keeps its time; a new one counts from `counts(ballot)` on. Returns the subjects from which it has withdrawn, changing its mind.
     pub(crate) fn replace(
         &mut self,
         observer: NodeId,
@@ -63,7 +64,9 @@ impl Votes {
         for ballot in old {
             if !new.iter().any(|other| other.subject == ballot.subject) {
                 self.remove(observer, ballot.subject);
-                withdrawn.push(ballot.subject);
+                if !ballot.removed {
+                    withdrawn.push(ballot.subject);
+                }
             }
         }
         for ballot in &new {
@@ -71,11 +74,13 @@ impl Votes {
                 observer,
                 generation: ballot.generation,
                 frontier: ballot.frontier,
+                removed: ballot.removed,
                 counts: counts(ballot),
             };
             let case = self.case(ballot.subject);
             match case.casts.iter_mut().find(|old| old.observer == observer) {
                 Some(old) if (old.generation, old.frontier) == (cast.generation, cast.frontier) => {
+                    old.removed = cast.removed;
                 }
                 Some(old) => *old = cast,
                 None => case.casts.push(cast),
@@ -162,6 +167,7 @@ mod tests {
             generation,
             frontier,
             age: 0,
+            removed: false,
         }
     }
 
@@ -205,6 +211,18 @@ mod tests {
         assert_eq!(publish(&mut votes, &[a, b], &[b])[..], [id(1)]);
         assert_eq!(votes.subjects().collect::<Vec<_>>(), [id(2)]);
         assert_eq!(publish(&mut votes, &[b], &[])[..], [id(2)]);
+        assert_eq!(votes.subjects().count(), 0);
+    }
+
+    #[test]
+    fn the_end_of_a_vote_against_a_removed_member_is_no_change_of_mind() {
+        let mut votes = Votes::default();
+        let a = Ballot {
+            removed: true,
+            ..ballot(1, 3)
+        };
+        publish(&mut votes, &[], &[a]);
+        assert!(publish(&mut votes, &[a], &[]).is_empty());
         assert_eq!(votes.subjects().count(), 0);
     }
 

@@ -10,7 +10,7 @@ use super::region::{Region, SPLIT_BITS};
 use crate::id::NodeId;
 
 /// Members in a bucket, on average, when the buckets are split: two to the power of this.
-const CROWDED_BITS: u8 = 4;
+const CROWDED_BITS: u8 = 3;
 
 /// The sums of the contributions in each bucket; none in a small table, whose members are as
 /// quickly summed.

@@ -23,6 +23,8 @@ pub(crate) struct Record {
     pub(crate) unsteady: u8,
     /// Whether it took part under an earlier generation, and has not declared itself up again.
     pub(crate) returns: bool,
+    /// In which push trees this node has served its latest news, one bit for each.
+    pub(crate) served: u8,
     /// Which of its encrypted datagrams have arrived, under which generation.
     #[cfg(feature = "encryption")]
     pub(crate) arrived: (Generation, crate::wire::keyring::Arrived),
@@ -53,6 +55,7 @@ impl Record {
             flaps: 0,
             unsteady: 0,
             returns: false,
+            served: 0,
             #[cfg(feature = "encryption")]
             arrived: (Generation::ZERO, crate::wire::keyring::Arrived::new()),
         }

@@ -1,9 +1,11 @@
-//! Who is in the cluster: the member table, and the id ring on which members are neighbours.
+//! Who is in the cluster: the member table, the id ring on which members are neighbours, and the
+//! segments of the id space down which news is pushed.
 
 mod buckets;
 pub(crate) mod member;
 pub(crate) mod region;
 pub(crate) mod ring;
+pub(crate) mod segment;
 pub(crate) mod table;
 
 pub(crate) use member::{Condition, Record};

@@ -31,6 +31,14 @@ impl Region {
         })
     }
 
+    /// All ids whose upper half is this.
+    pub(crate) fn with_prefix(prefix: u32) -> Self {
+        Self {
+            prefix: u64::from(prefix).wrapping_shl(32),
+            bits: 32,
+        }
+    }
+
     /// How many bits its ids have in common.
     pub(crate) const fn bits(self) -> u8 {
         self.bits

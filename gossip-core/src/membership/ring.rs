@@ -1,18 +1,14 @@
-//! The id ring: who observes whom, and whom a push is delegated to.
+//! The id ring: who observes whom.
 //!
 //! Ids are hashes, so the ring is a random arrangement of the members. Two nodes with the same view
 //! agree on every neighbourhood; where views differ, heartbeats or votes go to a few that do not
 //! expect them, which costs coverage for a moment and nothing else.
 
-use core::ops::Range;
-
-use rand_core::Rng;
 use smallvec::SmallVec;
 
 use super::member::{Condition, Record};
 use super::table::Table;
 use crate::id::NodeId;
-use crate::rng::below;
 use crate::sort::sort;
 use crate::time::Instant;
 
@@ -23,6 +19,17 @@ pub(crate) type Neighbours = SmallVec<[NodeId; 16]>;
 /// where there are no more than that. Sorted by id.
 pub(crate) fn neighbours(table: &Table, id: NodeId, k: usize) -> Neighbours {
     around(table, id, k, |record| record.condition == Condition::Live)
+}
+
+/// Whether a member that takes part is among the `k` around `own`. O(log n).
+pub(crate) fn is_near(table: &Table, own: NodeId, id: NodeId, k: usize) -> bool {
+    let (Ok(own), Ok(id)) = (table.live_position(own), table.live_position(id)) else {
+        // One of them does not take part: whoever asks should look closer.
+        return true;
+    };
+    let apart = own.abs_diff(id);
+    let around = table.live_len().saturating_sub(apart);
+    apart.min(around) <= k.div_euclid(2)
 }
 
 /// The members that are down and that `own` would observe if they were not: those within reach of
@@ -112,115 +119,12 @@ fn around(table: &Table, id: NodeId, k: usize, counts: impl Fn(&Record) -> bool)
     found
 }
 
-/// An arc of the ring that a push still has to serve, and the member that is to serve it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Delegation {
-    pub(crate) to: NodeId,
-    pub(crate) first: NodeId,
-    pub(crate) last: NodeId,
-}
-
-/// Splits the arc from `first` to `last` (the whole ring, where `first` follows `last`) into at most
-/// `fanout` parts of equally many members and picks a random member of each to serve it. `own` is
-/// served already.
-///
-/// Each part is a proper subset of the arc, and a receiver takes itself out of its part, so that
-/// pushes end however the arcs were chosen.
-pub(crate) fn delegate(
-    table: &Table,
-    own: NodeId,
-    first: NodeId,
-    last: NodeId,
-    fanout: usize,
-    rng: &mut impl Rng,
-) -> SmallVec<[Delegation; 16]> {
-    // The arc as up to two runs of positions, and this node's place taken out of them.
-    let runs: [Range<usize>; 2] = if first <= last {
-        [table.live_between(first, last), 0..0]
-    } else {
-        let max = NodeId::from_u64(u64::MAX);
-        [
-            table.live_between(first, max),
-            table.live_between(NodeId::from_u64(0), last),
-        ]
-    };
-    let [head, tail] = &runs;
-    let total = head.len().saturating_add(tail.len());
-    let nth = |n: usize| {
-        let position = if n < head.len() {
-            head.start.saturating_add(n)
-        } else {
-            tail.start.saturating_add(n.saturating_sub(head.len()))
-        };
-        table.live_at(position).map(|record| record.id)
-    };
-    let own_at = table.live_position(own).ok().and_then(|position| {
-        if head.contains(&position) {
-            Some(position.saturating_sub(head.start))
-        } else if tail.contains(&position) {
-            Some(
-                head.len()
-                    .saturating_add(position.saturating_sub(tail.start)),
-            )
-        } else {
-            None
-        }
-    });
-    let others = total.saturating_sub(usize::from(own_at.is_some()));
-    let other = |n: usize| {
-        nth(if own_at.is_some_and(|own| n >= own) {
-            n.saturating_add(1)
-        } else {
-            n
-        })
-    };
-    // No part may reach over this node, or its delegate would send the news back.
-    let before = own_at.unwrap_or(0);
-    let after = others.saturating_sub(before);
-    let parts = fanout.min(others);
-    let parts_before = if before == 0 {
-        0
-    } else if after == 0 {
-        parts
-    } else {
-        let share = parts
-            .saturating_mul(before)
-            .checked_div(others)
-            .unwrap_or(0);
-        share.clamp(1, parts.saturating_sub(1).max(1))
-    };
-    let parts_after = parts.saturating_sub(parts_before).min(after);
-    let mut delegations = SmallVec::new();
-    let sides = [
-        (0, before, parts_before.min(before)),
-        (before, after, parts_after),
-    ];
-    for (offset, len, parts) in sides {
-        for part in 0..parts {
-            let bound = |part: usize| {
-                offset.saturating_add(part.saturating_mul(len).checked_div(parts).unwrap_or(0))
-            };
-            let (start, end) = (bound(part), bound(part.saturating_add(1)));
-            let pick = start.saturating_add(below(rng, end.saturating_sub(start)));
-            if let (Some(to), Some(first), Some(last)) =
-                (other(pick), other(start), other(end.saturating_sub(1)))
-            {
-                delegations.push(Delegation { to, first, last });
-            }
-        }
-    }
-    delegations
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::state::hash::HashKey;
     use proptest::prelude::*;
-    use rand_chacha::ChaCha8Rng;
-    use rand_chacha::rand_core::SeedableRng;
     use siphasher::sip::SipHasher13;
-    use std::collections::BTreeMap;
     use std::vec::Vec;
 
     fn table(ids: impl IntoIterator<Item = u64>) -> Table {
@@ -246,6 +150,18 @@ mod tests {
             ids(&neighbours(&table, NodeId::from_u64(10), 4)),
             [8, 9, 11, 12]
         );
+    }
+
+    #[test]
+    fn who_is_near_is_a_neighbour() {
+        let table = table(0..20);
+        for own in 0..20 {
+            let around = neighbours(&table, NodeId::from_u64(own), 4);
+            for id in (0..20).filter(|id| *id != own) {
+                let (own, id) = (NodeId::from_u64(own), NodeId::from_u64(id));
+                assert_eq!(is_near(&table, own, id, 4), around.contains(&id));
+            }
+        }
     }
 
     #[test]
@@ -314,52 +230,6 @@ mod tests {
                     prop_assert!(back.contains(&NodeId::from_u64(*a)));
                 }
             }
-        }
-
-        /// Without loss a push reaches every member, each exactly once.
-        #[test]
-        fn a_push_tree_reaches_everybody_once(
-            ids in proptest::collection::btree_set(any::<u64>(), 1..200),
-            fanout in 2_usize..12, seed in any::<u64>(),
-        ) {
-            let table = table(ids.iter().copied());
-            let mut rng = ChaCha8Rng::seed_from_u64(seed);
-            let root = NodeId::from_u64(*ids.iter().next().unwrap());
-            let mut reached: BTreeMap<NodeId, usize> = BTreeMap::new();
-            let mut open = std::vec![Delegation {
-                to: root, first: NodeId::from_u64(1), last: NodeId::from_u64(0),
-            }];
-            while let Some(node) = open.pop() {
-                *reached.entry(node.to).or_default() += 1;
-                open.extend(delegate(&table, node.to, node.first, node.last, fanout, &mut rng));
-            }
-            prop_assert_eq!(reached.len(), ids.len());
-            prop_assert!(reached.values().all(|times| *times == 1));
-        }
-
-        /// Whatever arc a receiver is handed, what it delegates is smaller.
-        #[test]
-        fn forged_arcs_shrink(
-            ids in proptest::collection::btree_set(0_u64..64, 1..40),
-            own in 0_u64..64, first in 0_u64..64, last in 0_u64..64, seed in any::<u64>(),
-        ) {
-            let table = table(ids.iter().copied());
-            let mut rng = ChaCha8Rng::seed_from_u64(seed);
-            let mut open = std::vec![(0, Delegation {
-                to: NodeId::from_u64(own),
-                first: NodeId::from_u64(first),
-                last: NodeId::from_u64(last),
-            })];
-            let mut sent = 0;
-            while let Some((depth, at)) = open.pop() {
-                prop_assert!(depth <= ids.len());
-                for next in delegate(&table, at.to, at.first, at.last, 3, &mut rng) {
-                    prop_assert!(next.to != at.to);
-                    sent += 1;
-                    open.push((depth + 1, next));
-                }
-            }
-            prop_assert!(sent <= ids.len());
         }
     }
 }

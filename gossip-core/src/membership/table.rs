@@ -1,12 +1,12 @@
 //! The member table.
 //!
-//! Records live in a slab; a hash index finds them by id, and two lists of slots keep them in the
-//! order of their ids: `order` has all of them, `live` those that take part. Iteration follows
-//! these lists, so nothing ever depends on the order of the hash table. The sum of all records'
+//! Records live in a slab; a hash index finds them by id. Two lists keep the ids in order: `order`
+//! all of them, `live` those that take part. They hold the ids themselves, since they are searched
+//! all the time. Iteration follows them, so nothing ever depends on the order of the hash table. The sum of all records'
 //! contributions is the table hash.
 //!
 //! Costs: looking up O(1); a change of a log O(1) beyond the log itself; a change of who is in the
-//! lists O(log n) comparisons and one move of at most 4n bytes.
+//! lists O(log n) comparisons and one move of at most 20n bytes.
 
 use alloc::vec::Vec;
 use core::hash::Hasher;
@@ -32,8 +32,10 @@ pub(crate) struct Table {
     index: HashTable<Slot>,
     /// Keys the index, so that nobody can pick ids that collide in it.
     index_key: SipHasher13,
-    order: Vec<Slot>,
-    live: Vec<Slot>,
+    order: Vec<NodeId>,
+    /// Where the records of `order` are.
+    slots: Vec<Slot>,
+    live: Vec<NodeId>,
     /// In no particular order.
     down: Vec<Slot>,
     hash_key: HashKey,
@@ -59,6 +61,7 @@ impl Table {
             index: HashTable::new(),
             index_key,
             order: Vec::new(),
+            slots: Vec::new(),
             live: Vec::new(),
             down: Vec::new(),
             hash_key,
@@ -139,19 +142,15 @@ impl Table {
 
     /// The records of a region, ghosts included, in the order of their ids.
     pub(crate) fn region(&self, region: Region) -> impl ExactSizeIterator<Item = &Record> + Clone {
-        let start = self
-            .order
-            .partition_point(|slot| self.id_at(*slot) < region.first());
-        let end = self
-            .order
-            .partition_point(|slot| self.id_at(*slot) <= region.last());
-        let slots = self.order.get(start..end).unwrap_or_default();
+        let start = self.order.partition_point(|id| *id < region.first());
+        let end = self.order.partition_point(|id| *id <= region.last());
+        let slots = self.slots.get(start..end).unwrap_or_default();
         slots.iter().map(|slot| self.at(*slot))
     }
 
     /// All records in the order of their ids, ghosts included.
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &Record> {
-        self.order.iter().map(|slot| self.at(*slot))
+        self.slots.iter().map(|slot| self.at(*slot))
     }
 
     /// How many members take part.
@@ -166,31 +165,34 @@ impl Table {
 
     /// The member at a position of the ring of those that take part, in the order of their ids.
     pub(crate) fn live_at(&self, position: usize) -> Option<&Record> {
-        self.live.get(position).map(|slot| self.at(*slot))
+        self.get(self.live_id(position)?)
+    }
+
+    /// Its id alone.
+    pub(crate) fn live_id(&self, position: usize) -> Option<NodeId> {
+        self.live.get(position).copied()
     }
 
     /// Where an id stands, or would stand, on the ring of those that take part.
     pub(crate) fn live_position(&self, id: NodeId) -> Result<usize, usize> {
-        self.live
-            .binary_search_by_key(&id, |slot| self.id_at(*slot))
+        self.live.binary_search(&id)
     }
 
     /// The positions on the ring between two ids, both included.
     pub(crate) fn live_between(&self, first: NodeId, last: NodeId) -> Range<usize> {
-        let start = self.live.partition_point(|slot| self.id_at(*slot) < first);
-        let end = self.live.partition_point(|slot| self.id_at(*slot) <= last);
+        let start = self.live.partition_point(|id| *id < first);
+        let end = self.live.partition_point(|id| *id <= last);
         start..end
     }
 
     /// Where an id stands, or would stand, among all.
     pub(crate) fn position(&self, id: NodeId) -> Result<usize, usize> {
-        self.order
-            .binary_search_by_key(&id, |slot| self.id_at(*slot))
+        self.order.binary_search(&id)
     }
 
     /// The record at a position among all, in the order of the ids.
     pub(crate) fn record_at(&self, position: usize) -> Option<&Record> {
-        self.order.get(position).map(|slot| self.at(*slot))
+        self.slots.get(position).map(|slot| self.at(*slot))
     }
 
     /// One of the members that are down.
@@ -229,16 +231,19 @@ impl Table {
                 .get(position(*slot))
                 .map_or(0, |record| index_hash(key, record.id))
         });
-        let at = self.order.partition_point(|slot| self.id_at(*slot) < id);
-        self.order.insert(at, slot);
+        if let Err(at) = self.position(id) {
+            self.order.insert(at, id);
+            self.slots.insert(at, slot);
+        }
         if self.buckets.grow(self.order.len()) {
             for region in self.buckets.regions() {
                 let sum = self.sum(region);
                 self.buckets.add(region.first(), sum);
             }
         }
-        let at = self.live.partition_point(|slot| self.id_at(*slot) < id);
-        self.live.insert(at, slot);
+        if let Err(at) = self.live_position(id) {
+            self.live.insert(at, id);
+        }
     }
 
     /// Changes a log, keeping the hash true.
@@ -291,8 +296,9 @@ impl Table {
         }
         match condition {
             Condition::Live => {
-                let at = self.live.partition_point(|slot| self.id_at(*slot) < id);
-                self.live.insert(at, slot);
+                if let Err(at) = self.live_position(id) {
+                    self.live.insert(at, id);
+                }
             }
             Condition::Down => self.down.push(slot),
             Condition::Left => {}

@@ -14,22 +14,26 @@
 
 use alloc::vec::Vec;
 use core::net::SocketAddr;
+use core::time::Duration;
 
 use smallvec::SmallVec;
 
 use super::liveness::Life;
 use super::outbox::{Answer, Outgoing, Planned};
 use super::own::PROTOCOL_RESERVE;
-use super::{Node, Standing, count};
+use super::timers::Timer;
+use super::{Node, Standing, count, recents};
 use crate::command::{Key, Value};
 use crate::event::{Event, UpCause};
 use crate::id::{Generation, NodeId};
 use crate::membership::region::PARTS;
+use crate::membership::ring::is_near;
 use crate::membership::{Condition, Region};
 use crate::rng::below;
 use crate::sort::sort;
 use crate::state::attribute::{ADDRESS, Declared, STATUS, VOTES};
 use crate::state::entry::Entries;
+use crate::state::hash::{DIGEST, Salt};
 use crate::state::log::{Claim, Log};
 use crate::state::staging::Outcome;
 use crate::time::Instant;
@@ -41,29 +45,49 @@ pub(super) const FIRST_LEG: u8 = 1;
 /// narrowed down to listed regions in four legs after the SYN; then follow requests and deltas.
 pub(super) const LAST_LEG: u8 = 8;
 
+/// The most members of a region that are listed rather than split further, where few regions
+/// differ: about twice the bytes of a split, for a leg less.
+const LISTED: usize = 32;
+/// Bytes of a summary, mostly.
+const SUMMARY_TYPICAL: usize = 8;
+/// Datagrams that narrowing down may fill in one leg. Where much differs, an exchange looks at a
+/// part of it, chosen at random, so that exchanges with several peers bring different things.
+const NARROWING: usize = 2;
+/// Time between two exchanges of a node that is far behind: long enough for one to bring what it
+/// can.
+const CATCH_UP: Duration = Duration::from_millis(50);
+/// The most origins whose ids begin alike that are looked at. Two of ten thousand do, by chance,
+/// once in a hundred clusters.
+const MAX_ALIKE: usize = 4;
+
 /// What the sender of a leg has told, and what to answer.
 struct Leg {
+    /// Under which the sender shortened what it told.
+    salt: Salt,
     /// The own table with everything the sender told laid over it.
     overlay: u128,
     /// The origins that it told of.
     named: SmallVec<[NodeId; 32]>,
-    /// Whether it narrows a difference down.
+    /// Whether it narrows a difference down, or tells of what can only be asked for.
     narrows: bool,
     /// Whether it brought something new.
     progress: bool,
+    /// Regions that differ, and into how many the sender split them all.
+    differing: SmallVec<[Region; PARTS]>,
+    compared: usize,
+    /// Whether the plan leaves out what would be too much.
+    truncated: bool,
     may_give: bool,
     may_ask: bool,
     plan: Vec<Planned>,
 }
 
 impl Leg {
-    fn name(&mut self, node: &Node, told: Summary) {
-        let theirs = node
-            .table
-            .contribution(told.origin, told.generation, told.frontier);
-        let ours = node.table.own_contribution(told.origin);
+    fn name(&mut self, node: &Node, origin: NodeId, generation: Generation, frontier: u64) {
+        let theirs = node.table.contribution(origin, generation, frontier);
+        let ours = node.table.own_contribution(origin);
         self.overlay = self.overlay.wrapping_sub(ours).wrapping_add(theirs);
-        self.named.push(told.origin);
+        self.named.push(origin);
     }
 
     fn give(&mut self, origin: NodeId, after: u64) {
@@ -106,16 +130,27 @@ impl Node {
             ModeTag::Pull => (!i_began, i_began),
         };
         let mut leg = Leg {
+            salt: Salt::of(&head.hash),
             overlay: self.table.hash(),
             named: SmallVec::new(),
             narrows: false,
             progress: false,
+            differing: SmallVec::new(),
+            compared: 0,
+            // What is said of a part leads to no more than that part.
+            truncated: head.extent == Extent::Truncated,
             may_give,
             may_ask,
             plan: Vec::new(),
         };
         if head.leg == FIRST_LEG && self.is_removed(sender) {
             leg.plan.push(Planned::Removed(sender.generation));
+        }
+        if head.leg == FIRST_LEG && self.known(sender.id).0 > sender.generation {
+            // It has forgotten a later life than this: its clock went back. Nobody would take its
+            // word, in no mode, until it knows.
+            let origin = sender.id;
+            leg.plan.push(Planned::Delta { origin, after: 0 });
         }
         for item in items {
             self.on_item(now, &mut leg, item);
@@ -129,6 +164,7 @@ impl Node {
         if !explained {
             self.explain(now, head.leg, &mut leg);
         }
+        self.narrow_down(&mut leg);
         self.learn_from_answer(now, head, &leg);
         let greet = stranger && head.leg == FIRST_LEG;
         if greet && !may_ask {
@@ -143,37 +179,58 @@ impl Node {
                 mode: head.mode,
                 plan: leg.plan,
                 sent: 0,
+                truncated: leg.truncated,
             }));
         } else if leg.progress
             && matches!(head.extent, Extent::Truncated | Extent::Last)
             && theirs != self.table.hash()
         {
-            // There is more where this came from. Ask elsewhere, so that no peer bears it all.
-            let peers = super::peers::sample(&self.table, self.own, 1, &mut self.rng);
-            match peers.first() {
-                Some(peer) => self.begin_exchange_with(*peer),
-                None => self.begin_exchange(from),
-            }
+            self.timers.advance(Timer::CatchUp, self.caught_up.max(now));
+        }
+    }
+
+    /// There is more to learn. Asks somebody else than before, so that no peer bears it all.
+    pub(super) fn on_catch_up_due(&mut self, now: Instant) {
+        self.caught_up = now.saturating_add(CATCH_UP);
+        let peers = super::peers::sample(&self.table, self.own, 1, &mut self.rng);
+        match peers.first() {
+            Some(peer) => self.begin_exchange_with(*peer),
+            None => self.ask_all_seeds(),
         }
     }
 
     fn on_item(&mut self, now: Instant, leg: &mut Leg, item: Item<'_>) {
         match item {
             Item::Summary(told) => {
-                leg.name(self, told);
-                if self.bury_further(told.origin, told.generation, told.frontier) {
-                    return;
+                match self.recognise(leg.salt, told) {
+                    Some((origin, generation)) => {
+                        leg.name(self, origin, generation, told.frontier);
+                        self.compare(leg, origin, (generation, told.frontier));
+                    }
+                    // A newcomer, or another life of a known one. What it is, its log will tell.
+                    None if leg.may_ask => {
+                        leg.narrows = true;
+                        leg.plan.push(Planned::WantUnknown(told.prefix));
+                    }
+                    None => {}
                 }
-                self.compare(leg, told);
             }
             Item::Want(told) => {
-                leg.name(self, told);
-                if let Some(record) = self.table.get(told.origin) {
-                    let log = &record.log;
-                    let after = log.serve_from(told.generation, told.frontier);
-                    if (told.generation, told.frontier) < (log.generation(), log.frontier()) {
-                        leg.give(told.origin, after);
+                let known = self.recognise(leg.salt, told);
+                let Some((origin, generation)) = known.filter(|_| told.frontier > 0) else {
+                    let region = Region::with_prefix(told.prefix);
+                    for record in self.table.region(region).take(MAX_ALIKE) {
+                        leg.name(self, record.id, Generation::ZERO, 0);
+                        leg.give(record.id, 0);
                     }
+                    return;
+                };
+                leg.name(self, origin, generation, told.frontier);
+                if let Some(record) = self.table.get(origin)
+                    && told.frontier < record.log.frontier()
+                {
+                    let after = record.log.serve_from(generation, told.frontier);
+                    leg.give(origin, after);
                 }
             }
             Item::Delta(delta) => {
@@ -183,35 +240,32 @@ impl Node {
                     frontier,
                     ..
                 } = delta;
-                leg.name(
-                    self,
-                    Summary {
-                        origin,
-                        generation,
-                        frontier,
-                    },
-                );
+                leg.name(self, origin, generation, frontier);
                 let before = self.known(origin);
                 if self.take_in(now, &delta) {
                     leg.ask(origin);
+                } else if (generation, frontier) < before {
+                    // What only the deltas tell: of two generations, which is the newer.
+                    self.compare(leg, origin, (generation, frontier));
                 }
                 leg.progress |= self.known(origin) > before;
             }
             Item::Split(split) => {
                 leg.narrows = true;
-                let (hashes, _) = split.hashes.as_chunks::<8>();
-                if hashes.len() != PARTS {
+                let (digests, _) = split.digests.as_chunks::<DIGEST>();
+                if digests.len() != PARTS {
                     return;
                 }
-                for (part, theirs) in split.region.parts().zip(hashes) {
-                    if short(self.table.region_hash(part)) != *theirs {
-                        self.narrow(leg, part);
+                leg.compared = leg.compared.saturating_add(PARTS);
+                for (part, theirs) in split.region.parts().zip(digests) {
+                    if leg.salt.digest(self.table.region_hash(part)) != *theirs {
+                        leg.differing.push(part);
                     }
                 }
             }
             Item::Complete(_) => leg.narrows = true,
-            // Only another generation brings it back: what others keep of the removed one is how
-            // far it was known, and no more.
+            // Everybody who removed it has to take it back, and a new generation is the clearest
+            // word.
             Item::Removed(generation) if generation == self.generation => {
                 self.outlive(now, generation);
             }
@@ -220,19 +274,28 @@ impl Node {
     }
 
     /// Gives what the peer lacks of an origin, or asks for what this node lacks.
-    fn compare(&self, leg: &mut Leg, told: Summary) {
-        let theirs = (told.generation, told.frontier);
-        let ours = self.known(told.origin);
-        if told.origin == self.own && theirs > ours {
+    fn compare(&self, leg: &mut Leg, origin: NodeId, theirs: (Generation, u64)) {
+        let ours = self.known(origin);
+        if origin == self.own && theirs > ours {
             // Whose word that is, the log itself will tell.
             leg.plan.push(Planned::Want(self.own));
         } else if theirs > ours {
-            leg.ask(told.origin);
+            leg.ask(origin);
         } else if ours > theirs {
-            let log = self.table.get(told.origin).map(|record| &record.log);
-            let after = log.map_or(0, |log| log.serve_from(told.generation, told.frontier));
-            leg.give(told.origin, after);
+            let (generation, frontier) = theirs;
+            let log = self.table.get(origin).map(|record| &record.log);
+            let after = log.map_or(0, |log| log.serve_from(generation, frontier));
+            leg.give(origin, after);
         }
+    }
+
+    /// The origin that a summary hints at, if it is known under the same generation.
+    fn recognise(&self, salt: Salt, told: Summary) -> Option<(NodeId, Generation)> {
+        let alike = self.table.region(Region::with_prefix(told.prefix));
+        let identities = alike.map(|record| (record.id, record.log.generation()));
+        identities
+            .take(MAX_ALIKE)
+            .find(|(id, generation)| salt.check(*id, *generation) == told.check)
     }
 
     /// The peer named all that it holds in a region: it lacks the rest. Begins anywhere, so that a
@@ -260,23 +323,41 @@ impl Node {
             let recents = self.recents.since(now, self.news_horizon());
             let unnamed: SmallVec<[NodeId; 32]> =
                 recents.filter(|id| !leg.named.contains(id)).collect();
-            if !unnamed.is_empty() {
+            // As many as are remembered at all are but a part of what is new.
+            if !unnamed.is_empty() && unnamed.len() < recents::CAPACITY {
                 leg.plan.extend(unnamed.into_iter().map(Planned::Summary));
                 return;
             }
         }
-        self.narrow(leg, Region::ALL);
+        leg.differing.push(Region::ALL);
     }
 
-    /// A region differs: list it, or split it where it is too large.
-    fn narrow(&self, leg: &mut Leg, region: Region) {
-        let members = self.table.region(region).len();
-        let plan = if members <= self.list_limit() {
-            Planned::List(region)
-        } else {
-            Planned::Split(region)
-        };
-        leg.plan.push(plan);
+    /// Of the regions that differ, lists the small ones and splits the large ones, as many as fit.
+    fn narrow_down(&mut self, leg: &mut Leg) {
+        // Where most regions differ, most of their parts would as well.
+        let dense = leg.differing.len().saturating_mul(2) > leg.compared;
+        let limit = self.list_limit();
+        let listed = if dense { limit } else { LISTED.min(limit) };
+        let mut room = self.max_datagram().saturating_mul(NARROWING);
+        let start = below(&mut self.rng, leg.differing.len());
+        leg.differing.rotate_left(start);
+        for region in &leg.differing {
+            let members = self.table.region(*region).len();
+            let (planned, size) = if members <= listed {
+                (
+                    Planned::List(*region),
+                    members.saturating_mul(SUMMARY_TYPICAL),
+                )
+            } else {
+                (Planned::Split(*region), DIGEST.saturating_mul(PARTS))
+            };
+            let Some(rest) = room.checked_sub(size) else {
+                leg.truncated = true;
+                break;
+            };
+            room = rest;
+            leg.plan.push(planned);
+        }
     }
 
     /// A newcomer has learned the table once an answer leaves it nothing to ask for.
@@ -299,19 +380,6 @@ impl Node {
         self.table.get(sender.id).is_some_and(|record| {
             record.condition == Condition::Ghost && record.log.generation() == sender.generation
         })
-    }
-
-    /// There is more of a member that was removed under this generation. It stays removed; how far
-    /// it was known is all that is kept. Tells whether that is so.
-    fn bury_further(&mut self, origin: NodeId, generation: Generation, frontier: u64) -> bool {
-        let removed = self.is_removed(Sender {
-            id: origin,
-            generation,
-        });
-        if removed && frontier > self.known(origin).1 {
-            self.table.change_log(origin, |log| log.bury_at(frontier));
-        }
-        removed
     }
 
     /// Generation and frontier up to which an origin is known.
@@ -353,10 +421,10 @@ impl Node {
             count(&mut self.metrics.refused_members);
             return false;
         }
-        if self.bury_further(delta.origin, delta.generation, delta.frontier) {
-            return false;
-        }
-        let held = self.table.get(delta.origin).map(|record| &record.log);
+        // Of a removed member nothing is held that a delta could continue.
+        let held = self.table.get(delta.origin);
+        let held = held.filter(|record| record.condition != Condition::Ghost);
+        let held = held.map(|record| &record.log);
         let max_state = usize::try_from(self.config.max_state)
             .unwrap_or(usize::MAX)
             .saturating_add(PROTOCOL_RESERVE);
@@ -382,6 +450,9 @@ impl Node {
         let old = record.log.clone();
         let was = record.condition;
         self.table.apply(origin, claim);
+        if let Some(record) = self.table.get_mut(origin) {
+            record.served = 0;
+        }
         self.recents.note(origin, now);
         let Some(record) = self.table.get(origin) else {
             return;
@@ -399,21 +470,24 @@ impl Node {
             Condition::Ghost
         } else if declared == Declared::Left {
             Condition::Left
-        } else if was == Condition::Down && !restarted {
+        } else if matches!(was, Condition::Down | Condition::Ghost) && !restarted {
+            // A removed member has gone on writing after it was voted down. It may live: as one
+            // that is down, it is contacted again, and a word of its own brings it back.
             Condition::Down
         } else {
             Condition::Live
         };
-        self.stale.neighbours |= old.get(ADDRESS) != new.get(ADDRESS);
+        let moved = old.get(ADDRESS) != new.get(ADDRESS);
         let changes = changes(&old, new);
         let ballots: Vec<u8> = new.get(VOTES).unwrap_or_default().to_vec();
         let generation = new.generation();
 
         let is_new = old.frontier() == 0;
-        if self.table.set_condition(origin, now, condition) || is_new {
-            self.stale.neighbours = true;
-            self.stale.verdicts = true;
-        }
+        let changed = self.table.set_condition(origin, now, condition);
+        let k = usize::from(self.config.neighbours);
+        self.stale.neighbours |=
+            changed || (is_new || moved) && is_near(&self.table, self.own, origin, k);
+        self.stale.verdicts |= changed || is_new && self.is_anybody_contested();
         if restarted {
             self.on_restart(now, origin, generation);
         }
@@ -425,7 +499,9 @@ impl Node {
             old.get(VOTES).unwrap_or_default(),
             &ballots,
         );
-        self.on_progress(now, origin);
+        if was != Condition::Ghost {
+            self.on_progress(now, origin);
+        }
         let before = old
             .get(STATUS)
             .map(Declared::decode)
@@ -479,7 +555,7 @@ impl Node {
         }
     }
 
-    fn tell_skew(&mut self, now: Instant, id: NodeId, ahead: core::time::Duration) {
+    fn tell_skew(&mut self, now: Instant, id: NodeId, ahead: Duration) {
         let quiet = self.intervals(60);
         let told = self
             .skew_told
@@ -492,7 +568,7 @@ impl Node {
 
     /// How long a change is told in SYNs. A round reaches several peers; in four nearly everybody
     /// who missed the push has met somebody who did not.
-    pub(super) fn news_horizon(&self) -> core::time::Duration {
+    pub(super) fn news_horizon(&self) -> Duration {
         self.intervals(4)
     }
 }
@@ -524,12 +600,6 @@ fn changes(old: &Log, new: &Log) -> SmallVec<[(Key, Option<Value>); 2]> {
         }
     }
     changes
-}
-
-/// The part of a region's hash that travels.
-pub(super) fn short(hash: u128) -> [u8; 8] {
-    let [a, b, c, d, e, f, g, h, ..] = hash.to_le_bytes();
-    [a, b, c, d, e, f, g, h]
 }
 
 fn length(n: usize) -> u64 {

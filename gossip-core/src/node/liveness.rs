@@ -8,8 +8,8 @@ use crate::id::{Generation, NodeId};
 use crate::liveness::observation::{Damping, Due, Observation, Relief};
 use crate::liveness::probes::TURN;
 use crate::liveness::verdict::{Evidence, Verdict};
-use crate::membership::Condition;
 use crate::membership::ring::{fallen_nearby, neighbours};
+use crate::membership::{Condition, Record};
 use crate::state::attribute::{
     Ballot, Declared, MAX_BALLOTS, VOTES, decode_ballots, encode_ballots,
 };
@@ -188,7 +188,7 @@ impl Node {
         let observed = self.observations.len();
         if silent > 0 && silent.saturating_mul(4) >= observed {
             for at in 0..self.table.live_len() {
-                self.ask_in_doubt(now, self.table.live_at(at).map(|record| record.id));
+                self.ask_in_doubt(now, self.table.live_id(at));
             }
         }
         let evidence = self.evidence(now);
@@ -293,18 +293,7 @@ impl Node {
     /// Publishes the votes that follow from the observations, where they have changed.
     pub(super) fn publish_ballots(&mut self, now: Instant) {
         let age = self.age(now);
-        // A vote stands for a while after its subject was removed here: others may remove it later,
-        // and would take the end of the vote for a change of mind.
-        let lasting = self.config.remove_after;
-        let removed = |ballot: &&Ballot| {
-            self.table.get(ballot.subject).is_some_and(|record| {
-                record.condition == Condition::Ghost
-                    && record.log.generation() == ballot.generation
-                    && now.saturating_since(record.since) < lasting
-            })
-        };
-        let mut ballots: SmallVec<[Ballot; 8]> =
-            self.ballots.iter().filter(removed).copied().collect();
+        let mut ballots = self.ballots_against_removed(now);
         let beyond = ballots.len().saturating_sub(MAX_BALLOTS.div_euclid(2));
         ballots.drain(..beyond);
         for observation in self.observations.iter().filter(|o| o.is_silent()) {
@@ -319,6 +308,7 @@ impl Node {
                 generation: record.log.generation(),
                 frontier: record.log.frontier(),
                 age,
+                removed: false,
             }));
         }
         let lapsing = self.ballots.iter().filter(|ballot| {
@@ -343,6 +333,54 @@ impl Node {
             observation.generation > ballot.generation
                 && now.saturating_since(observation.began()) < self.intervals(SETTLING)
         })
+    }
+
+    /// The votes of this node against members that it has removed. They stand for a while longer,
+    /// for those who take part in the verdict later; marked, so that their end is no change of mind.
+    ///
+    /// A node that has removed a member observes it no longer and has no opinion of its own. But
+    /// whoever still shows the member up counts this node among its witnesses and would wait for its
+    /// word for ever: so it seconds the votes of those who still observe. Marked votes are seconded
+    /// by nobody, or two who have removed the member would second each other without end.
+    fn ballots_against_removed(&self, now: Instant) -> SmallVec<[Ballot; 8]> {
+        let age = self.age(now);
+        let lasting = u64::try_from(self.config.remove_after.as_millis()).unwrap_or(u64::MAX);
+        let ghost = |id| {
+            let record = self.table.get(id)?;
+            (record.condition == Condition::Ghost).then_some(record)
+        };
+        let mut ballots = SmallVec::<[Ballot; 8]>::new();
+        for ballot in &self.ballots {
+            let removed_for = |record: &Record| now.saturating_since(record.since).as_millis();
+            let stands = ghost(ballot.subject).is_some_and(|record| {
+                // Not one that has become void: it would stand in the way of one that is not.
+                record.log.generation() == ballot.generation
+                    && record.log.frontier() <= ballot.frontier
+                    && (removed_for(record) < u128::from(lasting)
+                        || age.saturating_sub(ballot.age) < lasting)
+            });
+            if stands {
+                ballots.push(Ballot {
+                    removed: true,
+                    ..*ballot
+                });
+            }
+        }
+        for record in self.votes.subjects().filter_map(ghost) {
+            let casts = self.votes.against(record.id).iter();
+            let mut observers = casts.filter(|cast| !cast.removed);
+            let known = ballots.iter().any(|ballot| ballot.subject == record.id);
+            if !known && observers.any(|cast| cast.is_valid(&record.log, now)) {
+                ballots.push(Ballot {
+                    subject: record.id,
+                    generation: record.log.generation(),
+                    frontier: record.log.frontier(),
+                    age,
+                    removed: true,
+                });
+            }
+        }
+        ballots
     }
 
     /// An author's log has changed: takes over the votes that it publishes now. Those that it
@@ -385,6 +423,11 @@ impl Node {
             if ballot.subject == self.own {
                 self.refute(now, &ballot);
             }
+            // Somebody still votes against a member that this node has removed.
+            self.stale.ballots |= self
+                .table
+                .get(ballot.subject)
+                .is_some_and(|record| record.condition == Condition::Ghost);
         }
     }
 

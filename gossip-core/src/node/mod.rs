@@ -62,7 +62,7 @@ use broadcast::Broadcasts;
 use events::Events;
 use liveness::Neighbour;
 use outbox::{Outbox, Outgoing};
-use push::SeenPushes;
+use push::Relay;
 use recents::Recents;
 use rival::Rival;
 use timers::{Timer, Timers};
@@ -120,9 +120,11 @@ pub struct Node {
     /// times their bytes in it, and must not fill a table faster than members that live.
     room_for_ghosts: usize,
     recents: Recents,
-    seen_pushes: SeenPushes,
+    relay: Relay,
     /// How much of the own log has been pushed.
     pushed: u64,
+    /// When a node that is far behind may meet another peer.
+    caught_up: Instant,
     broadcasts: Broadcasts,
     /// Where the next round goes on tending records.
     tended: usize,
@@ -239,8 +241,9 @@ impl Node {
             staging: Staging::default(),
             room_for_ghosts: 0,
             recents: Recents::default(),
-            seen_pushes: SeenPushes::default(),
+            relay: Relay::default(),
             pushed: 0,
+            caught_up: now,
             broadcasts: Broadcasts::default(),
             tended: 0,
             detector: Box::new(detector),
@@ -392,10 +395,11 @@ impl Node {
                 Timer::Observation => self.on_observations_due(now),
                 Timer::Vote => self.stale.verdicts = true,
                 Timer::Probe => self.on_probe_due(now),
-                Timer::Flush => self.flush(),
+                Timer::Flush => self.flush(now),
                 Timer::Announce => self.announce(now),
                 Timer::Rival => self.on_rival_due(now),
                 Timer::Leave => self.on_leave_due(now),
+                Timer::CatchUp => self.on_catch_up_due(now),
             }
         }
         self.settle(now);

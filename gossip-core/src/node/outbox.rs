@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 
 use crate::id::{Generation, NodeId};
 use crate::membership::Region;
-use crate::membership::ring::Delegation;
+use crate::membership::segment::Delegation;
 use crate::wire::message::ModeTag;
 
 /// A message to be written.
@@ -39,7 +39,7 @@ pub(crate) enum Outgoing {
     Answer(Answer),
     Push {
         tree: u8,
-        part: Delegation,
+        delegation: Delegation,
         news: News,
     },
 }
@@ -57,6 +57,8 @@ pub(crate) struct Answer {
     pub(crate) plan: Vec<Planned>,
     /// Datagrams sent of this leg.
     pub(crate) sent: u32,
+    /// Whether the plan leaves out what would be too much.
+    pub(crate) truncated: bool,
 }
 
 /// A part of an answer.
@@ -66,6 +68,8 @@ pub(crate) enum Planned {
     Summary(NodeId),
     /// Ask for what follows of this origin.
     Want(NodeId),
+    /// Ask for all of an origin of which only the upper half of the id is known.
+    WantUnknown(u32),
     /// Give what follows a version of this origin.
     Delta { origin: NodeId, after: u64 },
     /// Tell the sub-hashes of a region.
@@ -131,6 +135,7 @@ mod tests {
                 mode: ModeTag::Push,
                 plan: Vec::new(),
                 sent: 0,
+                truncated: false,
             })
         };
         let mut outbox = Outbox::new(2);

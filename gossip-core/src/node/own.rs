@@ -221,7 +221,7 @@ impl Node {
         self.standing = Standing::Leaving;
         self.timers.set(Timer::Announce, None);
         self.declare(now, Declared::Leaving);
-        self.push_latest();
+        self.push_latest(now);
         self.timers
             .set(Timer::Leave, Some(now.saturating_add(self.leave_step())));
     }
@@ -246,7 +246,7 @@ impl Node {
             self.declare(now, Declared::Left);
             self.table.set_condition(self.own, now, Condition::Left);
         }
-        self.push_latest();
+        self.push_latest(now);
         self.on_round(now);
         self.timers
             .set(Timer::Leave, Some(now.saturating_add(self.leave_step())));

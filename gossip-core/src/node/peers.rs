@@ -82,8 +82,7 @@ pub(crate) fn sample(
     };
     picked
         .into_iter()
-        .filter_map(|at| table.live_at(skip_own(at)))
-        .map(|record| record.id)
+        .filter_map(|at| table.live_id(skip_own(at)))
         .collect()
 }
 

@@ -1,12 +1,16 @@
-//! Eager dissemination: a change travels at once, down a tree over the id ring.
+//! Eager dissemination: a change travels at once, down trees over the id space.
 //!
-//! The writer splits the ring into as many parts as `push_fanout` says and hands each to a random
-//! member of it, which does the same with its part. `push_trees` independent trees make one lost
-//! datagram harmless to most. A tree costs one datagram a member; where it breaks, or where views
-//! differ, periodic exchanges repair.
+//! The writer divides the id space into `push_fanout` segments and hands each to a random member of
+//! it, which does the same with its part. `push_trees` independent trees make one lost datagram
+//! harmless to most. A tree costs one payload a member; where it breaks, or where views differ,
+//! periodic exchanges repair.
+//!
+//! News goes on at once while little passes through. When much does, as when a whole cluster starts,
+//! what comes within a few milliseconds for the same segment shares datagrams.
 
-use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use core::net::SocketAddr;
+use core::time::Duration;
 
 use smallvec::SmallVec;
 
@@ -15,90 +19,117 @@ use super::exchange::LAST_LEG;
 use super::outbox::{Answer, News, Outgoing, Planned};
 use super::timers::Timer;
 use crate::id::NodeId;
-use crate::membership::ring::delegate;
+use crate::membership::segment::{Division, Segment, divide};
 use crate::time::Instant;
-use crate::wire::message::{Item, Items, ModeTag, Push};
+use crate::wire::message::{Delta, Item, Items, ModeTag, Push};
 
-/// Which pushes passed through here lately. A change comes down several trees and is passed on in
-/// each; a repetition is not.
+/// Time between two rounds of passing news on. Short beside the time a hop takes, long beside the
+/// time between two datagrams in a storm.
+const PACE: Duration = Duration::from_millis(5);
+
+/// News that waits for the same segment before it goes on at once: a few datagrams full.
+const ENOUGH: usize = 64;
+
+/// News on its way through this node.
 #[derive(Debug, Default)]
-pub(crate) struct SeenPushes(VecDeque<(u8, NodeId, u64)>);
+pub(crate) struct Relay {
+    waiting: Vec<Batch>,
+    /// Before this, news waits for more.
+    ready: Instant,
+}
 
-/// How many are remembered: more than pass through a node while one of them crosses the cluster.
-const SEEN: usize = 128;
+/// What is to be served to the members of a segment.
+#[derive(Debug)]
+struct Batch {
+    tree: u8,
+    segment: Segment,
+    news: News,
+}
 
-impl SeenPushes {
-    /// Notes a push. Tells whether it is new.
-    fn note(&mut self, tree: u8, origin: NodeId, frontier: u64) -> bool {
-        let push = (tree, origin, frontier);
-        if self.0.iter().any(|seen| *seen == push) {
+impl Relay {
+    /// Adds news for a segment. Tells whether that is enough to go on at once.
+    fn add(&mut self, tree: u8, segment: Segment, news: &[(NodeId, u64)]) -> bool {
+        let is_same = |batch: &&mut Batch| (batch.tree, batch.segment) == (tree, segment);
+        let Some(batch) = self.waiting.iter_mut().find(is_same) else {
+            self.waiting.push(Batch {
+                tree,
+                segment,
+                news: news.into(),
+            });
             return false;
+        };
+        for (origin, after) in news {
+            match batch.news.iter_mut().find(|(known, _)| known == origin) {
+                Some((_, known)) => *known = (*known).min(*after),
+                None => batch.news.push((*origin, *after)),
+            }
         }
-        if self.0.len() >= SEEN {
-            self.0.pop_front();
-        }
-        self.0.push_back(push);
-        true
+        batch.news.len() >= ENOUGH
+    }
+
+    /// Takes what waits for the widest segment: a part of it may be another's whole.
+    fn take(&mut self) -> Option<Batch> {
+        let widths = self.waiting.iter().map(|batch| batch.segment.width());
+        let (widest, _) = widths.enumerate().max_by_key(|(_, width)| *width)?;
+        Some(self.waiting.swap_remove(widest))
     }
 }
 
 impl Node {
-    /// Pushes what this node has written since the last time.
-    pub(super) fn flush(&mut self) {
-        self.timers.set(Timer::Flush, None);
+    /// Pushes what this node has written since the last time, and what waits to go on.
+    pub(super) fn flush(&mut self, now: Instant) {
         let frontier = self.known(self.own).1;
         let after = core::mem::replace(&mut self.pushed, frontier);
         if self.is_eager() && after < frontier {
             self.push_after(after);
         }
+        self.pass_on(now);
     }
 
     /// Pushes the latest entry of this node's log, be it new or not.
-    pub(super) fn push_latest(&mut self) {
-        self.flush();
+    pub(super) fn push_latest(&mut self, now: Instant) {
+        self.pushed = self.known(self.own).1;
         self.push_after(self.pushed.saturating_sub(1));
+        self.pass_on(now);
     }
 
     fn push_after(&mut self, after: u64) {
-        let mut news = News::new();
-        news.push((self.own, after));
-        // The whole ring, beginning and ending beside this node.
-        let next = NodeId::from_u64(self.own.as_u64().wrapping_add(1));
-        let previous = NodeId::from_u64(self.own.as_u64().wrapping_sub(1));
         for tree in 0..self.config.push_trees {
-            self.pass_on(tree, next, previous, &news);
+            self.relay.add(tree, Segment::ALL, &[(self.own, after)]);
         }
     }
 
-    fn pass_on(&mut self, tree: u8, first: NodeId, last: NodeId, news: &News) {
+    /// Hands on all that waits.
+    fn pass_on(&mut self, now: Instant) {
+        self.timers.set(Timer::Flush, None);
+        self.relay.ready = now.saturating_add(PACE);
         let fanout = usize::from(self.config.push_fanout);
-        for part in delegate(&self.table, self.own, first, last, fanout, &mut self.rng) {
-            self.outbox.push(Outgoing::Push {
-                tree,
-                part,
-                news: news.clone(),
-            });
+        while let Some(batch) = self.relay.take() {
+            let Division { delegations, own } =
+                divide(&self.table, self.own, batch.segment, fanout, &mut self.rng);
+            for delegation in delegations {
+                self.outbox.push(Outgoing::Push {
+                    tree: batch.tree,
+                    delegation,
+                    news: batch.news.clone(),
+                });
+            }
+            if let Some(segment) = own {
+                self.relay.add(batch.tree, segment, &batch.news);
+            }
         }
     }
 
-    /// News came down a tree: takes it in, and serves this node's part of the ring.
+    /// News came down a tree: takes it in, and serves this node's segment.
     pub(super) fn on_push(&mut self, now: Instant, from: SocketAddr, head: Push, items: Items<'_>) {
         let mut news = News::new();
         let mut gaps: SmallVec<[NodeId; 4]> = SmallVec::new();
         for item in items {
             let Item::Delta(delta) = item else { continue };
-            let before = self.known(delta.origin);
-            let pull = self.take_in(now, &delta);
-            let after = self.known(delta.origin);
-            if pull {
+            if self.take_in(now, &delta) {
                 gaps.push(delta.origin);
             }
-            let holds = after >= (delta.generation, delta.frontier);
-            let is_new = after > before;
-            let unseen = self
-                .seen_pushes
-                .note(head.tree, delta.origin, delta.frontier);
-            if holds && (is_new || unseen) {
+            if self.serves_first(head.tree, &delta) {
                 news.push((delta.origin, delta.after));
             }
         }
@@ -109,29 +140,32 @@ impl Node {
                 mode: ModeTag::PushPull,
                 plan: gaps.into_iter().map(Planned::Want).collect(),
                 sent: 0,
+                truncated: false,
             }));
         }
-        if !news.is_empty() && self.is_eager() {
-            self.pass_on(head.tree, head.first, head.last, &news);
+        if news.is_empty() || !self.is_eager() {
+            return;
+        }
+        let enough = self.relay.add(head.tree, head.segment, &news);
+        if enough || self.relay.ready <= now {
+            self.pass_on(now);
+        } else {
+            self.timers.advance(Timer::Flush, self.relay.ready);
         }
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_push_is_new_once_in_each_tree() {
-        let mut seen = SeenPushes::default();
-        let id = NodeId::from_u64(1);
-        assert!(seen.note(0, id, 5));
-        assert!(!seen.note(0, id, 5));
-        assert!(seen.note(1, id, 5));
-        assert!(seen.note(0, id, 6));
-        for n in 0..1000 {
-            seen.note(0, id, 100 + n);
+    /// Whether this is the latest news of its origin, and this node has not served it in this tree:
+    /// a change comes down several trees and is passed on in each; a repetition is not.
+    fn serves_first(&mut self, tree: u8, delta: &Delta<'_>) -> bool {
+        let bit = 1_u8.checked_shl(u32::from(tree)).unwrap_or(0);
+        let Some(record) = self.table.get_mut(delta.origin) else {
+            return false;
+        };
+        let known = (record.log.generation(), record.log.frontier());
+        let first = known == (delta.generation, delta.frontier) && record.served & bit == 0;
+        if first {
+            record.served |= bit;
         }
-        assert!(seen.note(0, id, 5), "bounded: the oldest are forgotten");
+        first && bit != 0 && delta.origin != self.own
     }
 }

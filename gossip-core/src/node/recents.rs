@@ -1,27 +1,28 @@
 //! The origins that changed most recently in this replica's view: told in every SYN while they are
 //! news, since they explain most differences between two tables.
 
-use alloc::vec::Vec;
+use alloc::collections::VecDeque;
 use core::time::Duration;
 
 use crate::id::NodeId;
 use crate::time::Instant;
 
 /// How many are remembered.
-const CAPACITY: usize = 32;
+pub(super) const CAPACITY: usize = 32;
 
 /// Origins and when they changed, the latest last.
 #[derive(Debug, Default)]
-pub(crate) struct Recents(Vec<(NodeId, Instant)>);
+pub(crate) struct Recents(VecDeque<(NodeId, Instant)>);
 
 impl Recents {
     /// An origin has changed.
     pub(crate) fn note(&mut self, id: NodeId, now: Instant) {
-        self.0.retain(|(other, _)| *other != id);
-        if self.0.len() >= CAPACITY {
-            self.0.remove(0);
+        match self.0.iter().position(|(other, _)| *other == id) {
+            Some(at) => drop(self.0.remove(at)),
+            None if self.0.len() >= CAPACITY => drop(self.0.pop_front()),
+            None => {}
         }
-        self.0.push((id, now));
+        self.0.push_back((id, now));
     }
 
     /// Those that changed within `horizon`, the latest first.
@@ -38,6 +39,7 @@ impl Recents {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::vec::Vec;
 
     #[test]
     fn the_latest_come_first_each_once_while_they_are_fresh() {

@@ -23,9 +23,11 @@ pub(crate) enum Timer {
     Rival,
     /// The next step of leaving.
     Leave,
+    /// A node that is far behind meets another peer.
+    CatchUp,
 }
 
-const COUNT: usize = 9;
+const COUNT: usize = 10;
 
 impl Timer {
     /// All of them, in the order in which those due at the same time run.
@@ -37,6 +39,7 @@ impl Timer {
         Self::Announce,
         Self::Rival,
         Self::Round,
+        Self::CatchUp,
         Self::Leave,
         Self::Flush,
     ];
@@ -60,6 +63,7 @@ impl Timers {
             announce,
             rival,
             leave,
+            catch_up,
         ] = &mut self.deadlines;
         match timer {
             Timer::Round => round,
@@ -71,6 +75,7 @@ impl Timers {
             Timer::Announce => announce,
             Timer::Rival => rival,
             Timer::Leave => leave,
+            Timer::CatchUp => catch_up,
         }
     }
 
@@ -121,9 +126,9 @@ mod tests {
                 Some(Instant::from_nanos(100 - u64::try_from(n).unwrap())),
             );
         }
-        assert_eq!(timers.next(), Some(Instant::from_nanos(92)));
+        assert_eq!(timers.next(), Some(Instant::from_nanos(91)));
         timers.advance(Timer::Round, Instant::from_nanos(500));
-        assert_eq!(timers.next(), Some(Instant::from_nanos(92)));
+        assert_eq!(timers.next(), Some(Instant::from_nanos(91)));
         timers.advance(Timer::Round, Instant::from_nanos(3));
         assert!(!timers.take_due(Timer::Round, Instant::from_nanos(2)));
         assert!(timers.take_due(Timer::Round, Instant::from_nanos(3)));

@@ -2,12 +2,13 @@
 
 use core::net::SocketAddr;
 
-use super::exchange::{FIRST_LEG, short};
+use super::exchange::FIRST_LEG;
 use super::outbox::{Answer, News, Outgoing, Planned};
 use super::{Node, Standing, count, length};
-use crate::id::NodeId;
-use crate::membership::Region;
-use crate::membership::ring::Delegation;
+use crate::id::{Generation, NodeId};
+use crate::membership::region::PARTS;
+use crate::membership::{Condition, Region};
+use crate::state::hash::{DIGEST, Salt};
 use crate::time::Instant;
 use crate::wire::frame::MOST_FRAME;
 use crate::wire::message::{
@@ -24,7 +25,7 @@ const HEAD: usize = 16 + 40;
 const LEAST_DELTA: usize = 1 + 8 + 8 + 5;
 
 /// The most bytes of a summary.
-const SUMMARY: usize = 1 + 8 + 8 + 10;
+const SUMMARY: usize = 1 + 4 + 2 + 10;
 
 /// Datagrams that one leg may take. With 1400 bytes each this is 22 kB: little enough for a socket
 /// buffer, much enough for a newcomer to catch up in a few exchanges.
@@ -45,7 +46,7 @@ pub struct Transmit<'b> {
 /// Whether a message is done with after the datagram just written.
 enum Rest {
     Done,
-    More(Answer),
+    More(Outgoing),
 }
 
 impl Node {
@@ -66,8 +67,8 @@ impl Node {
             if let Some((to, len, rest)) =
                 self.write_message(now, message, self.framing.body(buffer))
             {
-                if let Rest::More(answer) = rest {
-                    self.outbox.push(Outgoing::Answer(answer));
+                if let Rest::More(message) = rest {
+                    self.outbox.push(message);
                 }
                 break (to, len);
             }
@@ -113,9 +114,24 @@ impl Node {
             Outgoing::Claim { to } => bare(to, Message::Claim { born: self.born }, body),
             Outgoing::Syn { to } => Some((to, self.write_syn(now, body)?, Rest::Done)),
             Outgoing::Answer(answer) => self.write_answer(answer, body),
-            Outgoing::Push { tree, part, news } => {
-                let to = self.address_of(part.to)?;
-                Some((to, self.write_push(tree, part, &news, body)?, Rest::Done))
+            Outgoing::Push {
+                tree,
+                delegation,
+                mut news,
+            } => {
+                let to = self.address_of(delegation.to)?;
+                let segment = delegation.segment;
+                let len = self.write_push(Push { tree, segment }, &mut news, body)?;
+                let rest = if news.is_empty() {
+                    Rest::Done
+                } else {
+                    Rest::More(Outgoing::Push {
+                        tree,
+                        delegation,
+                        news,
+                    })
+                };
+                Some((to, len, rest))
             }
         }
     }
@@ -140,7 +156,7 @@ impl Node {
         } else {
             let recents = self.recents.since(now, self.news_horizon());
             for id in recents.take(RECENTS_IN_SYN) {
-                encoder.item(&Item::Summary(self.summary(id)));
+                encoder.item(&Item::Summary(self.summary(self.salt(), id)));
             }
         }
         Some(encoder.len())
@@ -176,10 +192,11 @@ impl Node {
         }
         let (to, leg, mode) = (answer.to, answer.leg, answer.mode);
         let (extent, rest) = match (answer.plan.is_empty(), answer.sent) {
+            (true, _) if answer.truncated => (Extent::Truncated, Rest::Done),
             (true, 1) => (Extent::Whole, Rest::Done),
             (true, _) => (Extent::Last, Rest::Done),
             (false, BUDGET..) => (Extent::Truncated, Rest::Done),
-            (false, _) => (Extent::Part, Rest::More(answer)),
+            (false, _) => (Extent::Part, Rest::More(Outgoing::Answer(answer))),
         };
         encoder.rewrite_head(self.sender(), self.head(leg, mode, extent));
         Some((to, encoder.len(), rest))
@@ -188,18 +205,26 @@ impl Node {
     fn write_planned(&self, encoder: &mut Encoder<'_>, planned: Planned, fresh: bool) -> Written {
         let written = |fits| if fits { Written::All } else { Written::Nothing };
         match planned {
-            Planned::Summary(id) => written(encoder.item(&Item::Summary(self.summary(id)))),
+            Planned::Summary(id) => {
+                written(encoder.item(&Item::Summary(self.summary(self.salt(), id))))
+            }
             Planned::Removed(generation) => written(encoder.item(&Item::Removed(generation))),
             Planned::Want(id) => written(encoder.item(&Item::Want(self.wanted(id)))),
+            Planned::WantUnknown(prefix) => written(encoder.item(&Item::Want(Summary {
+                prefix,
+                check: 0,
+                frontier: 0,
+            }))),
             Planned::Delta { origin, after } => self.write_delta(encoder, origin, after, fresh),
             Planned::Split(region) => {
-                let mut hashes = [0; 8 * crate::membership::region::PARTS];
-                for (part, bytes) in region.parts().zip(hashes.as_chunks_mut::<8>().0) {
-                    *bytes = short(self.table.region_hash(part));
+                let mut digests = [0; DIGEST * PARTS];
+                let salt = self.salt();
+                for (part, digest) in region.parts().zip(digests.as_chunks_mut::<DIGEST>().0) {
+                    *digest = salt.digest(self.table.region_hash(part));
                 }
                 written(encoder.item(&Item::Split(Split {
                     region,
-                    hashes: &hashes,
+                    digests: &digests,
                 })))
             }
             Planned::List(region) => {
@@ -216,8 +241,11 @@ impl Node {
 
     /// Names every origin of a region.
     fn write_list(&self, encoder: &mut Encoder<'_>, region: Region) {
+        let salt = self.salt();
         for record in self.table.region(region) {
-            encoder.item(&Item::Summary(self.summary(record.id)));
+            let (generation, frontier) = (record.log.generation(), record.log.frontier());
+            let summary = summary(salt, record.id, generation, frontier);
+            encoder.item(&Item::Summary(summary));
         }
         encoder.item(&Item::Complete(region));
     }
@@ -275,46 +303,43 @@ impl Node {
         }
     }
 
-    fn write_push(
-        &self,
-        tree: u8,
-        part: Delegation,
-        news: &News,
-        body: &mut [u8],
-    ) -> Option<usize> {
-        let head = Message::Push(Push {
-            tree,
-            first: part.first,
-            last: part.last,
-        });
-        let mut encoder = Encoder::new(body, self.sender(), head)?;
+    /// As much of the news as one datagram holds; what is written is taken off the list.
+    fn write_push(&self, head: Push, news: &mut News, body: &mut [u8]) -> Option<usize> {
+        let mut encoder = Encoder::new(body, self.sender(), Message::Push(head))?;
         let empty = encoder.len();
-        for (origin, after) in news {
-            // What does not fit is told by its beginning: the receiver pulls the rest.
+        while let Some((origin, after)) = news.last() {
+            // A state larger than a datagram is told by its beginning: the receiver pulls the rest.
             let fresh = encoder.len() == empty;
-            self.write_delta(&mut encoder, *origin, *after, fresh);
+            let written = self.write_delta(&mut encoder, *origin, *after, fresh);
+            if matches!(written, Written::Nothing) && !fresh {
+                break;
+            }
+            news.pop();
         }
         (encoder.len() > empty).then_some(encoder.len())
     }
 
-    fn summary(&self, origin: NodeId) -> Summary {
-        let (generation, frontier) = self.known(origin);
-        Summary {
-            origin,
-            generation,
-            frontier,
-        }
+    /// Under which this datagram shortens what it tells.
+    fn salt(&self) -> Salt {
+        Salt::of(&self.table.hash().to_le_bytes())
     }
 
-    /// What to ask for: what follows the frontier, or a partial claim.
+    fn summary(&self, salt: Salt, origin: NodeId) -> Summary {
+        let (generation, frontier) = self.known(origin);
+        summary(salt, origin, generation, frontier)
+    }
+
+    /// What to ask for: what follows the frontier, or a partial claim; all of it where the member
+    /// was removed and nothing but the frontier is left.
     fn wanted(&self, origin: NodeId) -> Summary {
+        let ghost = self
+            .table
+            .get(origin)
+            .is_some_and(|record| record.condition == Condition::Ghost);
         match self.staging.resume(origin) {
-            Some((generation, frontier)) => Summary {
-                origin,
-                generation,
-                frontier,
-            },
-            None => self.summary(origin),
+            Some((generation, upto)) => summary(self.salt(), origin, generation, upto),
+            None if ghost => summary(self.salt(), origin, Generation::ZERO, 0),
+            None => self.summary(self.salt(), origin),
         }
     }
 
@@ -325,10 +350,18 @@ impl Node {
         bytes.div_euclid(LEAST_DELTA)
     }
 
-    /// The most origins that are listed rather than split into regions: what fits one datagram.
+    /// The most origins that can be listed: what fits one datagram.
     pub(super) fn list_limit(&self) -> usize {
         let room = self.max_datagram().saturating_sub(MOST_FRAME + HEAD);
         room.div_euclid(SUMMARY).saturating_sub(1)
+    }
+}
+
+fn summary(salt: Salt, origin: NodeId, generation: Generation, frontier: u64) -> Summary {
+    Summary {
+        prefix: origin.prefix(),
+        check: salt.check(origin, generation),
+        frontier,
     }
 }
 

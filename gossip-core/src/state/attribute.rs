@@ -100,6 +100,9 @@ pub(crate) struct Ballot {
     pub(crate) frontier: u64,
     /// When it voted, in milliseconds since the author's generation began.
     pub(crate) age: u64,
+    /// Whether it has removed the subject. It will end this vote one day without having changed its
+    /// mind.
+    pub(crate) removed: bool,
 }
 
 /// The most votes that one member may hold at a time. A ring neighbourhood is smaller; what is
@@ -169,6 +172,7 @@ mod tests {
             generation: Generation::new(Stamp::from_bits(u64::MAX)),
             frontier: u64::from(u32::MAX),
             age: 1 << 35,
+            removed: true,
         };
         let many: Vec<_> = (0..100).map(ballot).collect();
         let value = encode_ballots(many.iter());

@@ -4,7 +4,12 @@
 //! hash is the sum of the contributions modulo 2^128 (Bellare and Micciancio's AdHash). A change
 //! costs one subtraction and one addition whatever the size of the table, and any set of origins
 //! has a hash of its own, which is what narrowing down a difference needs.
+//!
+//! What travels of single origins and of regions is shortened to a few bytes, under a [`Salt`] that
+//! is another one for every sender and every state of its table: two things that look alike in one
+//! exchange do not in the next, and nobody can make them.
 
+use siphasher::sip::SipHasher13;
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 use crate::id::{Generation, NodeId};
@@ -43,6 +48,43 @@ impl HashKey {
         self.0.hash(&bytes).as_u128()
     }
 }
+
+/// Shortens hashes for one datagram.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Salt(SipHasher13);
+
+impl Salt {
+    /// The salt of a datagram whose sender's table hash is this.
+    pub(crate) fn of(hash: &[u8; 16]) -> Self {
+        Self(SipHasher13::new_with_key(hash))
+    }
+
+    /// Tells generations of an origin apart, and origins whose ids begin alike.
+    pub(crate) fn check(&self, origin: NodeId, generation: Generation) -> u16 {
+        let numbers = [origin.as_u64(), generation.stamp().to_bits()];
+        let [a, b, ..] = self.shorten(numbers);
+        u16::from_le_bytes([a, b])
+    }
+
+    /// The part of a region's hash that travels.
+    pub(crate) fn digest(&self, hash: u128) -> [u8; DIGEST] {
+        let low = u64::try_from(hash & u128::from(u64::MAX)).unwrap_or(0);
+        let high = u64::try_from(hash.wrapping_shr(64)).unwrap_or(0);
+        let [a, b, c, d, ..] = self.shorten([low, high]);
+        [a, b, c, d]
+    }
+
+    fn shorten(&self, numbers: [u64; 2]) -> [u8; 8] {
+        let mut bytes = [0; 16];
+        for (part, number) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(numbers) {
+            *part = number.to_le_bytes();
+        }
+        self.0.hash(&bytes).to_le_bytes()
+    }
+}
+
+/// Bytes of a region's hash that travel.
+pub(crate) const DIGEST: usize = 4;
 
 #[cfg(test)]
 mod tests {

@@ -155,13 +155,7 @@ impl Log {
     /// Drops all entries. The frontier stays, so that nobody serves them again; everything at or
     /// below it counts as collected.
     pub(crate) fn bury(&mut self) {
-        self.bury_at(self.frontier);
-    }
-
-    /// Buries the log, and whatever else of it there was up to `frontier`.
-    pub(crate) fn bury_at(&mut self, frontier: u64) {
         self.run = Vec::new();
-        self.frontier = self.frontier.max(frontier);
         self.floor = self.frontier;
     }
 

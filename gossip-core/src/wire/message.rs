@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use crate::config::Mode;
 use crate::id::{Generation, NodeId};
 use crate::membership::Region;
+use crate::membership::segment::Segment;
 use crate::state::entry::Entries;
 
 /// Who sent a datagram.
@@ -61,7 +62,7 @@ pub(crate) enum Extent {
     Part,
     /// The last of several.
     Last,
-    /// The last datagram of a leg that was cut short by its byte budget: ask again.
+    /// The last datagram of a leg that leaves something out: ask again, or ask somebody else.
     Truncated,
 }
 
@@ -83,15 +84,13 @@ impl From<Mode> for ModeTag {
     }
 }
 
-/// The head of a push: the receiver passes the deltas on to the members of the arc.
+/// The head of a push: the receiver passes the deltas on to the members of the segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Push {
     /// Which of the parallel trees this is.
     pub(crate) tree: u8,
-    /// First id of the arc that the receiver serves.
-    pub(crate) first: NodeId,
-    /// Last id of the arc; the arc wraps around where it is smaller than `first`.
-    pub(crate) last: NodeId,
+    /// The segment of the id space that the receiver serves.
+    pub(crate) segment: Segment,
 }
 
 /// A part of an exchange or a push.
@@ -99,7 +98,7 @@ pub(crate) struct Push {
 pub(crate) enum Item<'a> {
     /// "This is how far I know this origin."
     Summary(Summary),
-    /// "I know this origin so far; send me what follows."
+    /// "I know this origin so far; send me what follows." Frontier 0: "send me all of it."
     Want(Summary),
     /// "Here is what follows."
     #[serde(borrow)]
@@ -113,11 +112,20 @@ pub(crate) enum Item<'a> {
     Removed(Generation),
 }
 
-/// How far a node knows an origin. Frontier 0 under [`Generation::ZERO`]: not at all.
+/// How far a node knows an origin, in eight bytes. Frontier 0: not at all.
+///
+/// Two nodes mostly know the same origins, so an origin is only hinted at: whoever knows it under
+/// this generation finds it by the upper bits of its id and confirms it by `check`. Whoever does not
+/// asks for what begins with these bits. A hint that misleads costs a log sent in vain, since
+/// deltas name their origins in full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Summary {
-    pub(crate) origin: NodeId,
-    pub(crate) generation: Generation,
+    /// The upper half of the origin's id.
+    #[serde(with = "postcard::fixint::le")]
+    pub(crate) prefix: u32,
+    /// Of id and generation; see [`Salt::check`](crate::state::hash::Salt::check).
+    #[serde(with = "postcard::fixint::le")]
+    pub(crate) check: u16,
     pub(crate) frontier: u64,
 }
 
@@ -146,12 +154,13 @@ impl Delta<'_> {
     }
 }
 
-/// Sub-hashes of a region: 8 bytes for each of its equal parts, in the order of the ids.
+/// Sub-hashes of a region: 4 bytes for each of its equal parts, in the order of the ids; see
+/// [`Salt::digest`](crate::state::hash::Salt::digest).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Split<'a> {
     pub(crate) region: Region,
     #[serde(serialize_with = "bytes")]
-    pub(crate) hashes: &'a [u8],
+    pub(crate) digests: &'a [u8],
 }
 
 fn bytes<S: Serializer>(bytes: &&[u8], serializer: S) -> Result<S::Ok, S::Error> {
@@ -299,8 +308,8 @@ mod tests {
         });
         let mut encoder = Encoder::new(&mut buffer, SENDER, head).unwrap();
         let summary = Summary {
-            origin: SENDER.id,
-            generation: SENDER.generation,
+            prefix: 7,
+            check: 8,
             frontier: 300,
         };
         assert!(encoder.item(&Item::Summary(summary)));

@@ -77,6 +77,7 @@ impl Scene {
             generation: generation(),
             frontier: 3,
             age: 0,
+            removed: false,
         });
         self.votes
             .replace(id(observer), old.into_iter(), new.iter().copied(), |_| {

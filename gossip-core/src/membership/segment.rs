@@ -1,0 +1,240 @@
+//! Segments of the id space: how a push tree divides the members.
+//!
+//! A segment is split into equal parts, and each part is handed to a random member of it, which
+//! does the same with its part. The bounds of the parts follow from the segment alone, so that all
+//! nodes divide alike: news of many origins that meets in one node, for the same segment of the same
+//! tree, goes on together. The node that splits serves the part that it stands in itself.
+//!
+//! Every part is smaller than what was split, so a push ends, however its segment was chosen.
+
+use rand_core::Rng;
+use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+
+use super::table::Table;
+use crate::id::NodeId;
+use crate::rng::below;
+
+/// The ids from `first` to `last`, both included. None where `last` is smaller: a forgery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Segment {
+    first: NodeId,
+    last: NodeId,
+}
+
+/// A segment, and the member that is to serve it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Delegation {
+    pub(crate) to: NodeId,
+    pub(crate) segment: Segment,
+}
+
+/// A segment divided.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Division {
+    pub(crate) delegations: SmallVec<[Delegation; 16]>,
+    /// The part that is left to the node that divides.
+    pub(crate) own: Option<Segment>,
+}
+
+impl Segment {
+    /// The whole id space.
+    pub(crate) const ALL: Self = Self {
+        first: NodeId::from_u64(0),
+        last: NodeId::from_u64(u64::MAX),
+    };
+
+    const fn only(id: NodeId) -> Self {
+        Self {
+            first: id,
+            last: id,
+        }
+    }
+
+    fn contains(self, id: NodeId) -> bool {
+        self.first <= id && id <= self.last
+    }
+
+    /// How many ids it has.
+    pub(crate) fn width(self) -> u128 {
+        let (first, last) = (self.first.as_u64(), self.last.as_u64());
+        last.checked_sub(first)
+            .map_or(0, |by| u128::from(by).saturating_add(1))
+    }
+
+    /// `count` parts of the same width, or nearly; fewer where there are not that many ids.
+    fn parts(self, count: usize) -> impl Iterator<Item = Self> {
+        let count = u128::try_from(count).unwrap_or(u128::MAX);
+        let bound = move |part: u128| {
+            let by = self.width().saturating_mul(part).checked_div(count);
+            u128::from(self.first.as_u64()).saturating_add(by.unwrap_or(0))
+        };
+        let id = |n: u128| NodeId::from_u64(u64::try_from(n).unwrap_or(u64::MAX));
+        (0..count).filter_map(move |part| {
+            let (start, end) = (bound(part), bound(part.saturating_add(1)));
+            (start < end).then(|| Self {
+                first: id(start),
+                last: id(end.saturating_sub(1)),
+            })
+        })
+    }
+}
+
+/// Divides a segment among its members other than `own`. No more than `fanout` parts; where there
+/// are no more members than that, each is served alone.
+pub(crate) fn divide(
+    table: &Table,
+    own: NodeId,
+    segment: Segment,
+    fanout: usize,
+    rng: &mut impl Rng,
+) -> Division {
+    let members = table.live_between(segment.first, segment.last);
+    let mut division = Division::default();
+    if members.len() <= fanout {
+        let others = members.filter_map(|at| table.live_id(at));
+        let alone = |to| Delegation {
+            to,
+            segment: Segment::only(to),
+        };
+        division.delegations = others.filter(|id| *id != own).map(alone).collect();
+        return division;
+    }
+    for part in segment.parts(fanout) {
+        if part.contains(own) {
+            division.own = Some(part);
+            continue;
+        }
+        let members = table.live_between(part.first, part.last);
+        let pick = members.start.saturating_add(below(rng, members.len()));
+        if let Some(to) = table.live_id(pick).filter(|_| !members.is_empty()) {
+            division.delegations.push(Delegation { to, segment: part });
+        }
+    }
+    division
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::hash::HashKey;
+    use crate::time::Instant;
+    use proptest::prelude::*;
+    use rand_chacha::ChaCha8Rng;
+    use rand_chacha::rand_core::SeedableRng;
+    use siphasher::sip::SipHasher13;
+    use std::collections::BTreeMap;
+    use std::vec::Vec;
+
+    fn table(ids: impl IntoIterator<Item = u64>) -> Table {
+        let mut table = Table::new(HashKey::of("c"), SipHasher13::new());
+        for id in ids {
+            table.ensure(NodeId::from_u64(id), Instant::ORIGIN);
+        }
+        table
+    }
+
+    /// Follows a push to its end. How often each member was reached, and by how many hops at most.
+    fn follow(
+        table: &Table,
+        from: Delegation,
+        fanout: usize,
+        seed: u64,
+    ) -> (BTreeMap<NodeId, u32>, u32) {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut reached: BTreeMap<NodeId, u32> = BTreeMap::new();
+        let mut open = std::vec![(from, 0)];
+        let mut deepest = 0;
+        while let Some((at, hops)) = open.pop() {
+            *reached.entry(at.to).or_default() += 1;
+            deepest = deepest.max(hops);
+            let mut rest = Some(at.segment);
+            while let Some(segment) = rest {
+                let division = divide(table, at.to, segment, fanout, &mut rng);
+                assert!(division.delegations.len() <= fanout);
+                for next in &division.delegations {
+                    assert!(next.segment.width() < segment.width() || next.segment.width() == 1);
+                    open.push((*next, hops + 1));
+                }
+                rest = division.own;
+                assert!(rest.is_none_or(|rest| rest.width() < segment.width()));
+            }
+        }
+        (reached, deepest)
+    }
+
+    #[test]
+    fn the_parts_tile_the_segment() {
+        for (first, last) in [
+            (0, u64::MAX),
+            (7, 7),
+            (7, 8),
+            (3, 1000),
+            (u64::MAX - 2, u64::MAX),
+        ] {
+            let segment = Segment {
+                first: NodeId::from_u64(first),
+                last: NodeId::from_u64(last),
+            };
+            for count in 2..12 {
+                let parts: Vec<_> = segment.parts(count).collect();
+                assert_eq!(parts.first().unwrap().first, segment.first);
+                assert_eq!(parts.last().unwrap().last, segment.last);
+                assert!(
+                    parts
+                        .windows(2)
+                        .all(|pair| { pair[0].last.as_u64() + 1 == pair[1].first.as_u64() })
+                );
+                assert_eq!(
+                    parts.iter().map(|part| part.width()).sum::<u128>(),
+                    segment.width()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_thousand_members_are_reached_in_four_hops() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let table = table((0..1000).map(|_| rng.next_u64()));
+        let to = table.live_id(0).unwrap();
+        let (reached, hops) = follow(
+            &table,
+            Delegation {
+                to,
+                segment: Segment::ALL,
+            },
+            10,
+            1,
+        );
+        assert_eq!((reached.len(), hops <= 4), (1000, true), "{hops}");
+    }
+
+    proptest! {
+        /// Without loss a push reaches every member, each exactly once.
+        #[test]
+        fn a_push_tree_reaches_everybody_once(
+            ids in proptest::collection::btree_set(any::<u64>(), 1..200),
+            fanout in 2_usize..12, seed in any::<u64>(),
+        ) {
+            let table = table(ids.iter().copied());
+            let to = NodeId::from_u64(*ids.iter().next().unwrap());
+            let (reached, _) = follow(&table, Delegation { to, segment: Segment::ALL }, fanout, seed);
+            prop_assert_eq!(reached.len(), ids.len());
+            prop_assert!(reached.values().all(|times| *times == 1));
+        }
+
+        /// Whatever segment a receiver is handed, it sends no more than its members.
+        #[test]
+        fn forged_segments_end(
+            ids in proptest::collection::btree_set(0_u64..64, 1..40),
+            own in 0_u64..64, first in 0_u64..64, last in 0_u64..64, seed in any::<u64>(),
+        ) {
+            let table = table(ids.iter().copied());
+            let segment = Segment { first: NodeId::from_u64(first), last: NodeId::from_u64(last) };
+            let (reached, _) = follow(&table, Delegation { to: NodeId::from_u64(own), segment }, 3, seed);
+            let sent: u32 = reached.values().sum();
+            prop_assert!(usize::try_from(sent).unwrap() <= ids.len() + 1);
+        }
+    }
+}
