@@ -70,28 +70,10 @@ impl Body {
         body
     }
 
-    /// The head of a push.
-    #[must_use]
-    pub fn push(self, tree: u8, first: u64, last: u64) -> Self {
-        self.byte(4).byte(tree).fixed(first).fixed(last)
-    }
-
     /// "I hold this name since then."
     #[must_use]
     pub fn claim(self, born: u64) -> Self {
         self.byte(5).fixed(born)
-    }
-
-    /// "I know this origin so far."
-    #[must_use]
-    pub fn summary(self, known: Known) -> Self {
-        self.byte(0).known(known)
-    }
-
-    /// "I know this origin so far; send what follows."
-    #[must_use]
-    pub fn want(self, known: Known) -> Self {
-        self.byte(1).known(known)
     }
 
     /// The entries of an origin in `(after, upto]`.
@@ -100,12 +82,6 @@ impl Body {
         let body = self.byte(2).fixed(known.origin).fixed(known.generation);
         let body = body.varint(after).varint(upto).varint(known.frontier);
         body.varint(floor).bytes(entries)
-    }
-
-    /// Sub-hashes of a region.
-    #[must_use]
-    pub fn split(self, prefix: u64, bits: u8, hashes: &[u8]) -> Self {
-        self.byte(3).fixed(prefix).byte(bits).bytes(hashes)
     }
 
     /// "That is all I hold in this region."

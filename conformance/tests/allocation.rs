@@ -21,6 +21,8 @@ const WALL: UnixTime = UnixTime::from_millis(1_767_225_600_000);
 /// A little after [`WALL`], as a stamp.
 const STAMP: u64 = (1_767_225_600_000 + 5) << 16;
 const DATAGRAM: usize = 1400;
+/// Where forged datagrams come from.
+const LIAR: ([u8; 4], u16) = ([127, 0, 0, 1], 41);
 
 fn main() {
     let mut arguments = Arguments::from_args();
@@ -106,11 +108,21 @@ impl Victim {
         let mut buffer = [0; DATAGRAM];
         let mut other = node(1);
         let real = other.poll_transmit(now, &mut buffer).unwrap();
-        Self {
+        let mut victim = Self {
             real: real.payload.to_vec(),
             node: nodes.remove(0),
             now,
-        }
+        };
+        // Strangers are not listened to until they have echoed a token.
+        let syn = framed(&victim.real, &leg(1).0);
+        victim.node.handle_datagram(now, LIAR.into(), &syn);
+        let challenge = victim.node.poll_transmit(now, &mut buffer).unwrap();
+        let mut echo = Body::from(5 << 50, STAMP).byte(2);
+        echo.0
+            .extend_from_slice(&forge::body(challenge.payload)[17..]);
+        let echo = framed(&victim.real, &echo.0);
+        victim.node.handle_datagram(now, LIAR.into(), &echo);
+        victim
     }
 
     /// Bytes that the node holds more than before once it has handled a datagram, and has not yet
@@ -120,7 +132,7 @@ impl Victim {
         assert!(datagram.len() <= DATAGRAM);
         let dropped = self.node.metrics().dropped;
         let before = ALLOCATOR.allocated();
-        self.node.handle_datagram(self.now, address(40), &datagram);
+        self.node.handle_datagram(self.now, LIAR.into(), &datagram);
         // What the application is to be told waits in a queue with a bound of its own.
         while self.node.poll_event().is_some() {}
         let after = ALLOCATOR.allocated();

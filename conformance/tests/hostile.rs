@@ -31,6 +31,8 @@ struct Cluster {
     now: Instant,
     heard: Vec<Vec<u8>>,
     events: Vec<Event>,
+    /// Whether the liar has shown that it is where it says it is.
+    proven: bool,
 }
 
 impl Cluster {
@@ -51,6 +53,7 @@ impl Cluster {
             now: Instant::ORIGIN,
             heard: Vec::new(),
             events: Vec::new(),
+            proven: false,
         };
         cluster.pass(10);
         for n in 0..number {
@@ -115,8 +118,17 @@ impl Cluster {
         outside
     }
 
-    /// A forged datagram comes to the first node. Returns what it sends to the outside.
+    /// A forged datagram comes to the first node, from an address that has proved itself. Returns
+    /// what it sends to the outside.
     fn forge(&mut self, body: &Body) -> Vec<(SocketAddr, Vec<u8>)> {
+        if !core::mem::replace(&mut self.proven, true) {
+            let sent = self.forge_unproven(&liar().exchange(1, 7));
+            self.forge_unproven(&echo(&sent[0].1));
+        }
+        self.forge_unproven(body)
+    }
+
+    fn forge_unproven(&mut self, body: &Body) -> Vec<(SocketAddr, Vec<u8>)> {
         let datagram = framed(&self.heard[0], &body.0);
         self.nodes[0].handle_datagram(self.now, address(90), &datagram);
         self.settle()
@@ -128,6 +140,15 @@ impl Cluster {
 }
 
 fn quiet(_: &mut Config) {}
+
+/// The echo of a challenge: sender, kind and the token.
+fn echo(challenge: &[u8]) -> Body {
+    let (head, token) = forge::body(challenge).split_at(17);
+    assert_eq!(head[16], 1, "a challenge is a ping");
+    let mut pong = liar().byte(2);
+    pong.0.extend_from_slice(token);
+    pong
+}
 
 fn of_node(node: &Node, frontier: u64) -> Known {
     Known {
@@ -434,4 +455,58 @@ fn forged_lengths_senders_and_regions_are_malformed_or_harmless() {
     cluster.forge(&Body::from(u64::MAX, u64::MAX).exchange(255, 7));
     cluster.pass(10);
     assert!(cluster.is_well());
+}
+
+#[test]
+fn a_stranger_gets_no_more_bytes_than_it_sends_until_it_echoes_a_token() {
+    let mut cluster = Cluster::of(3, quiet);
+    let known = |origin| Known {
+        origin,
+        generation: stamp(1),
+        frontier: 1,
+    };
+    let own = cluster.nodes[0].id().as_u64();
+    let namesake = || Body::from(own, stamp(9));
+    let lies = [
+        ("a SYN", liar().exchange(1, 7)),
+        (
+            "a SYN that names nobody",
+            liar().exchange(1, 7).complete(0, 0),
+        ),
+        (
+            "an answer that was not asked for",
+            liar().exchange(2, 7).complete(0, 0),
+        ),
+        ("a leg of no exchange", liar().exchange(7, 7).complete(0, 0)),
+        ("a gap", liar().exchange(2, 7).delta(known(9), 5, 9, 0, &[])),
+        ("a ping", liar().ping(u32::MAX)),
+        ("a heartbeat", liar().heartbeat(1)),
+        ("its own name", namesake().heartbeat(1)),
+        ("its own name in a SYN", namesake().exchange(1, 7)),
+        ("a claim", namesake().claim(u64::MAX)),
+    ];
+    for (what, lie) in &lies {
+        for _ in 0..50 {
+            let received = lie.0.len() + forge::HEADER + forge::TRAILER;
+            let sent = cluster.forge_unproven(lie);
+            let answered: usize = sent.iter().map(|(_, bytes)| bytes.len()).sum();
+            assert!(
+                answered <= received,
+                "{what}: {answered} bytes for {received}"
+            );
+        }
+    }
+}
+
+#[test]
+fn who_echoes_the_token_of_its_address_gets_the_whole_table() {
+    let mut cluster = Cluster::of(3, quiet);
+    let syn = liar().exchange(1, 7).complete(0, 0);
+    let sent = cluster.forge_unproven(&syn);
+    cluster.forge_unproven(&liar().byte(2).byte(7));
+    assert_eq!(cluster.forge_unproven(&syn).len(), 1, "a wrong token");
+    cluster.forge_unproven(&echo(&sent[0].1));
+    let answer = cluster.forge_unproven(&syn);
+    let bytes: usize = answer.iter().map(|(_, bytes)| bytes.len()).sum();
+    assert!(bytes > 200, "three logs: {bytes}");
 }

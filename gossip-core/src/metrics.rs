@@ -22,7 +22,8 @@ pub struct Metrics {
     pub entries_applied: u64,
     /// Deltas refused because their origin's state would exceed `max_state`.
     pub refused_state: u64,
-    /// Deltas refused because the table already holds `max_members`.
+    /// Deltas refused because the table already holds `max_members`, or for now because one datagram
+    /// brought more unknown members than its length allows.
     pub refused_members: u64,
     /// Deltas and generations refused because they lie too far in the future.
     pub refused_skew: u64,

@@ -60,7 +60,31 @@ impl Cluster {
             node.handle_command(now, set).expect("there is room");
         }
         cluster.pass(Duration::from_secs(5));
+        (0..3).for_each(|number| cluster.introduce(number));
         cluster
+    }
+
+    /// Shows a node that there is somebody at the address that datagrams out of the blue come from.
+    fn introduce(&mut self, number: usize) {
+        let stranger = || forge::Body::from(1, 1);
+        let syn = self.framed(&stranger().exchange(1, 0).0);
+        let Some(node) = self.nodes.get_mut(number) else {
+            return;
+        };
+        node.handle_datagram(self.now, address(200), &syn);
+        let mut buffer = vec![0; node.max_datagram()];
+        let challenge = node.poll_transmit(self.now, &mut buffer);
+        let challenge = challenge.expect("strangers are asked for a proof").payload;
+        let token = forge::body(challenge)
+            .get(17..)
+            .unwrap_or_default()
+            .to_vec();
+        let mut echo = stranger().byte(2);
+        echo.0.extend(token);
+        let echo = self.framed(&echo.0);
+        if let Some(node) = self.nodes.get_mut(number) {
+            node.handle_datagram(self.now, address(200), &echo);
+        }
     }
 
     /// Lets time pass.

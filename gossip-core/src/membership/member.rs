@@ -45,7 +45,7 @@ pub(crate) enum Condition {
 
 impl Record {
     /// A member of which nothing is known yet.
-    pub(crate) const fn new(id: NodeId, now: Instant) -> Self {
+    pub(crate) fn new(id: NodeId, now: Instant) -> Self {
         Self {
             id,
             log: Log::new(Generation::ZERO),

@@ -218,11 +218,7 @@ impl Table {
         let Ok(slot) = Slot::try_from(self.records.len()) else {
             return;
         };
-        if self.records.len() == self.records.capacity() {
-            // Grow by an eighth: tables are large and many, and rarely grow.
-            self.records
-                .reserve_exact(self.records.len().div_euclid(8).max(8));
-        }
+        grow(&mut self.records);
         self.records.push(Record::new(id, now));
         let hash = self.index_hash(id);
         let (records, key) = (&self.records, &self.index_key);
@@ -232,6 +228,8 @@ impl Table {
                 .map_or(0, |record| index_hash(key, record.id))
         });
         if let Err(at) = self.position(id) {
+            grow(&mut self.order);
+            grow(&mut self.slots);
             self.order.insert(at, id);
             self.slots.insert(at, slot);
         }
@@ -242,6 +240,7 @@ impl Table {
             }
         }
         if let Err(at) = self.live_position(id) {
+            grow(&mut self.live);
             self.live.insert(at, id);
         }
     }
@@ -297,6 +296,7 @@ impl Table {
         match condition {
             Condition::Live => {
                 if let Err(at) = self.live_position(id) {
+                    grow(&mut self.live);
                     self.live.insert(at, id);
                 }
             }
@@ -329,6 +329,13 @@ impl Table {
 
     fn id_at(&self, slot: Slot) -> NodeId {
         self.at(slot).id
+    }
+}
+
+/// Makes room for one more. By an eighth at a time: tables are large and many, and rarely grow.
+fn grow<T>(list: &mut Vec<T>) {
+    if list.len() == list.capacity() {
+        list.reserve_exact(list.len().div_euclid(8).max(8));
     }
 }
 

@@ -56,6 +56,12 @@ const NARROWING: usize = 2;
 /// Time between two exchanges of a node that is far behind: long enough for one to bring what it
 /// can.
 const CATCH_UP: Duration = Duration::from_millis(50);
+/// Intervals for which a change is news.
+const FRESH: u32 = 4;
+/// Intervals for which a change is news while tables differ.
+const LINGERING: u32 = 60;
+/// The most changes that are given unasked to a peer that does not tell of them.
+pub(super) const GIVEN: usize = 12;
 /// The most origins whose ids begin alike that are looked at. Two of ten thousand do, by chance,
 /// once in a hundred clusters.
 const MAX_ALIKE: usize = 4;
@@ -319,12 +325,21 @@ impl Node {
     /// What the peer told does not explain why the hashes differ: tell what is new here, or narrow
     /// the difference down.
     fn explain(&mut self, now: Instant, arrived: u8, leg: &mut Leg) {
+        self.differed = Some(now);
         if arrived == FIRST_LEG {
-            let recents = self.recents.since(now, self.news_horizon());
+            let recents = self.recents.since(now, self.news_horizon(now));
             let unnamed: SmallVec<[NodeId; 32]> =
                 recents.filter(|id| !leg.named.contains(id)).collect();
+            let fresh = self.recents.since(now, self.intervals(FRESH)).count();
+            if leg.may_give && (1..=GIVEN).contains(&unnamed.len()) {
+                // The peer has not told of them, so it hardly knows: that saves two legs.
+                for origin in unnamed {
+                    leg.give(origin, self.known(origin).1.saturating_sub(1));
+                }
+                return;
+            }
             // As many as are remembered at all are but a part of what is new.
-            if !unnamed.is_empty() && unnamed.len() < recents::CAPACITY {
+            if !unnamed.is_empty() && fresh < recents::CAPACITY {
                 leg.plan.extend(unnamed.into_iter().map(Planned::Summary));
                 return;
             }
@@ -409,13 +424,13 @@ impl Node {
             return false;
         }
         let unknown = ours.1 == 0;
-        if unknown && delta.entries.is_empty() {
+        if unknown {
             // The next exchange brings the rest.
-            let Some(room) = self.room_for_ghosts.checked_sub(1) else {
+            let Some(room) = self.room_for_newcomers.checked_sub(1) else {
                 count(&mut self.metrics.refused_members);
                 return false;
             };
-            self.room_for_ghosts = room;
+            self.room_for_newcomers = room;
         }
         if unknown && length(self.table.len()) >= u64::from(self.config.max_members) {
             count(&mut self.metrics.refused_members);
@@ -567,9 +582,12 @@ impl Node {
     }
 
     /// How long a change is told in SYNs. A round reaches several peers; in four nearly everybody
-    /// who missed the push has met somebody who did not.
-    pub(super) fn news_horizon(&self) -> Duration {
-        self.intervals(4)
+    /// who missed the push has met somebody who did not. While tables still differ, much is being
+    /// lost, and it is told for longer.
+    pub(super) fn news_horizon(&self, now: Instant) -> Duration {
+        let lately = now.saturating_sub(self.intervals(2));
+        let differ = self.differed.is_some_and(|at| at >= lately);
+        self.intervals(if differ { LINGERING } else { FRESH })
     }
 }
 
@@ -605,3 +623,6 @@ fn changes(old: &Log, new: &Log) -> SmallVec<[(Key, Option<Value>); 2]> {
 fn length(n: usize) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

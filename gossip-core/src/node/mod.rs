@@ -14,6 +14,7 @@ mod liveness;
 mod outbox;
 mod own;
 mod peers;
+mod proof;
 mod push;
 mod recents;
 mod rival;
@@ -61,7 +62,8 @@ use agreement::Watches;
 use broadcast::Broadcasts;
 use events::Events;
 use liveness::Neighbour;
-use outbox::{Outbox, Outgoing};
+use outbox::Outbox;
+use proof::Proofs;
 use push::Relay;
 use recents::Recents;
 use rival::Rival;
@@ -116,13 +118,15 @@ pub struct Node {
     // State plane.
     table: Table,
     staging: Staging,
-    /// How many members that are gone already the datagram at hand may still bring. They take four
-    /// times their bytes in it, and must not fill a table faster than members that live.
-    room_for_ghosts: usize,
+    /// How many members that nobody here has heard of the datagram at hand may still bring. A member
+    /// that is gone already takes 22 bytes in it, and five times as many in the table.
+    room_for_newcomers: usize,
     recents: Recents,
     relay: Relay,
     /// How much of the own log has been pushed.
     pushed: u64,
+    /// When an exchange last found another table than the own one.
+    differed: Option<Instant>,
     /// When a node that is far behind may meet another peer.
     caught_up: Instant,
     broadcasts: Broadcasts,
@@ -152,6 +156,7 @@ pub struct Node {
     watches: Watches,
     // Outputs.
     timers: Timers,
+    proofs: Box<Proofs>,
     outbox: Outbox,
     events: Events,
     metrics: Metrics,
@@ -194,6 +199,10 @@ impl Node {
     ) -> Result<Self, ConfigError> {
         config.check()?;
         let mut rng = ChaCha8Rng::from_seed(seed);
+        // A stream of its own, so that what is secret has nothing to do with what is drawn.
+        let mut secrets = ChaCha8Rng::from_seed(seed);
+        secrets.set_stream(1);
+        let secret = SipHasher13::new_with_keys(secrets.next_u64(), secrets.next_u64());
         let mut clock = Clock::new(now, wall, config.max_clock_skew);
         let own = identity.id();
         let generation = Generation::new(clock.tick(now));
@@ -239,10 +248,11 @@ impl Node {
             mismatch_told: false,
             table,
             staging: Staging::default(),
-            room_for_ghosts: 0,
+            room_for_newcomers: 0,
             recents: Recents::default(),
             relay: Relay::default(),
             pushed: 0,
+            differed: None,
             caught_up: now,
             broadcasts: Broadcasts::default(),
             tended: 0,
@@ -262,6 +272,7 @@ impl Node {
             stale: Stale::default(),
             watches: Watches::default(),
             timers: Timers::default(),
+            proofs: Box::new(Proofs::new(secret, usize::from(config.outbox))),
             outbox: Outbox::new(usize::from(config.outbox)),
             events: Events::new(usize::from(config.event_queue)),
             metrics: Metrics::default(),
@@ -329,7 +340,7 @@ impl Node {
 
     /// A datagram of this cluster.
     fn on_frame(&mut self, now: Instant, from: SocketAddr, opened: Opened<'_>) {
-        self.room_for_ghosts = opened.body.len().div_euclid(GHOST);
+        self.room_for_newcomers = opened.body.len().div_euclid(NEWCOMER);
         let dropped = &mut self.metrics.dropped;
         let Datagram {
             sender,
@@ -352,18 +363,22 @@ impl Node {
             }
             match message {
                 Message::Claim { born } => self.on_claim(now, from, born),
-                _ => {
+                // Of what is longer than the answer; whoever lives says such things.
+                Message::Exchange(_) | Message::Push(_) => {
                     count(&mut dropped.own);
                     self.claim(now, from);
                 }
+                _ => count(&mut dropped.own),
             }
             return self.settle(now);
         }
         self.on_life(now, sender);
         match message {
             Message::Heartbeat { counter } => self.on_heartbeat(now, sender, counter),
-            Message::Ping { token } => self.outbox.push(Outgoing::Pong { to: from, token }),
-            Message::Pong { .. } | Message::Claim { .. } => {}
+            Message::Ping { token } => self.on_ping(from, token),
+            Message::Pong { token } => self.on_pong(now, from, token),
+            Message::Claim { .. } => {}
+            Message::Exchange(head) if self.demands_proof(now, from, sender, head) => {}
             Message::Exchange(head) => self.on_exchange(now, from, sender, head, items),
             Message::Push(head) => self.on_push(now, from, head, items),
         }
@@ -528,8 +543,9 @@ impl Node {
     }
 }
 
-/// Bytes of a datagram for each member that it brings and that is gone already.
-const GHOST: usize = 40;
+/// Bytes of a datagram for each unknown member that it may bring: about what an address, a short name
+/// and a status take.
+const NEWCOMER: usize = 64;
 
 /// Adds one.
 fn count(counter: &mut u64) {

@@ -30,6 +30,11 @@ pub(crate) enum Outgoing {
         to: SocketAddr,
         token: u32,
     },
+    /// A ping to somebody who has yet to show that it is there.
+    Challenge {
+        to: SocketAddr,
+        token: u32,
+    },
     Claim {
         to: SocketAddr,
     },
@@ -72,6 +77,9 @@ pub(crate) enum Planned {
     WantUnknown(u32),
     /// Give what follows a version of this origin.
     Delta { origin: NodeId, after: u64 },
+    /// Go on with a log of which this leg has given the part up to a version. The receiver can tell
+    /// whether it may put the two together, the floor above the first one or not.
+    Rest { origin: NodeId, after: u64 },
     /// Tell the sub-hashes of a region.
     Split(Region),
     /// Tell the receiver that its generation was removed here.

@@ -156,7 +156,7 @@ impl Node {
 
     /// Whether this is the latest news of its origin, and this node has not served it in this tree:
     /// a change comes down several trees and is passed on in each; a repetition is not.
-    fn serves_first(&mut self, tree: u8, delta: &Delta<'_>) -> bool {
+    pub(super) fn serves_first(&mut self, tree: u8, delta: &Delta<'_>) -> bool {
         let bit = 1_u8.checked_shl(u32::from(tree)).unwrap_or(0);
         let Some(record) = self.table.get_mut(delta.origin) else {
             return false;

@@ -44,7 +44,9 @@ impl Node {
             .filter(|address| *address != self.address)
         {
             None => self.outlive(now, delta.generation),
-            Some(address) => self.contest(now, address, delta.generation),
+            Some(address) => {
+                self.contest(now, address, delta.generation);
+            }
         }
     }
 
@@ -54,7 +56,8 @@ impl Node {
     }
 
     /// Asks who is older; at most once in an interval or so, while a timer runs.
-    fn contest(&mut self, now: Instant, address: SocketAddr, generation: Generation) {
+    /// Tells whether it did.
+    fn contest(&mut self, now: Instant, address: SocketAddr, generation: Generation) -> bool {
         let known = self.rival.filter(|rival| rival.address == address);
         let told = known.is_some_and(|rival| rival.told);
         let asked = known.is_some_and(|rival| rival.generation >= generation);
@@ -71,6 +74,7 @@ impl Node {
                 Some(now.saturating_add(self.intervals(PATIENCE))),
             );
         }
+        !asked
     }
 
     /// Another node of this name tells since when it holds it. The elder keeps it; of two that
@@ -90,11 +94,13 @@ impl Node {
         if !told {
             self.events.push(Event::NameContested { address: from });
         }
-        self.contest(now, from, self.generation);
+        let answered = self.contest(now, from, self.generation);
         if let Some(rival) = &mut self.rival {
             rival.told = true;
         }
-        self.outbox.push(Outgoing::Claim { to: from });
+        if !answered {
+            self.outbox.push(Outgoing::Claim { to: from });
+        }
     }
 
     /// The rival has had its time: it has fallen silent, or there was none. What peers remember of

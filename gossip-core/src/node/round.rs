@@ -65,6 +65,7 @@ impl Node {
     pub(super) fn begin_exchange(&mut self, to: SocketAddr) {
         if to != self.address {
             count(&mut self.metrics.exchanges);
+            self.proofs.ask(to);
             self.outbox.push(Outgoing::Syn { to });
         }
     }

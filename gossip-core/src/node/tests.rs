@@ -4,6 +4,7 @@ use super::*;
 use crate::command::{Key, MAX_WATCHED, Value};
 use crate::stamp::Stamp;
 use crate::wire::frame;
+use crate::wire::message::Delta;
 use proptest::prelude::*;
 
 const WALL: UnixTime = UnixTime::from_millis(1_767_225_600_000);
@@ -296,6 +297,96 @@ fn peers_that_remember_a_later_life_make_a_node_outlive_it() {
     assert_eq!(node.metrics().refused_skew, 1);
 }
 
+/// A log with one entry that says where its origin is.
+fn run_of(port: u16) -> Vec<u8> {
+    let mut log = Log::new(Generation::ZERO);
+    log.write(0, ADDRESS, Some(&encode_address(address(port))));
+    log.write(0, STATUS, Some(Declared::Up.encode()));
+    log.after(0).rest().to_vec()
+}
+
+fn generation_after(seconds: u64) -> Generation {
+    Generation::new(Stamp::at(UnixTime::from_millis(
+        WALL.as_millis() + seconds * 1000,
+    )))
+}
+
+fn delta(origin: u64, generation: Generation, entries: &[u8]) -> Delta<'_> {
+    Delta {
+        origin: NodeId::from_u64(origin),
+        generation,
+        after: 0,
+        upto: 2,
+        frontier: 2,
+        floor: 0,
+        entries,
+    }
+}
+
+#[test]
+fn an_older_generation_is_refused() {
+    let mut node = node();
+    node.room_for_newcomers = 2;
+    let (old, new) = (run_of(2), run_of(3));
+    node.take_in(at(1), &delta(7, generation_after(2), &new));
+    let earlier = Delta {
+        upto: 9,
+        frontier: 9,
+        ..delta(7, generation_after(1), &old)
+    };
+    node.take_in(at(2), &earlier);
+    let known = node.member(NodeId::from_u64(7)).unwrap();
+    assert_eq!(known.generation(), generation_after(2));
+    assert_eq!(known.address(), address(3));
+}
+
+#[test]
+fn a_push_is_passed_on_once_in_each_tree() {
+    let mut node = node();
+    node.room_for_newcomers = 2;
+    let run = run_of(2);
+    node.take_in(at(1), &delta(7, generation_after(0), &run));
+    let news = delta(9, generation_after(0), &run);
+    node.take_in(at(1), &news);
+    assert!(node.serves_first(0, &news));
+    assert!(!node.serves_first(0, &news), "repeated");
+    assert!(node.serves_first(1, &news), "another tree");
+    assert!(!node.serves_first(200, &news), "no tree");
+    let later = Delta {
+        upto: 3,
+        frontier: 3,
+        ..news
+    };
+    assert!(!node.serves_first(0, &later), "not held");
+    node.take_in(at(2), &later);
+    assert!(node.serves_first(0, &later));
+    assert!(!node.serves_first(1, &news), "no longer news");
+}
+
+#[test]
+fn a_member_that_is_voted_against_refutes() {
+    let mut node = node();
+    node.room_for_newcomers = 2;
+    let ballot = |node: &Node| Ballot {
+        subject: node.own,
+        generation: node.generation,
+        frontier: node.known(node.own).1,
+        age: 0,
+        removed: false,
+    };
+    let cast = ballot(&node);
+    let value = crate::state::attribute::encode_ballots([cast].iter());
+    let mut log = Log::new(Generation::ZERO);
+    log.write(0, ADDRESS, Some(&encode_address(address(2))));
+    log.write(0, crate::state::attribute::VOTES, Some(&value));
+    let run = log.after(0).rest().to_vec();
+    node.take_in(at(1), &delta(7, generation_after(0), &run));
+    assert!(node.known(node.own).1 > cast.frontier, "one entry more");
+    let quiet = node.known(node.own);
+    node.take_in(at(2), &delta(8, generation_after(0), &run));
+    assert_eq!(node.known(node.own), quiet, "the same vote is void");
+}
+
 #[test]
 fn an_earlier_now_is_the_latest_one() {
     let mut node = node();
@@ -303,6 +394,9 @@ fn an_earlier_now_is_the_latest_one() {
     let due = node.poll_timeout();
     node.handle_timeout(at(100));
     assert_eq!(node.poll_timeout(), due);
+    // What is written is pushed a moment later, not a moment after some earlier one.
+    set(&mut node, "k", b"v").unwrap();
+    assert!(node.poll_timeout().unwrap() > at(500));
 }
 
 /// Plays nodes that reach one another at once, from `from` to `to` milliseconds.

@@ -2,9 +2,10 @@
 
 use core::net::SocketAddr;
 
-use super::exchange::FIRST_LEG;
+use super::exchange::{FIRST_LEG, GIVEN};
 use super::outbox::{Answer, News, Outgoing, Planned};
 use super::{Node, Standing, count, length};
+use crate::config::Mode;
 use crate::id::{Generation, NodeId};
 use crate::membership::region::PARTS;
 use crate::membership::{Condition, Region};
@@ -110,6 +111,7 @@ impl Node {
             Outgoing::Ping { to, token } => {
                 bare(self.address_of(to)?, Message::Ping { token }, body)
             }
+            Outgoing::Challenge { to, token } => bare(to, Message::Ping { token }, body),
             Outgoing::Pong { to, token } => bare(to, Message::Pong { token }, body),
             Outgoing::Claim { to } => bare(to, Message::Claim { born: self.born }, body),
             Outgoing::Syn { to } => Some((to, self.write_syn(now, body)?, Rest::Done)),
@@ -154,9 +156,16 @@ impl Node {
         if self.standing == Standing::Joining && self.table.len() <= self.list_limit() {
             self.write_list(&mut encoder, Region::ALL);
         } else {
-            let recents = self.recents.since(now, self.news_horizon());
-            for id in recents.take(RECENTS_IN_SYN) {
-                encoder.item(&Item::Summary(self.summary(self.salt(), id)));
+            let recents = self.recents.since(now, self.news_horizon(now));
+            let pushes = self.config.mode == Mode::Push;
+            for (n, id) in recents.take(RECENTS_IN_SYN).enumerate() {
+                // Who only pushes does not wait to be asked.
+                if pushes && n < GIVEN {
+                    let after = self.known(id).1.saturating_sub(1);
+                    self.write_delta(&mut encoder, id, after, false);
+                } else {
+                    encoder.item(&Item::Summary(self.summary(self.salt(), id)));
+                }
             }
         }
         Some(encoder.len())
@@ -215,7 +224,11 @@ impl Node {
                 check: 0,
                 frontier: 0,
             }))),
-            Planned::Delta { origin, after } => self.write_delta(encoder, origin, after, fresh),
+            Planned::Delta { origin, after } => {
+                let after = self.not_below_the_floor(origin, after);
+                self.write_delta(encoder, origin, after, fresh)
+            }
+            Planned::Rest { origin, after } => self.write_delta(encoder, origin, after, fresh),
             Planned::Split(region) => {
                 let mut digests = [0; DIGEST * PARTS];
                 let salt = self.salt();
@@ -250,6 +263,15 @@ impl Node {
         encoder.item(&Item::Complete(region));
     }
 
+    /// The version from which to serve what was planned: all of it, if the floor has risen since.
+    fn not_below_the_floor(&self, origin: NodeId, after: u64) -> u64 {
+        let floor = self
+            .table
+            .get(origin)
+            .map_or(0, |record| record.log.floor());
+        if after < floor { 0 } else { after }
+    }
+
     /// What lives of an origin above a version, or as much of it as fits.
     fn write_delta(
         &self,
@@ -262,8 +284,6 @@ impl Node {
             return Written::All;
         };
         let log = &record.log;
-        // The floor may have risen since this was planned.
-        let after = if after < log.floor() { 0 } else { after };
         if after >= log.frontier() {
             return Written::All;
         }
@@ -296,7 +316,7 @@ impl Node {
         if whole {
             Written::All
         } else {
-            Written::UpTo(Planned::Delta {
+            Written::UpTo(Planned::Rest {
                 origin,
                 after: upto,
             })
@@ -310,7 +330,8 @@ impl Node {
         while let Some((origin, after)) = news.last() {
             // A state larger than a datagram is told by its beginning: the receiver pulls the rest.
             let fresh = encoder.len() == empty;
-            let written = self.write_delta(&mut encoder, *origin, *after, fresh);
+            let after = self.not_below_the_floor(*origin, *after);
+            let written = self.write_delta(&mut encoder, *origin, after, fresh);
             if matches!(written, Written::Nothing) && !fresh {
                 break;
             }

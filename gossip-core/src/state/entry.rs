@@ -9,6 +9,7 @@ use postcard::{take_from_bytes, to_extend};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::command::{MAX_KEY, MAX_VALUE};
+use crate::wire::exact;
 
 /// One write of an origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,9 +68,10 @@ impl<'a> Entries<'a> {
         let mut last = after;
         let mut entries = Entries::new(run);
         while !entries.0.is_empty() {
-            let Some(entry) = entries.next() else {
+            let Some((entry, rest)) = exact::take::<Entry<'_>>(entries.0) else {
                 return false;
             };
+            entries.0 = rest;
             let legal = entry.version > last
                 && entry.version <= upto
                 && (1..=MAX_KEY).contains(&entry.key.len())

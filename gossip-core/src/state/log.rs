@@ -7,6 +7,7 @@
 //!   that ends it), or was a tombstone at or below the floor;
 //! - the log changes only by the origin's own writes, or by a whole claim of another replica.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use smallvec::SmallVec;
@@ -22,17 +23,18 @@ pub(crate) struct Log {
     generation: Generation,
     frontier: u64,
     floor: u64,
-    run: Vec<u8>,
+    /// The encoded entries. Logs are many and change rarely: no room to grow is kept.
+    run: Box<[u8]>,
 }
 
 impl Log {
     /// The empty log of an origin of this generation.
-    pub(crate) const fn new(generation: Generation) -> Self {
+    pub(crate) fn new(generation: Generation) -> Self {
         Self {
             generation,
             frontier: 0,
             floor: 0,
-            run: Vec::new(),
+            run: Box::default(),
         }
     }
 
@@ -131,9 +133,9 @@ impl Log {
             };
             return;
         }
-        self.run
-            .extend_from_slice(Entries::new(claim.run).after(self.frontier));
-        self.run = newest(&self.run);
+        let mut run = core::mem::take(&mut self.run).into_vec();
+        run.extend_from_slice(Entries::new(claim.run).after(self.frontier));
+        self.run = newest(&run);
         self.frontier = self.frontier.max(claim.frontier);
         self.floor = self.floor.max(claim.floor);
     }
@@ -148,26 +150,30 @@ impl Log {
         for entry in self.entries().filter(|entry| !dead(entry)) {
             entry.append_to(&mut run);
         }
-        self.run = run;
+        self.run = run.into_boxed_slice();
         self.floor = self.floor.max(floor);
     }
 
     /// Drops all entries. The frontier stays, so that nobody serves them again; everything at or
     /// below it counts as collected.
     pub(crate) fn bury(&mut self) {
-        self.run = Vec::new();
+        self.run = Box::default();
         self.floor = self.frontier;
     }
 
     /// Appends an entry in place of the key's older one.
     fn put(&mut self, entry: Entry<'_>) {
-        if let Some(range) = self.position(entry.key) {
-            self.run.drain(range);
+        let old = self.position(entry.key);
+        let mut run = core::mem::take(&mut self.run).into_vec();
+        if let Some(range) = old {
+            run.drain(range);
         }
-        entry.append_to(&mut self.run);
-        if broadcast::over(&entry).is_some() {
-            self.run = newest(&self.run);
-        }
+        entry.append_to(&mut run);
+        self.run = if broadcast::over(&entry).is_some() {
+            newest(&run)
+        } else {
+            run.into_boxed_slice()
+        };
     }
 
     /// Where the key's entry stands.
@@ -185,7 +191,7 @@ impl Log {
 
 /// The newest entry of each key in a run, in version order, without the broadcasts that are over.
 /// O(n log n) for n entries.
-fn newest(run: &[u8]) -> Vec<u8> {
+fn newest(run: &[u8]) -> Box<[u8]> {
     let mut keys: SmallVec<[(&[u8], u64); 8]> = Entries::new(run)
         .map(|entry| (entry.key, entry.version))
         .collect();
@@ -203,15 +209,14 @@ fn newest(run: &[u8]) -> Vec<u8> {
         overwritten.extend(ended.map(|(_, version)| *version));
     }
     if overwritten.is_empty() {
-        return run.to_vec();
+        return run.into();
     }
     sort(&mut overwritten);
     let mut kept = Vec::with_capacity(run.len());
     for entry in Entries::new(run).filter(|e| overwritten.binary_search(&e.version).is_err()) {
         entry.append_to(&mut kept);
     }
-    kept.shrink_to_fit();
-    kept
+    kept.into_boxed_slice()
 }
 
 /// Everything that lives above `after` in an origin's log known up to `frontier`.

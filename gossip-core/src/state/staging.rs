@@ -100,8 +100,9 @@ impl Staging {
         if known {
             return Outcome::Stale;
         }
-        let attaches =
-            delta.after == 0 || delta.generation == generation && delta.after <= frontier;
+        // A frontier below the floor may hold what a collected tombstone has deleted.
+        let attaches = delta.after == 0
+            || delta.generation == generation && delta.after <= frontier && delta.floor <= frontier;
         let base = if delta.after == 0 {
             0
         } else {
@@ -193,14 +194,15 @@ impl Staging {
 
 impl Partial {
     /// Whether the delta goes on where this ends, from a peer that knows at least as much, and that
-    /// has not collected tombstones which this part has yet to see.
+    /// has not collected tombstones which this part has yet to see: a tombstone that was collected
+    /// before this part was sent had taken its victims out of it.
     fn continued_by(&self, delta: &Delta<'_>) -> bool {
         delta.generation == self.generation
             && delta.after > 0
             && delta.after <= self.upto
             && delta.upto > self.upto
             && delta.frontier >= self.frontier
-            && delta.floor <= delta.after
+            && (delta.floor <= delta.after || delta.floor <= self.floor)
     }
 }
 
@@ -234,6 +236,38 @@ mod tests {
             floor: log.floor(),
             entries: &rest[..rest.len() - tail.len()],
         }
+    }
+
+    #[test]
+    fn a_log_whose_floor_is_above_its_first_part_is_put_together_all_the_same() {
+        let mut log = log(5);
+        for key in [b"a", b"b", b"c"] {
+            log.write(0, key, Some(b"value"));
+        }
+        log.write(0, b"a", None);
+        log.collect(0);
+        log.write(0, b"d", Some(b"value"));
+        assert_eq!((log.floor(), log.frontier()), (9, 10));
+        let mut staging = Staging::default();
+        let first = staging.accept(None, &delta(&log, 0, 6), MAX);
+        assert!(matches!(first, Outcome::Kept));
+        let second = staging.accept(None, &delta(&log, 6, 10), MAX);
+        assert!(matches!(second, Outcome::Completed(_)));
+    }
+
+    #[test]
+    fn what_lies_below_a_floor_is_no_base_for_what_follows() {
+        // The replica holds "a", whose tombstone is collected elsewhere: the rest of a log alone must
+        // not be laid over it.
+        let mut log = log(5);
+        log.write(0, b"a", Some(b"value"));
+        let held = log.clone();
+        log.write(0, b"a", None);
+        log.collect(0);
+        log.write(0, b"d", Some(b"value"));
+        let mut staging = Staging::default();
+        let rest = staging.accept(Some(&held), &delta(&log, 6, 8), MAX);
+        assert!(matches!(rest, Outcome::Gap));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::id::{Generation, NodeId};
 use crate::membership::Region;
 use crate::membership::segment::Segment;
 use crate::state::entry::Entries;
+use crate::wire::exact;
 
 /// Who sent a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -187,12 +188,11 @@ pub(crate) enum Unreadable {
 impl<'a> Datagram<'a> {
     /// Reads a body whole; what it returns is valid to the last byte.
     pub(crate) fn decode(body: &'a [u8]) -> Result<Self, Unreadable> {
-        let (sender, rest): (Sender, _) =
-            take_from_bytes(body).map_err(|_| Unreadable::Malformed)?;
+        let (sender, rest): (Sender, _) = exact::take(body).ok_or(Unreadable::Malformed)?;
         if rest.first().is_some_and(|kind| *kind >= MESSAGE_KINDS) {
             return Err(Unreadable::Unknown);
         }
-        let (message, rest) = take_from_bytes(rest).map_err(|_| Unreadable::Malformed)?;
+        let (message, rest) = exact::take(rest).ok_or(Unreadable::Malformed)?;
         let items = Items(rest);
         let carries_items = matches!(message, Message::Exchange(_) | Message::Push(_));
         if !rest.is_empty() && !carries_items || !items.is_valid() {
@@ -213,13 +213,19 @@ pub(crate) struct Items<'a>(&'a [u8]);
 impl Items<'_> {
     fn is_valid(mut self) -> bool {
         while !self.0.is_empty() {
-            match self.next() {
-                Some(Item::Delta(delta)) if !delta.is_valid() => return false,
-                Some(Item::Split(split)) if !split.region.is_valid() => return false,
-                Some(Item::Complete(region)) if !region.is_valid() => return false,
-                Some(_) => {}
-                None => return false,
+            let Some((item, rest)) = exact::take(self.0) else {
+                return false;
+            };
+            let valid = match item {
+                Item::Delta(delta) => delta.is_valid(),
+                Item::Split(split) => split.region.is_valid(),
+                Item::Complete(region) => region.is_valid(),
+                Item::Summary(_) | Item::Want(_) | Item::Removed(_) => true,
+            };
+            if !valid {
+                return false;
             }
+            self.0 = rest;
         }
         true
     }
@@ -355,5 +361,87 @@ mod tests {
             Datagram::decode(&buffer[..10]).unwrap_err(),
             Unreadable::Malformed
         );
+    }
+
+    /// A body with items of most kinds, for damage to be done to.
+    fn rich_body() -> std::vec::Vec<u8> {
+        let mut buffer = [0; 512];
+        let head = Message::Exchange(Exchange {
+            leg: 2,
+            mode: ModeTag::PushPull,
+            extent: Extent::Whole,
+            hash: [3; 16],
+        });
+        let mut encoder = Encoder::new(&mut buffer, SENDER, head).unwrap();
+        let mut run = std::vec::Vec::new();
+        for (version, value) in [(3, None), (300, Some(&b"value"[..]))] {
+            let (age, key) = (version * 100, &b"key"[..]);
+            crate::state::entry::Entry {
+                version,
+                age,
+                key,
+                value,
+            }
+            .append_to(&mut run);
+        }
+        let delta = Delta {
+            origin: SENDER.id,
+            generation: SENDER.generation,
+            after: 2,
+            upto: 300,
+            frontier: 70_000,
+            floor: 1,
+            entries: &run,
+        };
+        assert!(encoder.item(&Item::Delta(delta)));
+        assert!(encoder.item(&Item::Removed(SENDER.generation)));
+        assert!(encoder.item(&Item::Complete(Region::ALL)));
+        let len = encoder.len();
+        buffer[..len].to_vec()
+    }
+
+    fn encoded_again(read: &Datagram<'_>) -> std::vec::Vec<u8> {
+        let mut buffer = [0; 2048];
+        let mut encoder = Encoder::new(&mut buffer, read.sender, read.message).unwrap();
+        for item in read.items {
+            let mut run = std::vec::Vec::new();
+            let item = match item {
+                Item::Delta(mut delta) => {
+                    for entry in Entries::new(delta.entries) {
+                        entry.append_to(&mut run);
+                    }
+                    delta.entries = &run;
+                    Item::Delta(delta)
+                }
+                other => other,
+            };
+            assert!(encoder.item(&item));
+        }
+        let len = encoder.len();
+        buffer[..len].to_vec()
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_decodes_encodes_to_the_same_bytes(
+            damage in proptest::collection::vec((0..512_usize, proptest::num::u8::ANY, 0..3_u8), 0..4),
+        ) {
+            let mut body = rich_body();
+            for (at, byte, how) in damage {
+                let at = at % body.len();
+                match how {
+                    0 => body[at] = byte,
+                    // As a longer form of the number that ends here would have it.
+                    1 => {
+                        body[at] |= 0x80;
+                        body.insert(at + 1, 0);
+                    }
+                    _ => body.insert(at, byte),
+                }
+            }
+            if let Ok(read) = Datagram::decode(&body) {
+                proptest::prop_assert_eq!(encoded_again(&read), body);
+            }
+        }
     }
 }

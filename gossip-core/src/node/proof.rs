@@ -1,0 +1,195 @@
+//! Who has to show that it is where its datagrams say it is.
+//!
+//! The address a datagram comes from can be forged. A node that answered a short SYN with a whole
+//! table would be a weapon against whoever bears that address. So a stranger gets a ping, shorter
+//! than what it sent, until it has echoed the ping's token from there; then whatever it asks for. It
+//! repeats its SYN as it echoes, so that this costs one round trip, once.
+//!
+//! No stranger is: a member, at the address that its log names; and whom this node has just asked
+//! something of its own accord. The token is made from the address and a secret, as SYN cookies are
+//! (Bernstein 1996), so that nothing is remembered of those who never echo.
+
+use alloc::collections::VecDeque;
+use core::hash::Hasher;
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+
+use siphasher::sip::SipHasher13;
+
+use super::Node;
+use super::exchange::FIRST_LEG;
+use super::outbox::Outgoing;
+use crate::membership::Condition;
+use crate::time::Instant;
+use crate::wire::message::{Exchange, Sender};
+
+/// How long a token is good for, at least; twice that at most.
+const TOKEN_LASTS: Duration = Duration::from_secs(10);
+/// Whom this node has asked lately, at most: more than it meets in a round.
+const ASKED: usize = 32;
+/// How often a SYN is repeated: echo and SYN may overtake each other.
+const REPEATS: u8 = 2;
+
+/// Who need not prove its address, for now.
+#[derive(Debug)]
+pub(super) struct Proofs {
+    secret: SipHasher13,
+    /// Strangers that have echoed a token.
+    proven: VecDeque<SocketAddr>,
+    /// How many of them are remembered.
+    capacity: usize,
+    /// Whom this node has asked, and how often it may repeat that.
+    asked: VecDeque<(SocketAddr, u8)>,
+}
+
+impl Proofs {
+    /// `secret` must be unknown to the peers. `capacity` is how many strangers may be on their way in
+    /// at a time.
+    pub(super) const fn new(secret: SipHasher13, capacity: usize) -> Self {
+        Self {
+            secret,
+            proven: VecDeque::new(),
+            capacity,
+            asked: VecDeque::new(),
+        }
+    }
+
+    /// This node asks somebody something.
+    pub(super) fn ask(&mut self, address: SocketAddr) {
+        let known = self.asked.iter_mut().find(|(asked, _)| *asked == address);
+        if let Some((_, repeats)) = known {
+            *repeats = REPEATS;
+            return;
+        }
+        if self.asked.len() >= ASKED {
+            self.asked.pop_front();
+        }
+        self.asked.push_back((address, REPEATS));
+    }
+
+    /// Whether a ping from there may be a demand for proof, so that what was asked should be
+    /// repeated.
+    fn repeats(&mut self, address: SocketAddr) -> bool {
+        let mut asked = self.asked.iter_mut();
+        let Some((_, left)) = asked.find(|(asked, left)| *asked == address && *left > 0) else {
+            return false;
+        };
+        *left = left.saturating_sub(1);
+        true
+    }
+
+    fn may_be_answered(&self, address: SocketAddr) -> bool {
+        self.proven.iter().any(|proven| *proven == address)
+            || self.asked.iter().any(|(asked, _)| *asked == address)
+    }
+
+    fn prove(&mut self, address: SocketAddr) {
+        if self.may_be_answered(address) {
+            return;
+        }
+        if self.proven.len() >= self.capacity {
+            self.proven.pop_front();
+        }
+        self.proven.push_back(address);
+    }
+
+    fn token(&self, address: SocketAddr, period: u128) -> u32 {
+        let mut hasher = self.secret;
+        match address.ip() {
+            IpAddr::V4(ip) => hasher.write(&ip.octets()),
+            IpAddr::V6(ip) => hasher.write(&ip.octets()),
+        }
+        hasher.write_u16(address.port());
+        hasher.write_u128(period);
+        let [a, b, c, d, ..] = hasher.finish().to_le_bytes();
+        u32::from_le_bytes([a, b, c, d])
+    }
+}
+
+fn period(now: Instant) -> u128 {
+    let since = now.saturating_since(Instant::ORIGIN).as_nanos();
+    since.div_euclid(TOKEN_LASTS.as_nanos())
+}
+
+impl Node {
+    /// Whether a leg has to wait for a proof of its sender's address, which is asked for then.
+    pub(super) fn demands_proof(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        sender: Sender,
+        head: Exchange,
+    ) -> bool {
+        let record = self.table.get(sender.id);
+        let is_member = record.is_some_and(|record| record.address() == Some(from));
+        // That is where it ends, without an answer.
+        let agrees = head.leg == FIRST_LEG
+            && head.hash == self.table.hash().to_le_bytes()
+            && record.is_some_and(|record| {
+                record.condition == Condition::Live && record.log.generation() == sender.generation
+            });
+        if is_member || agrees || self.proofs.may_be_answered(from) {
+            return false;
+        }
+        let token = self.proofs.token(from, period(now));
+        self.outbox.push(Outgoing::Challenge { to: from, token });
+        true
+    }
+
+    /// Somebody echoes a token. It need not be one of those.
+    pub(super) fn on_pong(&mut self, now: Instant, from: SocketAddr, token: u32) {
+        let this = period(now);
+        let good = [this, this.saturating_sub(1)];
+        if good.iter().any(|p| self.proofs.token(from, *p) == token) {
+            self.proofs.prove(from);
+        }
+    }
+
+    /// Somebody wants to know whether this node lives, or is where it says it is.
+    pub(super) fn on_ping(&mut self, from: SocketAddr, token: u32) {
+        self.outbox.push(Outgoing::Pong { to: from, token });
+        if self.proofs.repeats(from) {
+            self.outbox.push(Outgoing::Syn { to: from });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(port: u16) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], port))
+    }
+
+    fn proofs() -> Proofs {
+        Proofs::new(SipHasher13::new_with_keys(1, 2), 32)
+    }
+
+    #[test]
+    fn a_token_is_good_for_one_address_and_some_time() {
+        let proofs = proofs();
+        let token = proofs.token(address(1), 5);
+        assert_eq!(proofs.token(address(1), 5), token);
+        assert_ne!(proofs.token(address(2), 5), token);
+        assert_ne!(proofs.token(address(1), 6), token);
+        let other = Proofs::new(SipHasher13::new_with_keys(1, 3), 32);
+        assert_ne!(other.token(address(1), 5), token);
+    }
+
+    #[test]
+    fn who_asks_repeats_it_at_most_twice_and_memory_is_bounded() {
+        let mut proofs = proofs();
+        assert!(!proofs.repeats(address(1)));
+        proofs.ask(address(1));
+        assert!(proofs.repeats(address(1)) && proofs.repeats(address(1)));
+        assert!(!proofs.repeats(address(1)));
+        for port in 2..1000 {
+            proofs.ask(address(port));
+            proofs.prove(address(port.wrapping_add(5000)));
+        }
+        assert!(!proofs.may_be_answered(address(1)));
+        assert!(proofs.may_be_answered(address(999)));
+        assert!(proofs.may_be_answered(address(5999)));
+    }
+}
