@@ -62,7 +62,8 @@ pub enum Event {
         /// Its generation.
         generation: Generation,
     },
-    /// A member that was down or had left was dropped from the table.
+    /// A member that was down or had left was dropped from the table, here or by the peer from
+    /// which this node has it. One that lives all the same returns in a newer generation.
     MemberRemoved {
         /// The member.
         id: NodeId,

@@ -59,6 +59,8 @@ impl Broadcasts {
                 from, life, number, ..
             } => (*from, *life, *number),
             Event::Lagged => {
+                // Among what it missed may be that a writer was removed.
+                self.told.remove(&reader);
                 self.lagged.insert(reader);
                 return None;
             }

@@ -1,5 +1,4 @@
-//! Three nodes of one cluster in 128 KB of flash and 64 KB of memory, on a Cortex-M3 without an
-//! operating system. The links between them are simulated and lose datagrams; time is simulated,
+//! Three nodes of one cluster in 64 KB of memory, on a Cortex-M3 without an operating system. The links between them are simulated and lose datagrams; time is simulated,
 //! too. `./check` builds it, runs it in qemu and prints its sizes.
 #![no_std]
 #![no_main]

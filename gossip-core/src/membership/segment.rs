@@ -62,6 +62,12 @@ impl Segment {
             .map_or(0, |by| u128::from(by).saturating_add(1))
     }
 
+    /// Whether nobody takes part in it but `own`.
+    pub(crate) fn is_empty_but_for(self, own: NodeId, table: &Table) -> bool {
+        let members = table.live_between(self.first, self.last).len();
+        members <= usize::from(self.contains(own) && table.live_position(own).is_ok())
+    }
+
     /// `count` parts of the same width, or nearly; fewer where there are not that many ids.
     fn parts(self, count: usize) -> impl Iterator<Item = Self> {
         let count = u128::try_from(count).unwrap_or(u128::MAX);
@@ -208,6 +214,21 @@ mod tests {
             1,
         );
         assert_eq!((reached.len(), hops <= 4), (1000, true), "{hops}");
+    }
+
+    #[test]
+    fn a_segment_with_nobody_else_needs_no_service() {
+        let table = table([5, 7]);
+        let id = NodeId::from_u64;
+        let segment = |first, last| Segment {
+            first: id(first),
+            last: id(last),
+        };
+        assert!(segment(5, 6).is_empty_but_for(id(5), &table));
+        assert!(segment(6, 6).is_empty_but_for(id(5), &table));
+        assert!(!segment(5, 7).is_empty_but_for(id(5), &table));
+        assert!(!segment(7, 7).is_empty_but_for(id(5), &table));
+        assert!(!segment(5, 5).is_empty_but_for(id(6), &table));
     }
 
     proptest! {

@@ -463,7 +463,7 @@ impl Node {
             return;
         };
         let old = record.log.clone();
-        let was = record.condition;
+        let (was, name) = (record.condition, record.display_name());
         self.table.apply(origin, claim);
         if let Some(record) = self.table.get_mut(origin) {
             record.served = 0;
@@ -503,6 +503,10 @@ impl Node {
         self.stale.neighbours |=
             changed || (is_new || moved) && is_near(&self.table, self.own, origin, k);
         self.stale.verdicts |= changed || is_new && self.is_anybody_contested();
+        if changed && buried && !is_new {
+            // Whoever brought this has removed it.
+            self.events.push(Event::MemberRemoved { id: origin, name });
+        }
         if restarted {
             self.on_restart(now, origin, generation);
         }

@@ -143,7 +143,8 @@ impl Node {
                 truncated: false,
             }));
         }
-        if news.is_empty() || !self.is_eager() {
+        let served = head.segment.is_empty_but_for(self.own, &self.table);
+        if news.is_empty() || served || !self.is_eager() {
             return;
         }
         let enough = self.relay.add(head.tree, head.segment, &news);
