@@ -7,6 +7,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::SocketAddr;
+use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -127,7 +128,7 @@ pub enum Policy {
     /// The one with the latest stamp is read; ties are decided by the writer's id.
     #[default]
     LastWriteWins,
-    /// All are read, until a write that has seen them replaces them. Where writers differ, this holds for
+    /// All are read, until [`Command::Resolve`] replaces them. Where writers differ, this holds for
     /// those who chose it, and the latest of the others stands beside them.
     KeepSiblings,
 }
@@ -168,6 +169,30 @@ pub enum Command {
     Unwatch {
         /// Its name.
         key: Key,
+    },
+    /// Writes a key of the shared map: replaces everything that this node knows of it.
+    Put {
+        /// The key.
+        key: Key,
+        /// Its new value.
+        value: Value,
+        /// What becomes of it when somebody else writes the key without knowing it.
+        policy: Policy,
+        /// How long it lives: it is gone, to within an interval, this long after it was written, by
+        /// the clock of whoever looks. `None` for ever.
+        lifetime: Option<Duration>,
+    },
+    /// Deletes a key of the shared map. Deleting what is not there does nothing.
+    Delete {
+        /// The key.
+        key: Key,
+    },
+    /// Replaces all siblings of a key of the shared map.
+    Resolve {
+        /// The key.
+        key: Key,
+        /// Its new value, or `None` to delete it.
+        value: Option<Value>,
     },
     /// Announces departure. [`Event::LeaveCompleted`](crate::Event::LeaveCompleted) tells when the
     /// node may be stopped; from then on it is silent.
@@ -229,6 +254,22 @@ pub enum CommandError {
         size: usize,
         /// The limit, in bytes.
         limit: usize,
+    },
+    /// The write would take the shared map over `max_map`.
+    #[error(
+        "the shared map would grow to {size} bytes, over the limit of {limit}: delete keys, or raise max_map on every node"
+    )]
+    MapFull {
+        /// Its size after the write, in bytes.
+        size: usize,
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// Several values stand under this key of the shared map.
+    #[error("{siblings} values stand under this key: look at siblings(), and send Resolve")]
+    Unresolved {
+        /// How many.
+        siblings: usize,
     },
     /// This node leaves, has left, or has lost its name to another.
     #[error("this node has left the cluster: start a new one")]

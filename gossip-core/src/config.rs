@@ -110,9 +110,20 @@ pub struct Config {
     /// How long a member that is down or has left stays in the table. Works from 10 intervals to
     /// 1 year. Default 24 h: longer than an outage that somebody is working on.
     pub remove_after: Duration,
-    /// How long a deleted attribute's tombstone is kept. Works from 1 min to 1 year. Default 10 days,
-    /// as Cassandra's.
+    /// How long a tombstone is kept, of an attribute or of a key of the shared map. Works from 1 min
+    /// to 1 year. Default 10 days, as Cassandra's.
     pub gc_grace: Duration,
+    /// How long a departed writer of the shared map is remembered once nothing of it lives. Works
+    /// from `gc_grace` to 10 years. Default 30 days: a member that was away for no longer loses
+    /// nothing that it wrote.
+    pub forget_after: Duration,
+    /// The most departed writers that are remembered so; the eldest go first. Works from 8 to
+    /// 1,000,000. Default 1024: with it, they take less memory than the members of a large cluster.
+    pub max_ghosts: u32,
+    /// The most bytes of the shared map: keys, values and 20 to 60 bytes for each write; all members
+    /// need the same. Works from 4 KiB to 4 GiB. Default 64 MiB: a hundred thousand keys of half a
+    /// kilobyte.
+    pub max_map: u32,
     /// How long a broadcast of this node is kept for those who have not got it. Works from 1 s to
     /// 1 h. Default 1 min: longer than most partitions last, short enough that news is news.
     pub broadcast_ttl: Duration,
@@ -170,6 +181,9 @@ impl Config {
             max_clock_skew: Duration::from_secs(60),
             remove_after: Duration::from_secs(24 * 3600),
             gc_grace: Duration::from_secs(10 * 24 * 3600),
+            forget_after: Duration::from_secs(30 * 24 * 3600),
+            max_ghosts: 1024,
+            max_map: 64 << 20,
             broadcast_ttl: Duration::from_secs(60),
             max_datagram: 1400,
             max_members: 20_000,
@@ -345,6 +359,21 @@ impl Config {
             YEAR,
             "1 min to 1 year",
         )?;
+        seconds(
+            "forget_after",
+            self.forget_after,
+            self.gc_grace,
+            YEAR.saturating_mul(10),
+            "gc_grace to 10 years",
+        )?;
+        range(
+            "max_ghosts",
+            self.max_ghosts,
+            8,
+            1_000_000,
+            "8 to 1,000,000",
+        )?;
+        range("max_map", self.max_map, 4 << 10, u32::MAX, "4 KiB to 4 GiB")?;
         seconds(
             "broadcast_ttl",
             self.broadcast_ttl,

@@ -1,10 +1,13 @@
 //! What the node tells the application, as plain data.
 
+use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
 use crate::command::{Key, Value};
 use crate::id::{Generation, Name, NodeId};
+use crate::stamp::Stamp;
+use crate::state::map::Version;
 
 /// What [`Node::poll_event`](crate::Node::poll_event) returns.
 ///
@@ -108,6 +111,37 @@ pub enum Event {
     AgreementLost {
         /// Its name.
         key: Key,
+    },
+    /// What is read under a key of the shared map has changed.
+    MapChanged {
+        /// The key.
+        key: Key,
+        /// What was read before.
+        old: Option<Value>,
+        /// What is read now.
+        new: Option<Value>,
+        /// Who wrote what brought it about.
+        writer: NodeId,
+        /// When, by the writer's clock.
+        stamp: Stamp,
+    },
+    /// Writes of a key of the shared map did not know each other.
+    Conflict {
+        /// The key.
+        key: Key,
+        /// What stands now, the latest first: one, where the latest wins, and whatever is kept
+        /// beside it.
+        standing: Vec<Version>,
+        /// What has lost against a later one.
+        lost: Vec<Version>,
+    },
+    /// Writes of the shared map were dropped: their log was forgotten while this node was away, for
+    /// longer than `forget_after`. A live writer writes them anew.
+    MapDropped {
+        /// Who had written them.
+        writer: NodeId,
+        /// How many.
+        writes: u64,
     },
     /// This node holds every other member down: most likely it is itself cut off.
     Isolated,

@@ -275,7 +275,8 @@ impl Node {
             Item::Removed(generation) if generation == self.generation => {
                 self.outlive(now, generation);
             }
-            Item::Removed(_) => {}
+            // What is said of the shared map has been heard already.
+            Item::Removed(_) | Item::MapSummary(_) | Item::MapTold(_) | Item::MapRun(_) => {}
         }
     }
 
@@ -574,7 +575,7 @@ impl Node {
         }
     }
 
-    fn tell_skew(&mut self, now: Instant, id: NodeId, ahead: Duration) {
+    pub(super) fn tell_skew(&mut self, now: Instant, id: NodeId, ahead: Duration) {
         let quiet = self.intervals(60);
         let told = self
             .skew_told

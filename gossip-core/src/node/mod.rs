@@ -11,6 +11,7 @@ mod broadcast;
 mod events;
 mod exchange;
 mod liveness;
+mod map;
 mod outbox;
 mod own;
 mod peers;
@@ -62,6 +63,7 @@ use agreement::Watches;
 use broadcast::Broadcasts;
 use events::Events;
 use liveness::Neighbour;
+use map::Shared;
 use outbox::Outbox;
 use proof::Proofs;
 use push::Relay;
@@ -130,6 +132,7 @@ pub struct Node {
     /// When a node that is far behind may meet another peer.
     caught_up: Instant,
     broadcasts: Broadcasts,
+    shared: Box<Shared>,
     /// Where the next round goes on tending records.
     tended: usize,
     // Liveness plane.
@@ -255,6 +258,7 @@ impl Node {
             differed: None,
             caught_up: now,
             broadcasts: Broadcasts::default(),
+            shared: Box::new(Shared::new(own, generation, &config)),
             tended: 0,
             detector: Box::new(detector),
             neighbours: Vec::new(),
@@ -379,8 +383,18 @@ impl Node {
             Message::Pong { token } => self.on_pong(now, from, token),
             Message::Claim { .. } => {}
             Message::Exchange(head) if self.demands_proof(now, from, sender, head) => {}
-            Message::Exchange(head) => self.on_exchange(now, from, sender, head, items),
-            Message::Push(head) => self.on_push(now, from, head, items),
+            Message::Exchange(head) => {
+                if head.leg == exchange::FIRST_LEG {
+                    self.on_map_summary(from, sender, head.mode, items);
+                }
+                self.on_exchange(now, from, sender, head, items);
+            }
+            Message::Push(head) => {
+                self.on_push(now, from, head, items);
+                self.on_map_push(now, from, sender, head, items);
+            }
+            Message::MapPull => self.on_map_pull(from, sender, items),
+            Message::MapChunk => self.on_map_chunk(now, from, sender, items),
         }
         self.settle(now);
     }

@@ -11,6 +11,7 @@ use core::net::SocketAddr;
 
 use smallvec::SmallVec;
 
+use super::map::MapOutgoing;
 use crate::id::{Generation, NodeId};
 use crate::membership::Region;
 use crate::membership::segment::Delegation;
@@ -47,6 +48,7 @@ pub(crate) enum Outgoing {
         delegation: Delegation,
         news: News,
     },
+    Map(MapOutgoing),
 }
 
 /// Origins with news, and the version from which each is told.
@@ -117,7 +119,7 @@ impl Outbox {
             let answer = self
                 .queue
                 .iter()
-                .position(|old| matches!(old, Outgoing::Answer(_)));
+                .position(|old| matches!(old, Outgoing::Answer(_) | Outgoing::Map(_)));
             self.queue.remove(answer.unwrap_or(0));
         }
         self.queue.push_back(message);

@@ -79,6 +79,14 @@ impl Node {
                     Ok(())
                 }
             }
+            Command::Put {
+                key,
+                value,
+                policy,
+                lifetime,
+            } => self.put(now, &key, &value, policy, lifetime),
+            Command::Delete { key } => self.delete(now, &key),
+            Command::Resolve { key, value } => self.resolve(now, &key, value.as_ref()),
             Command::Broadcast { name, payload } => self.broadcast(now, &name, &payload),
             Command::Watch { key } => self.watch(key),
             Command::Unwatch { key } => {
@@ -163,6 +171,11 @@ impl Node {
         self.table
             .change_log(self.own, |log| log.write(age, key, value));
         self.recents.note(self.own, now);
+        self.flush_soon(now);
+    }
+
+    /// What this node has written is pushed with what it writes in the same moment.
+    pub(super) fn flush_soon(&mut self, now: Instant) {
         self.timers.advance(Timer::Flush, now.saturating_add(BATCH));
     }
 
@@ -212,6 +225,7 @@ impl Node {
         self.table
             .change_log(self.own, |log| log.reissue(generation, 0));
         self.pushed = 0;
+        self.reopen_map(generation);
         self.stale.ballots = true;
         self.recents.note(self.own, now);
         self.timers.advance(Timer::Flush, now.saturating_add(BATCH));

@@ -78,6 +78,7 @@ impl Relay {
 impl Node {
     /// Pushes what this node has written since the last time, and what waits to go on.
     pub(super) fn flush(&mut self, now: Instant) {
+        self.flush_map();
         let frontier = self.known(self.own).1;
         let after = core::mem::replace(&mut self.pushed, frontier);
         if self.is_eager() && after < frontier {

@@ -41,6 +41,7 @@ impl Node {
         }
         self.end_broadcasts(now);
         self.tend(now);
+        self.tend_map(now);
         self.sweep(now);
         // Witnesses come and go with time alone: who was heard lately, who has been down for long.
         self.stale.verdicts |= self.is_anybody_contested();

@@ -45,10 +45,13 @@ pub struct Transmit<'b> {
 }
 
 /// Whether a message is done with after the datagram just written.
-enum Rest {
+pub(super) enum Rest {
     Done,
     More(Outgoing),
 }
+
+/// Where a datagram goes, how long it is, and what is left of its message.
+pub(super) type Written = (SocketAddr, usize, Rest);
 
 impl Node {
     /// The next datagram to send, written into `buffer`, which should have
@@ -65,9 +68,12 @@ impl Node {
         // A message whose receiver is gone, or that has become pointless, writes nothing.
         let (to, len) = loop {
             let message = self.outbox.pop()?;
-            if let Some((to, len, rest)) =
-                self.write_message(now, message, self.framing.body(buffer))
-            {
+            let body = self.framing.body(buffer);
+            let written = match message {
+                Outgoing::Map(message) => self.write_about_map(message, body),
+                message => self.write_message(now, message, body),
+            };
+            if let Some((to, len, rest)) = written {
                 if let Rest::More(message) = rest {
                     self.outbox.push(message);
                 }
@@ -115,6 +121,7 @@ impl Node {
             Outgoing::Pong { to, token } => bare(to, Message::Pong { token }, body),
             Outgoing::Claim { to } => bare(to, Message::Claim { born: self.born }, body),
             Outgoing::Syn { to } => Some((to, self.write_syn(now, body)?, Rest::Done)),
+            Outgoing::Map(_) => None,
             Outgoing::Answer(answer) => self.write_answer(answer, body),
             Outgoing::Push {
                 tree,
@@ -153,6 +160,7 @@ impl Node {
     fn write_syn(&self, now: Instant, body: &mut [u8]) -> Option<usize> {
         let head = self.head(FIRST_LEG, self.config.mode.into(), Extent::Whole);
         let mut encoder = Encoder::new(body, self.sender(), head)?;
+        self.write_map_summary(&mut encoder);
         if self.standing == Standing::Joining && self.table.len() <= self.list_limit() {
             self.write_list(&mut encoder, Region::ALL);
         } else {
@@ -187,13 +195,13 @@ impl Node {
         while let Some(planned) = answer.plan.pop() {
             let fresh = encoder.len() == empty;
             match self.write_planned(&mut encoder, planned, fresh) {
-                Written::All => {}
-                Written::Nothing if fresh => {} // Will never fit, or is no longer there.
-                Written::Nothing => {
+                Part::All => {}
+                Part::Nothing if fresh => {} // Will never fit, or is no longer there.
+                Part::Nothing => {
                     answer.plan.push(planned);
                     break;
                 }
-                Written::UpTo(rest) => {
+                Part::UpTo(rest) => {
                     answer.plan.push(rest);
                     break;
                 }
@@ -211,8 +219,8 @@ impl Node {
         Some((to, encoder.len(), rest))
     }
 
-    fn write_planned(&self, encoder: &mut Encoder<'_>, planned: Planned, fresh: bool) -> Written {
-        let written = |fits| if fits { Written::All } else { Written::Nothing };
+    fn write_planned(&self, encoder: &mut Encoder<'_>, planned: Planned, fresh: bool) -> Part {
+        let written = |fits| if fits { Part::All } else { Part::Nothing };
         match planned {
             Planned::Summary(id) => {
                 written(encoder.item(&Item::Summary(self.summary(self.salt(), id))))
@@ -244,10 +252,10 @@ impl Node {
                 let members = self.table.region(region).len();
                 let needed = members.saturating_add(1).saturating_mul(SUMMARY);
                 if needed > encoder.room() {
-                    return Written::Nothing;
+                    return Part::Nothing;
                 }
                 self.write_list(encoder, region);
-                Written::All
+                Part::All
             }
         }
     }
@@ -279,26 +287,26 @@ impl Node {
         origin: NodeId,
         after: u64,
         fresh: bool,
-    ) -> Written {
+    ) -> Part {
         let Some(record) = self.table.get(origin) else {
-            return Written::All;
+            return Part::All;
         };
         let log = &record.log;
         if after >= log.frontier() {
-            return Written::All;
+            return Part::All;
         }
         let entries = log.after(after);
         let room = encoder.room().saturating_sub(DELTA_HEAD);
         let whole = entries.rest().len() <= room;
         if !whole && !fresh {
-            return Written::Nothing;
+            return Part::Nothing;
         }
         let (entries, upto) = if whole {
             (entries.rest(), log.frontier())
         } else {
             match entries.fitting(room) {
                 (entries, Some(upto)) => (entries, upto),
-                (_, None) => return Written::Nothing,
+                (_, None) => return Part::Nothing,
             }
         };
         let delta = Delta {
@@ -311,12 +319,12 @@ impl Node {
             entries,
         };
         if !encoder.item(&Item::Delta(delta)) {
-            return Written::Nothing;
+            return Part::Nothing;
         }
         if whole {
-            Written::All
+            Part::All
         } else {
-            Written::UpTo(Planned::Rest {
+            Part::UpTo(Planned::Rest {
                 origin,
                 after: upto,
             })
@@ -332,7 +340,7 @@ impl Node {
             let fresh = encoder.len() == empty;
             let after = self.not_below_the_floor(*origin, *after);
             let written = self.write_delta(&mut encoder, *origin, after, fresh);
-            if matches!(written, Written::Nothing) && !fresh {
+            if matches!(written, Part::Nothing) && !fresh {
                 break;
             }
             news.pop();
@@ -387,7 +395,7 @@ fn summary(salt: Salt, origin: NodeId, generation: Generation, frontier: u64) ->
 }
 
 /// What became of a planned part.
-enum Written {
+enum Part {
     /// It is written, or there is nothing to write.
     All,
     /// It does not fit.

@@ -12,6 +12,7 @@ use crate::id::{Generation, NodeId};
 use crate::membership::Region;
 use crate::membership::segment::Segment;
 use crate::state::entry::Entries;
+use crate::state::map::{Run, Told, read_chunk, read_pull};
 use crate::wire::exact;
 
 /// Who sent a datagram.
@@ -36,10 +37,14 @@ pub(crate) enum Message {
     Push(Push),
     /// To a node of the same name: "I have held it since my process started, then."
     Claim { born: Generation },
+    /// "This is how far I know the shared map." A request of the map follows.
+    MapPull,
+    /// A part of a delta of the shared map follows.
+    MapChunk,
 }
 
 /// How many kinds of messages this version knows.
-const MESSAGE_KINDS: u8 = 6;
+const MESSAGE_KINDS: u8 = 8;
 
 /// The head of one leg of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,6 +116,22 @@ pub(crate) enum Item<'a> {
     Complete(Region),
     /// "I have removed you, as you are known under this generation."
     Removed(Generation),
+    /// "This is my shared map."
+    MapSummary(MapSummary),
+    /// "This is how far I know this origin's writes of the shared map."
+    MapTold(Told),
+    /// "Here are its latest writes."
+    #[serde(borrow)]
+    MapRun(Run<'a>),
+}
+
+/// What a node tells of its shared map first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MapSummary {
+    /// The sum over all frontiers.
+    pub(crate) hash: [u8; 16],
+    /// Unknown origins at or below it are refused.
+    pub(crate) forgotten: Generation,
 }
 
 /// How far a node knows an origin, in eight bytes. Frontier 0: not at all.
@@ -195,7 +216,12 @@ impl<'a> Datagram<'a> {
         let (message, rest) = exact::take(rest).ok_or(Unreadable::Malformed)?;
         let items = Items(rest);
         let carries_items = matches!(message, Message::Exchange(_) | Message::Push(_));
-        if !rest.is_empty() && !carries_items || !items.is_valid() {
+        let is_valid = match message {
+            Message::MapPull => read_pull(rest).is_some(),
+            Message::MapChunk => read_chunk(rest).is_some(),
+            _ => (rest.is_empty() || carries_items) && items.is_valid(),
+        };
+        if !is_valid {
             return Err(Unreadable::Malformed);
         }
         Ok(Self {
@@ -210,6 +236,13 @@ impl<'a> Datagram<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Items<'a>(&'a [u8]);
 
+impl<'a> Items<'a> {
+    /// All of them, as they came.
+    pub(crate) const fn bytes(&self) -> &'a [u8] {
+        self.0
+    }
+}
+
 impl Items<'_> {
     fn is_valid(mut self) -> bool {
         while !self.0.is_empty() {
@@ -220,7 +253,12 @@ impl Items<'_> {
                 Item::Delta(delta) => delta.is_valid(),
                 Item::Split(split) => split.region.is_valid(),
                 Item::Complete(region) => region.is_valid(),
-                Item::Summary(_) | Item::Want(_) | Item::Removed(_) => true,
+                Item::MapRun(run) => run.is_valid(),
+                Item::Summary(_)
+                | Item::Want(_)
+                | Item::Removed(_)
+                | Item::MapSummary(_)
+                | Item::MapTold(_) => true,
             };
             if !valid {
                 return false;
@@ -253,6 +291,17 @@ impl<'b> Encoder<'b> {
     pub(crate) fn new(buffer: &'b mut [u8], sender: Sender, message: Message) -> Option<Self> {
         let mut encoder = Self { buffer, len: 0 };
         (encoder.put(&sender) && encoder.put(&message)).then_some(encoder)
+    }
+
+    /// Writes the head of a body whose rest is written elsewhere. Returns its length, and the room
+    /// that is left.
+    pub(crate) fn split(
+        buffer: &'b mut [u8],
+        sender: Sender,
+        message: Message,
+    ) -> Option<(usize, &'b mut [u8])> {
+        let len = Encoder::new(&mut *buffer, sender, message)?.len();
+        Some((len, buffer.get_mut(len..)?))
     }
 
     /// Replaces the head by one of the same length.

@@ -647,7 +647,6 @@ impl Map {
     }
 
     /// The next notice, if there is one.
-    #[cfg_attr(not(test), expect(dead_code, reason = "a node will take them"))]
     pub(crate) fn poll_notice(&mut self) -> Option<Notice> {
         self.notices.pop()
     }

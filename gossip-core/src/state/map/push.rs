@@ -125,6 +125,11 @@ impl Map {
         !self.unpushed.writes.is_empty()
     }
 
+    /// Leaves what has not been pushed to be pulled.
+    pub fn forget_unpushed(&mut self) {
+        self.unpushed.writes.clear();
+    }
+
     /// The next run of own writes to push, of at most `limit` bytes of writes; `buffer` is cleared
     /// and takes them. `None` where there is nothing left, or what is left has to be pulled.
     pub fn poll_push<'b>(&mut self, limit: usize, buffer: &'b mut Vec<u8>) -> Option<Run<'b>> {

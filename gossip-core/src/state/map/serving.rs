@@ -47,6 +47,8 @@ struct Session {
     /// The map's epoch when the peer knew of every floor, or was told the lists.
     epoch: u64,
     segments: Vec<Kept>,
+    /// Which lists these segments are.
+    listing: u32,
     cursor: Cursor,
 }
 
@@ -65,14 +67,19 @@ impl Serving {
             .iter()
             .position(|session| session.peer == peer);
         if let Some(mut session) = found.map(|at| self.sessions.remove(at)) {
-            if going_on && session.known && session.number == pull.session {
-                session.cursor = pull.cursor;
-                self.sessions.push(session);
-                return Verdict {
-                    serve: true,
-                    ask: None,
+            let same = session.known && session.vector.hash().to_le_bytes() == pull.hash;
+            let begun = same && pull.session == 0;
+            if going_on && session.known && session.number == pull.session || begun {
+                // What the peer asks for anew it may have lost, or be about to go on with.
+                session.go_to(pull.cursor);
+                let ask = begun && map.lacks_of(&session.vector, session.forgotten);
+                let verdict = Verdict {
+                    serve: pull.ask && map.has_news_for(&session.vector, session.forgotten),
+                    ask: ask.then(|| map.difference(&session.vector)),
                     unexplained: false,
                 };
+                self.sessions.push(session);
+                return verdict;
             }
             // A table that is told in several parts goes on where the last part ended.
             let later = matches!(told.clone().next(), Some(Told::Complete(Some(_), _)));
@@ -95,6 +102,7 @@ impl Serving {
             known: false,
             epoch: 0,
             segments: Vec::new(),
+            listing: pull.cursor.listing,
             cursor: pull.cursor,
         };
         if pull.hash == [0; 16] {
@@ -164,8 +172,18 @@ impl Session {
     fn list(&mut self, map: &Map) {
         self.segments = map.list();
         self.epoch = map.epoch;
-        self.cursor.listing = self.cursor.listing.saturating_add(1);
+        self.listing = self.listing.max(self.cursor.listing).saturating_add(1);
+        self.cursor.listing = self.listing;
         self.cursor.segments = 0;
+    }
+
+    /// Goes on from a place in the stream, with the lists as they are now.
+    fn go_to(&mut self, cursor: Cursor) {
+        self.cursor = cursor;
+        if cursor.listing != self.listing {
+            self.cursor.listing = self.listing;
+            self.cursor.segments = 0;
+        }
     }
 
     fn write_chunk(&mut self, map: &Map, last: bool, buffer: &mut [u8]) -> Option<(usize, Extent)> {

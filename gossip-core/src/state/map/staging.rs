@@ -110,6 +110,22 @@ impl Staging {
         self.delta.as_ref().map(|delta| delta.peer)
     }
 
+    /// Whether a chunk of a peer belongs to the delta that waits, but further on than it has come.
+    #[must_use]
+    pub fn is_ahead(&self, peer: Origin, head: &Head) -> bool {
+        let place = |at: &Cursor| (at.listing, at.segments, at.applied, at.offset);
+        self.delta.as_ref().is_some_and(|delta| {
+            (delta.peer, delta.session) == (peer, head.session)
+                && place(&delta.cursor) < place(&head.after)
+        })
+    }
+
+    /// Where the delta that waits goes on.
+    #[must_use]
+    pub fn cursor(&self) -> Option<Cursor> {
+        self.delta.as_ref().map(|delta| delta.cursor)
+    }
+
     /// How many bytes wait.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -167,8 +183,6 @@ impl Staging {
                     outcome => outcome,
                 };
             }
-            // An earlier stream of the same peer will not go on.
-            Some(other) if other.peer == peer && begins => Delta::new(peer, head.session),
             Some(other) => {
                 self.delta = Some(other);
                 return Outcome::Elsewhere;

@@ -1,0 +1,731 @@
+//! The shared map, as a node carries it: writes, pushes, and the exchange of what differs.
+//!
+//! A SYN tells the map's hash and D where the map is not empty, and the frontiers that rose lately.
+//! Whoever sees a difference serves what the other lacks, and asks for what it lacks itself; what a
+//! table of frontiers cannot be guessed from is told whole. A delta is asked for a window of datagrams
+//! at a time, from one peer at a time. New writes go down the same trees as other news.
+
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::outbox::Outgoing;
+use super::transmit::{Rest, Written};
+use super::{Node, count};
+use crate::command::{CommandError, Key, Policy, Value};
+use crate::config::{Config, Mode};
+use crate::event::Event;
+use crate::id::{Generation, NodeId};
+use crate::membership::segment::{Delegation, Division, Segment, divide};
+use crate::membership::{Condition, Table};
+use crate::stamp::Stamp;
+use crate::state::map::{
+    Cursor, Extent, Limit, Map, Notice, Origin, Outcome, Own, Pull, Pushed, Put, Reading, Run,
+    Serving, Staging, Told, Write, pull_of, read_chunk, read_pull, write_pull,
+};
+use crate::time::Instant;
+use crate::wire::message::{Encoder, Item, Items, MapSummary, Message, ModeTag, Push, Sender};
+
+/// Datagrams that answer one request. With 1400 bytes each this is 22 kB: little enough for a socket
+/// buffer, much for one round trip.
+const WINDOW: u32 = 16;
+
+/// Frontiers told in a SYN, at most.
+const RECENTS: usize = 8;
+
+/// Frontiers told in a request; if more differ, the whole table is told.
+const TOLD: usize = 24;
+
+/// Runs pushed at a time. A flood of writes is left to the exchange.
+const RUNS: usize = 8;
+
+/// How many runs are remembered: more than pass through a node while one crosses the cluster.
+const SEEN: usize = 128;
+
+/// Chunks that may have overtaken others.
+const AHEAD: usize = 32;
+
+/// How often a delta that has come to a halt is asked for again before it is dropped.
+const TRIES: u8 = 3;
+
+/// Logs looked after in one round.
+const TENDED: usize = 4;
+
+/// Rounds between two looks at the ghosts.
+const GHOST_ROUNDS: u8 = 16;
+
+/// The node's part in the shared map.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) map: Map,
+    serving: Serving,
+    staging: Staging,
+    /// When the staged delta last grew, and how often it was asked for again since.
+    progress: Instant,
+    tries: u8,
+    /// Where the order of application stood at the last four rounds, the latest first.
+    marks: [u64; 4],
+    /// The log that was looked after last.
+    tended: Option<Origin>,
+    rounds: u8,
+    buffer: Vec<u8>,
+    /// Which runs passed through here lately: each is passed on once in each tree.
+    seen: VecDeque<(u8, Origin, u64)>,
+    /// Chunks of the staged delta that have overtaken others.
+    ahead: Vec<(Cursor, Vec<u8>)>,
+}
+
+/// A message about the map that waits to be written.
+#[derive(Debug)]
+pub(crate) enum MapOutgoing {
+    /// Chunks of a delta, so many.
+    Chunks {
+        to: SocketAddr,
+        peer: Origin,
+        left: u32,
+    },
+    /// A request that tells this much.
+    Pull {
+        to: SocketAddr,
+        peer: Origin,
+        told: Vec<Told>,
+    },
+    /// The whole table after an origin; whether a delta is asked for.
+    Table {
+        to: SocketAddr,
+        after: Option<Origin>,
+        ask: bool,
+    },
+    /// A run on its way down a tree.
+    Run {
+        tree: u8,
+        delegation: Delegation,
+        run: SharedRun,
+    },
+}
+
+/// A run that several messages carry.
+#[derive(Clone, Debug)]
+pub(crate) struct SharedRun {
+    origin: Origin,
+    after: u64,
+    upto: u64,
+    writes: Arc<[u8]>,
+}
+
+impl SharedRun {
+    fn new(run: &Run<'_>) -> Self {
+        Self {
+            origin: run.origin,
+            after: run.after,
+            upto: run.upto,
+            writes: run.writes.into(),
+        }
+    }
+
+    fn run(&self) -> Run<'_> {
+        Run {
+            origin: self.origin,
+            after: self.after,
+            upto: self.upto,
+            writes: &self.writes,
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn new(id: NodeId, generation: Generation, config: &Config) -> Self {
+        let own = Origin { id, generation };
+        Self {
+            map: Map::new(own, &config.cluster, usize::from(config.event_queue)),
+            serving: Serving::default(),
+            staging: Staging::default(),
+            progress: Instant::ORIGIN,
+            tries: 0,
+            marks: [0; 4],
+            tended: None,
+            rounds: 0,
+            buffer: Vec::new(),
+            seen: VecDeque::new(),
+            ahead: Vec::new(),
+        }
+    }
+
+    /// Whether a run has not passed through here in this tree.
+    fn is_new(&mut self, tree: u8, origin: Origin, upto: u64) -> bool {
+        let run = (tree, origin, upto);
+        if self.seen.contains(&run) {
+            return false;
+        }
+        if self.seen.len() >= SEEN {
+            self.seen.pop_front();
+        }
+        self.seen.push_back(run);
+        true
+    }
+}
+
+impl From<Sender> for Origin {
+    fn from(sender: Sender) -> Self {
+        Self {
+            id: sender.id,
+            generation: sender.generation,
+        }
+    }
+}
+
+impl Node {
+    /// The shared map: what is read under each key, and who is known how far.
+    #[must_use]
+    pub const fn map(&self) -> &Map {
+        &self.shared.map
+    }
+
+    /// What is read under a key of the shared map: the latest where there are several.
+    #[must_use]
+    pub fn get(&self, key: &Key) -> Option<Reading<'_>> {
+        self.shared.map.get(key.as_str().as_bytes())
+    }
+
+    /// Everything that is read under a key of the shared map, the latest first.
+    #[must_use]
+    pub fn siblings(&self, key: &Key) -> SmallVec<[Reading<'_>; 2]> {
+        self.shared.map.siblings(key.as_str().as_bytes())
+    }
+
+    /// The keys of the shared map that begin with `prefix`, in order, with what is read under each.
+    pub fn entries<'a>(
+        &'a self,
+        prefix: &'a str,
+    ) -> impl Iterator<Item = (&'a str, Reading<'a>)> + 'a {
+        self.shared.map.prefix(prefix.as_bytes())
+    }
+
+    pub(super) fn put(
+        &mut self,
+        now: Instant,
+        key: &Key,
+        value: &Value,
+        policy: Policy,
+        lifetime: Option<Duration>,
+    ) -> Result<(), CommandError> {
+        self.refuse_unresolved(key)?;
+        self.write_map(now, key, Some(value), policy, lifetime)
+    }
+
+    pub(super) fn delete(&mut self, now: Instant, key: &Key) -> Result<(), CommandError> {
+        self.refuse_unresolved(key)?;
+        let Some(policy) = self.get(key).map(|reading| reading.policy) else {
+            return Ok(());
+        };
+        self.write_map(now, key, None, policy, None)
+    }
+
+    /// Replaces all siblings.
+    pub(super) fn resolve(
+        &mut self,
+        now: Instant,
+        key: &Key,
+        value: Option<&Value>,
+    ) -> Result<(), CommandError> {
+        let policy = self.get(key).map_or(Policy::default(), |r| r.policy);
+        self.write_map(now, key, value, policy, None)
+    }
+
+    fn refuse_unresolved(&self, key: &Key) -> Result<(), CommandError> {
+        match self.siblings(key).len() {
+            0 | 1 => Ok(()),
+            siblings => Err(CommandError::Unresolved { siblings }),
+        }
+    }
+
+    fn write_map(
+        &mut self,
+        now: Instant,
+        key: &Key,
+        value: Option<&Value>,
+        policy: Policy,
+        lifetime: Option<Duration>,
+    ) -> Result<(), CommandError> {
+        let value = value.map(Value::as_bytes);
+        let map = &self.shared.map;
+        let size = map.bytes().saturating_add(map.size_of(key, value));
+        let limit = usize::try_from(self.config.max_map).unwrap_or(usize::MAX);
+        if value.is_some() && size > limit {
+            return Err(CommandError::MapFull { size, limit });
+        }
+        self.keep_map_open(now, Own::Sound);
+        let lifetime = lifetime.map(|life| u64::try_from(life.as_millis()).unwrap_or(u64::MAX));
+        let put = Put {
+            value,
+            policy,
+            lifetime,
+        };
+        let stamp = self.clock.tick(now);
+        self.shared.map.put(stamp, key, put);
+        self.flush_soon(now);
+        self.tell_map();
+        Ok(())
+    }
+
+    /// Opens a new own log where others refuse the one at hand, or it is not only this node's.
+    fn keep_map_open(&mut self, now: Instant, standing: Own) {
+        if standing != Own::Sound || self.shared.map.is_outdated() {
+            let generation = Generation::new(self.clock.tick(now));
+            self.shared.map.reopen(generation, standing);
+            self.flush_soon(now);
+        }
+    }
+
+    /// This node has raised its generation: its map's log goes with it.
+    pub(super) fn reopen_map(&mut self, generation: Generation) {
+        self.shared.map.reopen(generation, Own::Sound);
+    }
+
+    /// Tells the application what has changed.
+    fn tell_map(&mut self) {
+        while let Some(notice) = self.shared.map.poll_notice() {
+            self.events.push(match notice {
+                Notice::Changed(changed) => Event::MapChanged {
+                    key: changed.key,
+                    old: changed.old,
+                    new: changed.new,
+                    writer: changed.writer,
+                    stamp: changed.stamp,
+                },
+                Notice::Conflict(conflict) => Event::Conflict {
+                    key: conflict.key,
+                    standing: conflict.standing,
+                    lost: conflict.lost,
+                },
+                Notice::Dropped { writer, writes } => Event::MapDropped { writer, writes },
+                Notice::Lagged => Event::Lagged,
+            });
+        }
+    }
+
+    /// Pushes what this node has written to the map since the last time.
+    pub(super) fn flush_map(&mut self) {
+        if !self.is_eager() {
+            return self.shared.map.forget_unpushed();
+        }
+        let limit = self
+            .max_datagram()
+            .saturating_sub(super::transmit::OVERHEAD);
+        for _ in 0..RUNS {
+            let Shared { map, buffer, .. } = &mut *self.shared;
+            let Some(run) = map.poll_push(limit, buffer) else {
+                return;
+            };
+            let run = SharedRun::new(&run);
+            for tree in 0..self.config.push_trees {
+                self.pass_run_on(tree, Segment::ALL, &run);
+            }
+        }
+        // The rest would be told as a gap, and pulled.
+        self.shared.map.forget_unpushed();
+    }
+
+    fn pass_run_on(&mut self, tree: u8, segment: Segment, run: &SharedRun) {
+        let fanout = usize::from(self.config.push_fanout);
+        let mut next = Some(segment);
+        while let Some(segment) = next {
+            let Division { delegations, own } =
+                divide(&self.table, self.own, segment, fanout, &mut self.rng);
+            for delegation in delegations {
+                self.outbox.push(Outgoing::Map(MapOutgoing::Run {
+                    tree,
+                    delegation,
+                    run: run.clone(),
+                }));
+            }
+            next = own;
+        }
+    }
+
+    /// Writes of the map came down a tree.
+    pub(super) fn on_map_push(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        sender: Sender,
+        head: Push,
+        items: Items<'_>,
+    ) {
+        let limit = self.map_limit(now);
+        let mut gap = false;
+        for item in items {
+            let Item::MapRun(run) = item else { continue };
+            let stamps = || run.writes().filter_map(Write::decode).map(|w| w.stamp);
+            let latest = stamps().max().unwrap_or_default();
+            let latest = latest.max(run.origin.generation.stamp());
+            let full = self.shared.map.bytes().saturating_add(run.writes.len()) > limit.bytes;
+            if latest > limit.stamp {
+                self.refuse_stamp(now, run.origin.id, latest);
+                continue;
+            }
+            if full {
+                count(&mut self.metrics.refused_state);
+                continue;
+            }
+            let pushed = self.shared.map.apply_push(&run);
+            match pushed {
+                Pushed::Gap => gap = true,
+                Pushed::Own => self.keep_map_open(now, Own::Contested),
+                Pushed::Applied => {
+                    let _ = self.clock.observe(now, latest);
+                }
+                Pushed::Known | Pushed::Refused => {}
+            }
+            let unseen = self.shared.is_new(head.tree, run.origin, run.upto);
+            let holds = matches!(pushed, Pushed::Applied | Pushed::Known);
+            if holds && (unseen || pushed == Pushed::Applied) && self.is_eager() {
+                let run = SharedRun::new(&run);
+                self.pass_run_on(head.tree, head.segment, &run);
+            }
+        }
+        if gap {
+            self.ask_for_map(from, sender.into(), self.map_recents(TOLD));
+        }
+        self.tell_map();
+    }
+
+    /// What this node takes of others.
+    fn map_limit(&self, now: Instant) -> Limit {
+        let wall = self.clock.wall(now);
+        let bytes = usize::try_from(self.config.max_map).unwrap_or(usize::MAX);
+        Limit {
+            stamp: Stamp::at(wall.saturating_add(self.config.max_clock_skew)),
+            // With what it takes to stage them.
+            bytes: bytes.saturating_mul(2),
+        }
+    }
+
+    fn refuse_stamp(&mut self, now: Instant, id: NodeId, stamp: Stamp) {
+        count(&mut self.metrics.refused_skew);
+        let wall = self.clock.wall(now).as_millis();
+        let ahead = stamp.time().as_millis().saturating_sub(wall);
+        self.tell_skew(now, id, Duration::from_millis(ahead));
+    }
+
+    /// The frontiers that rose within the last rounds.
+    fn map_recents(&self, limit: usize) -> Vec<Told> {
+        let [.., since] = self.shared.marks;
+        self.shared.map.recent(since, limit).into_vec()
+    }
+
+    /// Adds what a SYN says of the map; nothing, where it is empty.
+    pub(super) fn write_map_summary(&self, encoder: &mut Encoder<'_>) {
+        let summary = self.shared.map.summary();
+        if summary == crate::state::map::Summary::default() {
+            return;
+        }
+        encoder.item(&Item::MapSummary(MapSummary {
+            hash: summary.hash.to_le_bytes(),
+            forgotten: summary.forgotten,
+        }));
+        for told in self.map_recents(RECENTS) {
+            encoder.item(&Item::MapTold(told));
+        }
+    }
+
+    /// A SYN tells of its sender's map.
+    pub(super) fn on_map_summary(
+        &mut self,
+        from: SocketAddr,
+        sender: Sender,
+        mode: ModeTag,
+        items: Items<'_>,
+    ) {
+        let theirs = items
+            .filter_map(|item| match item {
+                Item::MapSummary(summary) => Some(crate::state::map::Summary {
+                    hash: u128::from_le_bytes(summary.hash),
+                    forgotten: summary.forgotten,
+                }),
+                _ => None,
+            })
+            .next()
+            .unwrap_or_default();
+        if theirs == self.shared.map.summary() || self.shared.map.adopt(theirs) {
+            return;
+        }
+        let told: SmallVec<[Told; 16]> = items
+            .filter_map(|item| match item {
+                Item::MapTold(told) => Some(told),
+                _ => None,
+            })
+            .collect();
+        let (may_give, may_ask) = match mode {
+            ModeTag::PushPull => (true, true),
+            ModeTag::Push => (false, true),
+            ModeTag::Pull => (true, false),
+        };
+        let pull = pull_of(theirs, may_give);
+        // One datagram: several peers may be asked at a time, and one is enough to go on with.
+        self.answer_pull(from, sender.into(), &pull, &told, 1, may_ask);
+    }
+
+    /// A request has come in.
+    pub(super) fn on_map_pull(&mut self, from: SocketAddr, sender: Sender, items: Items<'_>) {
+        // An answer is larger than its question: only for whom the table knows at this address.
+        let known = self
+            .table
+            .get(sender.id)
+            .and_then(|record| record.address());
+        if known != Some(from) {
+            return;
+        }
+        let Some((pull, told)) = read_pull(items.bytes()) else {
+            return;
+        };
+        let told: SmallVec<[Told; 64]> = told.collect();
+        let may_ask = self.config.mode == Mode::PushPull || !pull.ask;
+        self.answer_pull(from, sender.into(), &pull, &told, WINDOW, may_ask);
+    }
+
+    fn answer_pull(
+        &mut self,
+        to: SocketAddr,
+        peer: Origin,
+        pull: &Pull,
+        told: &[Told],
+        window: u32,
+        may_ask: bool,
+    ) {
+        let Shared { map, serving, .. } = &mut *self.shared;
+        let verdict = serving.on_pull(map, peer, pull, told.iter().copied());
+        if verdict.serve {
+            self.outbox.push(Outgoing::Map(MapOutgoing::Chunks {
+                to,
+                peer,
+                left: window,
+            }));
+        }
+        let is_table = told.iter().any(|told| matches!(told, Told::Complete(..)));
+        if let Some(differs) = verdict.ask {
+            if may_ask {
+                self.ask_for_map(to, peer, differs);
+            }
+        } else if verdict.unexplained && !is_table {
+            self.outbox.push(Outgoing::Map(MapOutgoing::Table {
+                to,
+                after: None,
+                ask: may_ask,
+            }));
+        }
+    }
+
+    /// Asks a peer for a delta, unless one is under way.
+    fn ask_for_map(&mut self, to: SocketAddr, peer: Origin, told: Vec<Told>) {
+        if self.shared.staging.peer().is_some_and(|busy| busy != peer) {
+            return;
+        }
+        self.outbox.push(Outgoing::Map(if told.len() > TOLD {
+            MapOutgoing::Table {
+                to,
+                after: None,
+                ask: true,
+            }
+        } else {
+            MapOutgoing::Pull { to, peer, told }
+        }));
+    }
+
+    /// A part of a delta has come in.
+    pub(super) fn on_map_chunk(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        sender: Sender,
+        items: Items<'_>,
+    ) {
+        let peer = Origin::from(sender);
+        self.take_chunk(now, from, peer, items.bytes());
+        // What had overtaken it follows.
+        while let Some(at) = self.shared.staging.cursor() {
+            let ahead = &mut self.shared.ahead;
+            let Some(next) = ahead.iter().position(|(after, _)| *after == at) else {
+                break;
+            };
+            let (_, chunk) = ahead.swap_remove(next);
+            self.take_chunk(now, from, peer, &chunk);
+        }
+        if self.shared.staging.cursor().is_none() {
+            self.shared.ahead = Vec::new();
+        }
+        self.tell_map();
+    }
+
+    fn take_chunk(&mut self, now: Instant, from: SocketAddr, peer: Origin, chunk: &[u8]) {
+        let Some((head, pieces)) = read_chunk(chunk) else {
+            return;
+        };
+        let limit = self.map_limit(now);
+        let me = self.sender().into();
+        let Shared {
+            map,
+            staging,
+            ahead,
+            ..
+        } = &mut *self.shared;
+        if head.taker == me && staging.is_ahead(peer, &head) {
+            let known = ahead.iter().any(|(after, _)| *after == head.after);
+            if !known && ahead.len() < AHEAD {
+                ahead.push((head.after, chunk.to_vec()));
+            }
+            if head.extent == Extent::Pause {
+                // The window has come to its end with a gap in it.
+                self.ask_for_map(from, peer, Vec::new());
+            }
+            return;
+        }
+        let before = map.merged();
+        let outcome = staging.accept(map, me, peer, &head, pieces, limit);
+        let merged = map.merged().saturating_sub(before);
+        self.metrics.entries_applied = self.metrics.entries_applied.saturating_add(merged);
+        match outcome {
+            Outcome::Kept => self.note_progress(now),
+            Outcome::Ask => {
+                self.note_progress(now);
+                self.ask_for_map(from, peer, Vec::new());
+            }
+            Outcome::Applied { latest, own } => {
+                let _ = self.clock.observe(now, latest);
+                self.keep_map_open(now, own);
+            }
+            Outcome::TooFarAhead(origin, stamp) => self.refuse_stamp(now, origin.id, stamp),
+            Outcome::TooLarge => count(&mut self.metrics.refused_state),
+            Outcome::Elsewhere | Outcome::Outdated | Outcome::Broken => {}
+        }
+    }
+
+    fn note_progress(&mut self, now: Instant) {
+        self.shared.progress = now;
+        self.shared.tries = 0;
+    }
+
+    /// Asks again for a delta that has come to a halt; lets time do its work on the map.
+    pub(super) fn tend_map(&mut self, now: Instant) {
+        let [first, second, third, _] = self.shared.marks;
+        self.shared.marks = [self.shared.map.latest(), first, second, third];
+        self.urge_delta(now);
+        self.shared.map.tick(self.clock.wall(now));
+        if self.shared.map.logs() > 0 {
+            let stamp = self.clock.tick(now);
+            self.shared.map.collect(self.config.gc_grace, stamp);
+            self.close_map_logs();
+        }
+        if self.shared.map.has_unpushed() {
+            self.flush_soon(now);
+        }
+        self.tell_map();
+    }
+
+    fn urge_delta(&mut self, now: Instant) {
+        let Some(peer) = self.shared.staging.peer() else {
+            return;
+        };
+        if now.saturating_since(self.shared.progress) < self.config.interval.div_f64(2.0) {
+            return;
+        }
+        self.shared.tries = self.shared.tries.saturating_add(1);
+        let to = self.table.get(peer.id).and_then(|record| record.address());
+        match to.filter(|_| self.shared.tries <= TRIES) {
+            Some(to) => self.ask_for_map(to, peer, Vec::new()),
+            None => self.shared.staging.discard(),
+        }
+    }
+
+    /// Closes the logs of those who are gone, and of earlier lives; forgets old ghosts.
+    fn close_map_logs(&mut self) {
+        let Shared { map, tended, .. } = &mut *self.shared;
+        let some: SmallVec<[Origin; TENDED]> = map
+            .tell_after(*tended)
+            .take(TENDED)
+            .filter_map(|told| match told {
+                Told::Frontier(origin, _) => Some(origin),
+                Told::Complete(..) => None,
+            })
+            .collect();
+        *tended = some.last().copied().filter(|_| some.len() == TENDED);
+        for origin in some {
+            if is_closed(&self.table, origin) {
+                map.close(origin);
+            }
+        }
+        self.shared.rounds = self.shared.rounds.wrapping_add(1);
+        if self.shared.rounds >= GHOST_ROUNDS {
+            self.shared.rounds = 0;
+            let max = usize::try_from(self.config.max_ghosts).unwrap_or(usize::MAX);
+            self.shared.map.forget(self.config.forget_after, max);
+        }
+    }
+
+    /// Writes a message about the map.
+    pub(super) fn write_about_map(
+        &mut self,
+        message: MapOutgoing,
+        body: &mut [u8],
+    ) -> Option<Written> {
+        let (sender, map) = (self.sender(), &self.shared.map);
+        let done = |to, len| Some((to, len, Rest::Done));
+        match message {
+            MapOutgoing::Chunks { to, peer, left } => {
+                let (head, room) = Encoder::split(body, sender, Message::MapChunk)?;
+                let last = left <= 1;
+                let (len, extent) = self.shared.serving.write_chunk(map, peer, last, room)?;
+                let rest = if extent == Extent::More {
+                    let left = left.saturating_sub(1);
+                    Rest::More(Outgoing::Map(MapOutgoing::Chunks { to, peer, left }))
+                } else {
+                    Rest::Done
+                };
+                Some((to, head.saturating_add(len), rest))
+            }
+            MapOutgoing::Pull { to, peer, told } => {
+                let pull = self.shared.staging.pull(map, peer);
+                let (head, room) = Encoder::split(body, sender, Message::MapPull)?;
+                let (len, _) = write_pull(&pull, &told, room)?;
+                done(to, head.saturating_add(len))
+            }
+            MapOutgoing::Table { to, after, ask } => {
+                let pull = pull_of(map.summary(), ask);
+                let (head, room) = Encoder::split(body, sender, Message::MapPull)?;
+                let (len, next) = map.write_table(&pull, after, room)?;
+                let rest = match next {
+                    Some(_) => Rest::More(Outgoing::Map(MapOutgoing::Table {
+                        to,
+                        after: next,
+                        ask,
+                    })),
+                    None => Rest::Done,
+                };
+                Some((to, head.saturating_add(len), rest))
+            }
+            MapOutgoing::Run {
+                tree,
+                delegation,
+                run,
+            } => {
+                let to = self.table.get(delegation.to)?.address()?;
+                let segment = delegation.segment;
+                let push = Push { tree, segment };
+                let mut encoder = Encoder::new(body, sender, Message::Push(push))?;
+                let fits = encoder.item(&Item::MapRun(run.run()));
+                fits.then(|| done(to, encoder.len()))?
+            }
+        }
+    }
+}
+
+/// Whether nobody writes a log any more: its node is gone, or lives under a later generation.
+fn is_closed(table: &Table, origin: Origin) -> bool {
+    table.get(origin.id).is_none_or(|record| {
+        record.condition == Condition::Ghost || record.log.generation() > origin.generation
+    })
+}
