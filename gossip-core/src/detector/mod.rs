@@ -31,6 +31,10 @@
 //! **The pause.** `acceptable_pause` of every silence is forgiven: a lost heartbeat is no sample of
 //! the link's jitter, and the distribution need not explain it.
 //!
+//! **Loss.** Heartbeats are counted, so loss is seen and not mistaken for jitter: where some are
+//! missing between two that came, the interval counts as the mean of as many. In return the share
+//! that is lost decides how long a run of missing ones is forgiven on top of the pause.
+//!
 //! **The prior.** What is known of a link before its first heartbeat is what the peer has promised:
 //! one heartbeat each interval. So every link starts with eight pseudo-samples of one interval, and
 //! each of the first eight real samples replaces one of them. From eight samples on, only what was
@@ -89,6 +93,11 @@ pub(crate) struct Detector {
 /// either measure.
 const GRANTED_INTERVALS: f64 = 2.5;
 const GRANTED_DEVIATIONS: f64 = 5.0;
+
+/// A run of lost heartbeats is forgiven unless it is rarer than this.
+const RARE_RUN: f64 = 0.01;
+/// The longest run forgiven. A link that loses more than two in three is as good as dead.
+const LONGEST_RUN: f64 = 12.0;
 
 /// The pseudo-samples that stand in for missing ones, in microseconds.
 #[derive(Clone, Copy, Debug)]
@@ -155,6 +164,17 @@ impl Detector {
     /// granted.
     pub(crate) fn convict_after(&self, window: &Window) -> Duration {
         self.deadline(window, &self.convict)
+    }
+
+    /// The silence forgiven beyond the acceptable pause on a link that loses this share of the
+    /// heartbeats: as many lost in a row as are met once in a hundred.
+    pub(crate) fn forgiven(&self, lost: f64) -> Duration {
+        if lost <= 0.0 {
+            return Duration::ZERO;
+        }
+        let in_a_row = libm::log(RARE_RUN) / libm::log(lost.min(1.0));
+        let silence = in_a_row.clamp(0.0, LONGEST_RUN) * self.interval;
+        Duration::try_from_secs_f64((silence - self.pause).max(0.0)).unwrap_or(Duration::ZERO)
     }
 
     fn deadline(&self, window: &Window, quantiles: &Quantiles) -> Duration {

@@ -16,7 +16,7 @@ use crate::time::Instant;
 const BURST: Duration = Duration::from_millis(400);
 /// How long after the last ping its answer may still come.
 const ANSWER: Duration = Duration::from_millis(150);
-/// After this many refuted votes in a row the patience no longer doubles.
+/// After this many refuted votes in a row, or flaps, the patience no longer doubles.
 const MAX_PATIENCE: u32 = 4;
 
 /// One observed neighbour.
@@ -25,6 +25,9 @@ pub(crate) struct Observation {
     pub(crate) id: NodeId,
     pub(crate) generation: Generation,
     window: Box<Window>,
+    /// How many of its heartbeats are lost, and the silence forgiven for that.
+    loss: Loss,
+    forgiven: Duration,
     /// The silence after which it is suspect, and the one after which it is convicted, by the
     /// window as it is.
     suspect_after: Duration,
@@ -35,6 +38,8 @@ pub(crate) struct Observation {
     beat: Option<Instant>,
     /// Heartbeats before this are no samples: they had been waiting while this node was paused.
     samples_from: Instant,
+    /// When observation of this life began.
+    began: Instant,
     /// The latest sign of life, or when observation began.
     evidence: Instant,
     /// The latest sign of life.
@@ -42,6 +47,16 @@ pub(crate) struct Observation {
     state: State,
     /// Votes against it that were refuted since its latest heartbeat.
     refuted: u32,
+    damping: Damping,
+}
+
+/// How much longer the silence of a member is borne that has gone down and come up again lately.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Damping {
+    /// How often the patience is doubled.
+    pub(crate) doublings: u32,
+    /// Silences that begin later are no longer concerned.
+    pub(crate) until: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,13 +106,17 @@ impl Observation {
             suspect_after: detector.suspect_after(&window),
             convict_after: detector.convict_after(&window),
             window,
+            loss: Loss::default(),
+            forgiven: Duration::ZERO,
             counter: None,
             beat: None,
             samples_from: now,
+            began: now,
             evidence: now,
             heard: None,
             state: State::Alive,
             refuted: 0,
+            damping: Damping::default(),
         }
     }
 
@@ -114,11 +133,15 @@ impl Observation {
         }
         let expected = self.counter.map_or(1, |last| counter.saturating_sub(last));
         self.counter = Some(counter);
+        self.loss.heartbeat(expected);
+        self.forgiven = detector.forgiven(self.loss.share());
         let last = self.beat.replace(now).filter(|_| now >= self.samples_from);
         if let Some(beat) = last {
+            let spanned = u32::try_from(expected).unwrap_or(u32::MAX);
+            let interval = now.saturating_since(beat).checked_div(spanned);
             // An outage that ended in time moves the statistics, but no further than a suspicion.
             self.window
-                .push(now.saturating_since(beat).min(self.suspect_after));
+                .push(interval.unwrap_or_default().min(self.suspect_after));
             self.suspect_after = detector.suspect_after(&self.window);
             self.convict_after = detector.convict_after(&self.window);
         }
@@ -173,12 +196,26 @@ impl Observation {
         self.window.clear();
         self.suspect_after = detector.suspect_after(&self.window);
         self.convict_after = detector.convict_after(&self.window);
+        self.loss = Loss::default();
+        self.forgiven = Duration::ZERO;
         self.counter = None;
         self.beat = None;
+        self.began = now;
         self.evidence = now;
         self.heard = None;
         self.state = State::Alive;
         self.refuted = 0;
+        self.damping = Damping::default();
+    }
+
+    /// It has gone down and come up again: from now on its silence is borne for longer.
+    pub(crate) const fn damp(&mut self, damping: Damping) {
+        self.damping = damping;
+    }
+
+    /// When observation of this life began.
+    pub(crate) const fn began(&self) -> Instant {
+        self.began
     }
 
     /// When it last showed life to this node, or through others.
@@ -209,7 +246,8 @@ impl Observation {
 
     /// Phi of the current silence.
     pub(crate) fn phi(&self, detector: &Detector, now: Instant) -> f64 {
-        detector.phi(&self.window, now.saturating_since(self.evidence))
+        let silence = now.saturating_since(self.evidence);
+        detector.phi(&self.window, silence.saturating_sub(self.forgiven))
     }
 
     /// When [`Observation::due`] has something to do next.
@@ -259,13 +297,17 @@ impl Observation {
     }
 
     fn crosses(&self, after: Duration) -> Instant {
-        let patience = 1_u32.checked_shl(self.refuted).unwrap_or(1);
+        let damped = self.evidence < self.damping.until;
+        let doublings = if damped { self.damping.doublings } else { 0 };
+        let doublings = self.refuted.saturating_add(doublings).min(MAX_PATIENCE);
+        let patience = 1_u32.checked_shl(doublings).unwrap_or(1);
+        let after = after.saturating_add(self.forgiven);
         self.evidence.saturating_add(after.saturating_mul(patience))
     }
 }
 
-/// How many of the datagrams that should have come have not: measured by the counters of the
-/// neighbours' heartbeats, over about the last eight intervals of a full neighbourhood.
+/// How many of the datagrams that should have come have not, by the counters of heartbeats: over
+/// about the last minute of one neighbour, or the last eight intervals of a full neighbourhood.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Loss {
     expected: u64,
@@ -288,12 +330,17 @@ impl Loss {
         }
     }
 
+    /// The share that is lost.
+    pub(crate) fn share(&self) -> f64 {
+        let expected = u32::try_from(self.expected.max(1)).unwrap_or(u32::MAX);
+        let received = u32::try_from(self.received).unwrap_or(u32::MAX);
+        (1.0 - f64::from(received) / f64::from(expected)).clamp(0.0, 1.0)
+    }
+
     /// How many pings make it all but impossible (1 in 100,000) that every one of them, or its
     /// answer, is lost by chance. Five to forty.
     pub(crate) fn pings(&self) -> u32 {
-        let expected = u32::try_from(self.expected.max(1)).unwrap_or(u32::MAX);
-        let received = u32::try_from(self.received).unwrap_or(u32::MAX);
-        let arrives = (f64::from(received) / f64::from(expected)).clamp(0.0, 1.0);
+        let arrives = 1.0 - self.share();
         let unanswered = 1.0 - arrives * arrives;
         if self.expected == 0 || unanswered <= 0.1 {
             return 5;
@@ -455,6 +502,43 @@ mod tests {
         beat(&mut observation, 2000.0, 100);
         let patience = observation.deadline().unwrap().saturating_since(at(2000.0));
         assert!(patience < last);
+    }
+
+    #[test]
+    fn lost_heartbeats_are_no_jitter_but_a_run_of_them_is_forgiven() {
+        let regular = after(70);
+        let mut lossy = after(0);
+        for n in (0..140_u32).filter(|n| n % 3 != 1) {
+            beat(&mut lossy, f64::from(n), u64::from(n) + 1);
+        }
+        assert_eq!(lossy.convict_after, regular.convict_after);
+        let silence = |o: &Observation| o.crosses(o.convict_after).saturating_since(o.evidence);
+        let more = silence(&lossy).saturating_sub(silence(&regular));
+        // Of one in three, four in a row are lost about once in a hundred: 4.2 s, less the pause.
+        assert!((2.6..2.9).contains(&more.as_secs_f64()), "{more:?}");
+        let phi = |o: &Observation| o.phi(&detector(), o.evidence.saturating_add(silence(o)));
+        assert!((phi(&lossy) - phi(&regular)).abs() < 1e-6);
+    }
+
+    #[test]
+    fn the_silence_of_an_unsteady_member_is_borne_for_longer_and_for_a_while() {
+        let mut observation = after(70);
+        let silence = |o: &Observation| o.deadline().unwrap().saturating_since(o.evidence);
+        let plain = silence(&observation);
+        let until = at(100.0);
+        let damping = Damping {
+            doublings: 2,
+            until,
+        };
+        observation.damp(damping);
+        assert_eq!(silence(&observation), plain.saturating_mul(4));
+        observation.evidence(until);
+        assert_eq!(silence(&observation), plain);
+        observation.damp(Damping {
+            doublings: 40,
+            until: at(1000.0),
+        });
+        assert_eq!(silence(&observation), plain.saturating_mul(16), "bounded");
     }
 
     #[test]

@@ -14,8 +14,10 @@ use smallvec::SmallVec;
 use crate::id::NodeId;
 use crate::time::Instant;
 
-/// Between two pings to the same member: longer than a round trip, so that an answer can come.
-const SPACING: Duration = Duration::from_millis(200);
+/// Between two pings to the same member.
+const SPACING: Duration = Duration::from_millis(100);
+/// How long after the last ping its answer may still come: longer than a round trip.
+const ANSWER: Duration = Duration::from_millis(200);
 /// Pings sent at once, every tenth of a second at most: a hundred pings a second.
 const AT_ONCE: usize = 10;
 /// Between two turns.
@@ -50,6 +52,17 @@ impl Probes {
             pings: 0,
             next: now,
         });
+    }
+
+    /// Asks a member anew, even if it did not answer before.
+    pub(crate) fn ask_again(&mut self, id: NodeId, now: Instant) {
+        if !matches!(self.0.get(&id), Some(Probe::Asked { .. })) {
+            let probe = Probe::Asked {
+                pings: 0,
+                next: now,
+            };
+            self.0.insert(id, probe);
+        }
     }
 
     /// A member has shown life. Tells whether it had been found silent.
@@ -108,7 +121,8 @@ impl Probes {
                 turn.found_silent = true;
             } else if turn.ping.len() < AT_ONCE {
                 *pings = pings.saturating_add(1);
-                *next = now.saturating_add(SPACING);
+                let wait = if *pings < enough { SPACING } else { ANSWER };
+                *next = now.saturating_add(wait);
                 turn.ping.push(*id);
             }
         }
@@ -130,13 +144,33 @@ mod tests {
         let id = NodeId::from_u64(1);
         probes.ask(id, at(0));
         for turn in 0..3 {
-            assert_eq!(probes.turn(at(turn * 200), 3).ping[..], [id]);
+            assert_eq!(probes.turn(at(turn * 100), 3).ping[..], [id]);
         }
+        assert!(!probes.turn(at(399), 3).found_silent);
         assert!(!probes.is_silent(id));
-        assert!(probes.turn(at(600), 3).found_silent);
+        assert!(probes.turn(at(400), 3).found_silent);
         assert!(probes.is_silent(id) && !probes.is_asking());
+        probes.ask(id, at(500));
+        assert!(!probes.is_asking(), "it has been asked");
         assert!(probes.heard(id), "until it is heard");
         assert!(!probes.is_silent(id) && !probes.heard(id));
+    }
+
+    #[test]
+    fn the_silent_may_be_asked_again() {
+        let mut probes = Probes::default();
+        let id = NodeId::from_u64(1);
+        probes.ask(id, at(0));
+        probes.turn(at(0), 0);
+        assert!(probes.is_silent(id));
+        probes.ask_again(id, at(100));
+        assert!(!probes.is_silent(id));
+        assert_eq!(probes.turn(at(100), 3).ping[..], [id]);
+        probes.ask_again(id, at(150));
+        assert!(
+            probes.turn(at(150), 3).ping.is_empty(),
+            "not from the beginning"
+        );
     }
 
     #[test]

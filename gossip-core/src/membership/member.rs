@@ -19,6 +19,8 @@ pub(crate) struct Record {
     pub(crate) condition: Condition,
     /// How often it went down and came up again under the same generation.
     pub(crate) flaps: u16,
+    /// How often it did so without a long calm between.
+    pub(crate) unsteady: u8,
     /// Whether it took part under an earlier generation, and has not declared itself up again.
     pub(crate) returns: bool,
     /// In which push trees this node has served its latest news, one bit for each.
@@ -51,6 +53,7 @@ impl Record {
             since: now,
             condition: Condition::Live,
             flaps: 0,
+            unsteady: 0,
             returns: false,
             served: 0,
             #[cfg(feature = "encryption")]

@@ -5,7 +5,7 @@ use super::timers::Timer;
 use super::{Node, count};
 use crate::event::{Event, UpCause};
 use crate::id::{Generation, NodeId};
-use crate::liveness::observation::{Due, Observation, Relief};
+use crate::liveness::observation::{Damping, Due, Observation, Relief};
 use crate::liveness::probes::TURN;
 use crate::liveness::verdict::{Evidence, Verdict};
 use crate::membership::ring::{fallen_nearby, neighbours};
@@ -33,6 +33,13 @@ const HEARD: u32 = 3;
 
 /// Intervals after which a vote is late.
 const LATE: u32 = 2;
+
+/// Intervals after which a member that came up again counts as steady.
+const CALM: u32 = 300;
+
+/// The first time that a member goes down and comes up again is forgiven: a partition does that to
+/// everybody. After that the patience with it doubles each time, so often.
+const MAX_DAMPING: u8 = 2;
 
 /// Members observed at a time, those who are down included. Neighbours always are.
 const MAX_OBSERVED: usize = MAX_BALLOTS;
@@ -189,6 +196,10 @@ impl Node {
         for id in bereft {
             self.ask_in_doubt(now, Some(id));
         }
+        self.stale.ballots |= self.ballots.iter().any(|ballot| {
+            let observation = self.observation(ballot.subject);
+            observation.is_some_and(|o| o.generation > ballot.generation)
+        });
         let lasting = self.intervals(SETTLING);
         let Self { probes, table, .. } = self;
         let gone = |id| {
@@ -264,8 +275,9 @@ impl Node {
                     .table
                     .get(*id)
                     .map_or(Generation::ZERO, |r| r.log.generation());
-                let observation =
+                let mut observation =
                     Observation::new(*id, generation, self.config.window, &self.detector, now);
+                observation.damp(self.damping(*id));
                 self.observations.insert(at, observation);
             }
         }
@@ -299,11 +311,28 @@ impl Node {
                 removed: false,
             }));
         }
+        let lapsing = self.ballots.iter().filter(|ballot| {
+            let anew = ballots.iter().any(|b| b.subject == ballot.subject);
+            !anew && self.lapses(now, ballot)
+        });
+        let lapsing: SmallVec<[Ballot; 8]> = lapsing.copied().collect();
+        ballots.extend(lapsing);
         if ballots != self.ballots {
             let value = encode_ballots(ballots.iter());
             self.ballots = ballots;
             self.write(now, VOTES, Some(&value));
         }
+    }
+
+    /// Whether a vote is against an earlier life of its subject that has ended not long ago. It is
+    /// void by itself wherever the new life is known; were it withdrawn at once, whoever hears of
+    /// that first would take the old life to be alive again.
+    fn lapses(&self, now: Instant, ballot: &Ballot) -> bool {
+        let observation = self.observation(ballot.subject);
+        observation.is_some_and(|observation| {
+            observation.generation > ballot.generation
+                && now.saturating_since(observation.began()) < self.intervals(SETTLING)
+        })
     }
 
     /// The votes of this node against members that it has removed. They stand for a while longer,
@@ -445,6 +474,9 @@ impl Node {
         {
             observation.restarted(generation, detector, now);
         }
+        if let Some(record) = self.table.get_mut(id) {
+            record.unsteady = 0;
+        }
         self.stale = super::Stale::ALL;
     }
 
@@ -477,6 +509,7 @@ impl Node {
         let verdicts_before = self.metrics.verdicts;
         for (id, verdict) in &verdicts {
             match verdict {
+                Verdict::Down if self.has_just_come_up(now, *id) => {}
                 Verdict::Down => self.take_down(now, *id),
                 Verdict::Doubtful => self.ask_in_doubt(now, Some(*id)),
                 Verdict::Cleared => {}
@@ -500,14 +533,38 @@ impl Node {
         }
     }
 
-    fn take_down(&mut self, now: Instant, id: NodeId) {
-        let live = self
-            .table
+    /// Whether a member has come up again within the last interval. While a cluster heals, the word
+    /// that revives a member is faster here and slower there; the next round looks again.
+    fn has_just_come_up(&self, now: Instant, id: NodeId) -> bool {
+        self.table.get(id).is_some_and(|record| {
+            record.flaps > 0
+                && record.condition == Condition::Live
+                && now.saturating_since(record.since) < self.config.interval
+        })
+    }
+
+    /// How much longer the silence of a member is borne.
+    fn damping(&self, id: NodeId) -> Damping {
+        self.table
             .get(id)
-            .is_some_and(|record| record.condition == Condition::Live);
-        if !live || !self.table.set_condition(id, now, Condition::Down) {
+            .map_or(Damping::default(), |record| Damping {
+                doublings: u32::from(record.unsteady.saturating_sub(1).min(MAX_DAMPING)),
+                until: record.since.saturating_add(self.intervals(CALM)),
+            })
+    }
+
+    fn take_down(&mut self, now: Instant, id: NodeId) {
+        let calm = self.intervals(CALM);
+        let Some(record) = self.table.get_mut(id) else {
+            return;
+        };
+        if record.condition != Condition::Live {
             return;
         }
+        if now.saturating_since(record.since) > calm {
+            record.unsteady = 0;
+        }
+        self.table.set_condition(id, now, Condition::Down);
         count(&mut self.metrics.verdicts);
         self.stale.neighbours = true;
         let Some(record) = self.table.get(id) else {
@@ -542,9 +599,24 @@ impl Node {
         self.stale.neighbours = true;
         if let Some(record) = self.table.get_mut(id) {
             record.flaps = record.flaps.saturating_add(1);
+            record.unsteady = record.unsteady.saturating_add(1);
+        }
+        let damping = self.damping(id);
+        if let Some(observation) = self.observation_mut(id) {
+            observation.damp(damping);
         }
         count(&mut self.metrics.flaps);
         self.tell_up(id, UpCause::Recovered);
+        // Who held so many down was cut off itself, most likely, and is no longer.
+        if self.table.down_len() >= self.table.live_len().saturating_sub(1) {
+            for at in 0..self.table.down_len() {
+                if let Some(down) = self.table.down_at(at) {
+                    self.probes.ask_again(down.id, now);
+                }
+            }
+            self.timers
+                .advance(Timer::Probe, now.saturating_add(Duration::from_nanos(1)));
+        }
     }
 
     /// Tells the application that a member is up, if the member says so itself.

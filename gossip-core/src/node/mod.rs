@@ -76,6 +76,10 @@ pub use broadcast::Broadcast;
 pub use transmit::Transmit;
 pub use view::{Member, Standing, Status, Vote};
 
+/// How often verdicts are drawn in an interval, at most: when half a cluster falls, votes come in by
+/// the hundred.
+const BREATHS: f64 = 50.0;
+
 /// One node of a cluster, as a state machine without I/O.
 ///
 /// Its methods are of four kinds:
@@ -147,6 +151,8 @@ pub struct Node {
     /// Members that are down and of which there is news that may revive them.
     reconsider: SmallVec<[NodeId; 8]>,
     isolated: bool,
+    /// Verdicts are not drawn again before this.
+    judges_next: Instant,
     /// Whose clock was reported last, and when.
     skew_told: Option<(NodeId, Instant)>,
     stale: Stale,
@@ -265,6 +271,7 @@ impl Node {
             ballots: SmallVec::new(),
             reconsider: SmallVec::new(),
             isolated: false,
+            judges_next: Instant::ORIGIN,
             skew_told: None,
             stale: Stale::default(),
             watches: Watches::default(),
@@ -473,6 +480,7 @@ impl Node {
     fn settle(&mut self, now: Instant) {
         // Another input may come in before the timer is handled.
         self.stale.verdicts |= self.timers.take_due(Timer::Vote, now);
+        let mut deferred = false;
         for _ in 0..8 {
             let Stale {
                 neighbours,
@@ -483,8 +491,11 @@ impl Node {
             if neighbours {
                 self.refresh_neighbours(now);
             }
-            if verdicts {
+            if verdicts && now < self.judges_next {
+                deferred = true;
+            } else if verdicts {
                 self.judge(now);
+                self.judges_next = now.saturating_add(self.config.interval.div_f64(BREATHS));
             }
             if ballots {
                 self.publish_ballots(now);
@@ -496,10 +507,14 @@ impl Node {
                 break;
             }
         }
+        self.stale.verdicts |= deferred;
         if self.standing == Standing::Left {
             return;
         }
-        self.timers.set(Timer::Vote, self.votes.next(now));
+        let deferred = deferred.then_some(self.judges_next);
+        let counts = self.votes.next(now);
+        self.timers
+            .set(Timer::Vote, deferred.into_iter().chain(counts).min());
         self.review_agreements();
     }
 

@@ -242,7 +242,7 @@ impl Node {
         }
     }
 
-    fn observation(&self, id: NodeId) -> Option<&Observation> {
+    pub(super) fn observation(&self, id: NodeId) -> Option<&Observation> {
         let at = self.observations.binary_search_by_key(&id, |o| o.id).ok()?;
         self.observations.get(at)
     }
