@@ -414,7 +414,17 @@ impl Map {
             .map(|log| (log.origin, log.held, log.ghost_since.is_some()))
             .collect();
         for slot in dead {
+            // A tombstone that the peer has collected is collected here, too.
+            let collected = self.slab.get(slot).and_then(|held| {
+                held.write().dies_at()?;
+                Some((held.log, held.version))
+            });
             self.discard(slot);
+            if let Some((log, version)) = collected
+                && self.logs.raise_floor(log, version)
+            {
+                self.epoch = self.epoch.saturating_add(1);
+            }
         }
         let mut unprepared = false;
         for (origin, writes, was_ghost) in gone {

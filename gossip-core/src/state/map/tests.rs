@@ -160,6 +160,24 @@ fn a_node_that_was_away_longer_than_the_grace_time_brings_nothing_back() {
 }
 
 #[test]
+fn who_drops_a_tombstone_that_another_has_collected_remembers_that_there_was_one() {
+    let (mut a, mut b, mut c) = (map(1), map(2), map(3));
+    put(&mut a, 50, "k", "old");
+    put(&mut b, 60, "other", "v");
+    delete(&mut b, 70, "other");
+    learn(&mut c, &a);
+    learn(&mut c, &b);
+    delete(&mut a, 100, "k");
+    learn(&mut b, &a);
+    collect(&mut b, 1_000);
+    // a is below the floor of b's own log, and its tombstone is not listed any more.
+    learn(&mut a, &b);
+    assert_eq!(a.writes(), 0);
+    meet(&mut a, &mut c);
+    assert_eq!(get(&c, "k"), None);
+}
+
+#[test]
 fn a_stale_replica_does_not_infect_a_newcomer_for_good() {
     let (mut a, mut stale, mut newcomer) = (map(1), map(2), map(3));
     put(&mut a, 50, "k", "old");

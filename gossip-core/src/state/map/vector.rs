@@ -155,11 +155,7 @@ impl Map {
     /// Whether a replica with these frontiers lacks what this one has: knowledge of writes, of D, or
     /// of an origin having been forgotten.
     pub(super) fn has_news_for(&self, vector: &Vector, forgotten: Generation) -> bool {
-        // What it does not know at or below its D, it would refuse.
-        let lacks = |log: &Log| {
-            let theirs = vector.frontier(log.origin);
-            theirs < log.frontier && (theirs > 0 || log.origin.generation > forgotten)
-        };
+        let lacks = |log: &Log| vector.frontier(log.origin) < log.frontier;
         self.forgotten > forgotten
             || self.logs.iter().any(lacks)
             || vector.iter().any(|(origin, _)| self.refuses(origin))
