@@ -82,7 +82,8 @@ impl Node {
                 continue;
             };
             let id = record.id;
-            let gone = matches!(record.condition, Condition::Down | Condition::Left)
+            let gone = id != self.own
+                && matches!(record.condition, Condition::Down | Condition::Left)
                 && now.saturating_since(record.since) >= self.config.remove_after;
             let began = record.log.generation().stamp().time().as_millis();
             let grace = u64::try_from(self.config.gc_grace.as_millis()).unwrap_or(u64::MAX);
