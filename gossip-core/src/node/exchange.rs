@@ -18,7 +18,7 @@ use core::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::liveness::Life;
+use super::ballots::Life;
 use super::outbox::{Answer, Outgoing, Planned};
 use super::own::PROTOCOL_RESERVE;
 use super::timers::Timer;
