@@ -2,7 +2,7 @@
 //!
 //! It routes. What arrives is handed to the components (table, logs, staging, observations, votes),
 //! what they decide is queued for the caller. Submodules hold the parts of the protocol:
-//! [`agreement`] (who shows the same value), [`broadcast`] (events of the application), [`peers`] and [`round`] (whom to talk to), [`exchange`] (the legs), [`push`] (eager
+//! [`agreement`] (who shows the same value), [`broadcast`] (events of the application), [`peers`] and [`round`] (whom to talk to), [`exchange`] (the legs), [`intake`] (what comes of a delta), [`push`] (eager
 //! dissemination), [`liveness`] (heartbeats, suspicion), [`ballots`] (votes), [`judgement`] (verdicts), [`own`] (what this node says of
 //! itself), [`rival`] (another node of its name), [`transmit`] (writing datagrams), [`view`] (what the application may look at).
 
@@ -11,6 +11,7 @@ mod ballots;
 mod broadcast;
 mod events;
 mod exchange;
+mod intake;
 mod judgement;
 mod liveness;
 mod map;

@@ -4,6 +4,8 @@ use super::*;
 use crate::config::Config;
 use crate::id::Identity;
 use crate::stamp::Stamp;
+use crate::state::attribute::{Declared, STATUS};
+use crate::state::log::Log;
 use crate::time::UnixTime;
 use crate::wire::frame::{self, ClusterTag};
 use crate::wire::message::Datagram;

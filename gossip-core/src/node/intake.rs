@@ -1,0 +1,245 @@
+//! What a node makes of what it is told about others: a delta is checked and staged, a whole claim
+//! takes effect, and the application hears what that means.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::ballots::Life;
+use super::own::PROTOCOL_RESERVE;
+use super::{Node, count};
+use crate::command::{Key, Value};
+use crate::event::{Event, UpCause};
+use crate::id::{Generation, NodeId};
+use crate::membership::Condition;
+use crate::membership::ring::is_near;
+use crate::state::attribute::{ADDRESS, Declared, STATUS, VOTES};
+use crate::state::entry::Entries;
+use crate::state::log::{Claim, Log};
+use crate::state::staging::Outcome;
+use crate::time::Instant;
+use crate::wire::message::Delta;
+
+impl Node {
+    /// Generation and frontier up to which an origin is known.
+    pub(super) fn known(&self, origin: NodeId) -> (Generation, u64) {
+        self.table
+            .get(origin)
+            .map_or((Generation::ZERO, 0), |record| {
+                (record.log.generation(), record.log.frontier())
+            })
+    }
+
+    /// Takes in a delta. Tells whether what lies before it is missing and should be asked for.
+    pub(super) fn take_in(&mut self, now: Instant, delta: &Delta<'_>) -> bool {
+        let ours = self.known(delta.origin);
+        if (delta.generation, delta.frontier) <= ours {
+            return false;
+        }
+        if delta.origin == self.own {
+            self.on_own_delta(now, delta);
+            return false;
+        }
+        if delta.generation > ours.0
+            && let Err(refused) = self.clock.observe(now, delta.generation.stamp())
+        {
+            count(&mut self.metrics.refused_skew);
+            self.tell_skew(now, delta.origin, refused.ahead);
+            return false;
+        }
+        let unknown = ours.1 == 0;
+        if unknown {
+            // The next exchange brings the rest.
+            let Some(room) = self.room_for_newcomers.checked_sub(1) else {
+                count(&mut self.metrics.refused_members);
+                return false;
+            };
+            self.room_for_newcomers = room;
+        }
+        if unknown && length(self.table.len()) >= u64::from(self.config.max_members) {
+            count(&mut self.metrics.refused_members);
+            return false;
+        }
+        // Of a removed member nothing is held that a delta could continue.
+        let held = self.table.get(delta.origin);
+        let held = held.filter(|record| record.condition != Condition::Ghost);
+        let held = held.map(|record| &record.log);
+        let max_state = usize::try_from(self.config.max_state)
+            .unwrap_or(usize::MAX)
+            .saturating_add(PROTOCOL_RESERVE);
+        match self.staging.accept(held, delta, max_state) {
+            Outcome::Whole(claim) => self.apply(now, delta.origin, &claim),
+            Outcome::Completed(staged) => self.apply(now, delta.origin, &staged.claim()),
+            Outcome::Kept | Outcome::Stale => {}
+            Outcome::Gap => return true,
+            Outcome::TooLarge => {
+                count(&mut self.metrics.refused_state);
+                self.staging.discard(delta.origin);
+            }
+        }
+        false
+    }
+
+    /// A whole claim about another member: makes it known, and everything that follows from it.
+    fn apply(&mut self, now: Instant, origin: NodeId, claim: &Claim<'_>) {
+        self.table.ensure(origin, now);
+        let Some(record) = self.table.get(origin) else {
+            return;
+        };
+        let old = record.log.clone();
+        let (was, name) = (record.condition, record.display_name());
+        self.table.apply(origin, claim);
+        if let Some(record) = self.table.get_mut(origin) {
+            record.served = 0;
+        }
+        self.recents.note(origin, now);
+        let Some(record) = self.table.get(origin) else {
+            return;
+        };
+        let new = &record.log;
+        let entries =
+            Entries::new(claim.run).after(if claim.after == 0 { 0 } else { old.frontier() });
+        let applied = Entries::new(entries).count();
+        self.metrics.entries_applied = self.metrics.entries_applied.saturating_add(length(applied));
+
+        let restarted = old.frontier() > 0 && new.generation() > old.generation();
+        let declared = record.declared();
+        let buried = new.size() == 0;
+        let condition = if buried {
+            Condition::Ghost
+        } else if declared == Declared::Left {
+            Condition::Left
+        } else if matches!(was, Condition::Down | Condition::Ghost) && !restarted {
+            // A removed member has gone on writing after it was voted down. It may live: as one
+            // that is down, it is contacted again, and a word of its own brings it back.
+            Condition::Down
+        } else {
+            Condition::Live
+        };
+        let moved = old.get(ADDRESS) != new.get(ADDRESS);
+        let changes = changes(&old, new);
+        let ballots: Vec<u8> = new.get(VOTES).unwrap_or_default().to_vec();
+        let generation = new.generation();
+
+        let is_new = old.frontier() == 0;
+        let changed = self.table.set_condition(origin, now, condition);
+        let k = usize::from(self.config.neighbours);
+        self.stale.neighbours |=
+            changed || (is_new || moved) && is_near(&self.table, self.own, origin, k);
+        self.stale.verdicts |= changed || is_new && self.is_anybody_contested();
+        if changed && buried && !is_new {
+            // Whoever brought this has removed it.
+            self.events.push(Event::MemberRemoved { id: origin, name });
+        }
+        if restarted {
+            self.on_restart(now, origin, generation);
+        }
+        let life = if restarted { Life::Another } else { Life::Same };
+        self.on_votes(
+            now,
+            origin,
+            life,
+            old.get(VOTES).unwrap_or_default(),
+            &ballots,
+        );
+        if was != Condition::Ghost {
+            self.on_progress(now, origin);
+        }
+        let before = old
+            .get(STATUS)
+            .map(Declared::decode)
+            .filter(|_| was != Condition::Ghost);
+        self.tell_status(origin, before, was, restarted);
+        for (key, value) in changes {
+            self.events.push(Event::AttributeChanged {
+                id: origin,
+                key,
+                value,
+            });
+        }
+        self.tell_broadcasts(now, origin, &old);
+    }
+
+    /// Tells the application what a member's new log means for its status.
+    fn tell_status(
+        &mut self,
+        id: NodeId,
+        before: Option<Declared>,
+        was: Condition,
+        restarted: bool,
+    ) {
+        let Some(record) = self.table.get(id) else {
+            return;
+        };
+        let generation = record.log.generation();
+        let took_part = matches!(before, Some(Declared::Up | Declared::Leaving));
+        let returns = record.returns || restarted && before != Some(Declared::Joining);
+        let is_up = record.declared() != Declared::Joining;
+        match record.condition {
+            Condition::Left if took_part && was != Condition::Left => {
+                self.events.push(Event::MemberLeft { id, generation });
+            }
+            Condition::Live if is_up && (restarted || !took_part) => {
+                let known = before.is_some() && returns;
+                self.tell_up(
+                    id,
+                    if known {
+                        UpCause::Restarted
+                    } else {
+                        UpCause::Joined
+                    },
+                );
+            }
+            _ => {}
+        }
+        if let Some(record) = self.table.get_mut(id) {
+            // It may declare itself joining first, and be told as up only later.
+            record.returns = returns && !is_up;
+        }
+    }
+
+    pub(super) fn tell_skew(&mut self, now: Instant, id: NodeId, ahead: Duration) {
+        let quiet = self.intervals(60);
+        let told = self
+            .skew_told
+            .is_some_and(|(of, at)| of == id && now.saturating_since(at) < quiet);
+        if !told {
+            self.skew_told = Some((id, now));
+            self.events.push(Event::ClockSkew { id, ahead });
+        }
+    }
+}
+
+/// The application's keys whose values differ between two states of a log, with the new value.
+fn changes(old: &Log, new: &Log) -> SmallVec<[(Key, Option<Value>); 2]> {
+    let same_life = old.generation() == new.generation();
+    let mut changes = SmallVec::new();
+    let mut note = |key: &[u8], value: Option<&[u8]>| {
+        let Some(Ok(key)) = crate::state::attribute::user_key(key).map(Key::new) else {
+            return;
+        };
+        if let Ok(value) = value.map(Value::new).transpose() {
+            changes.push((key, value));
+        }
+    };
+    for entry in new.entries() {
+        let known = same_life && entry.version <= old.frontier();
+        if !known && old.get(entry.key) != entry.value {
+            note(entry.key, entry.value);
+        }
+    }
+    let complete = same_life && new.floor() <= old.frontier();
+    if !complete {
+        for entry in old.entries().filter(|entry| entry.value.is_some()) {
+            if new.entries().all(|other| other.key != entry.key) {
+                note(entry.key, None);
+            }
+        }
+    }
+    changes
+}
+
+fn length(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}
