@@ -6,6 +6,7 @@
 //! where a doubt remains; the [verdict](verdict) is a pure function of these and of the ring. Nothing
 //! in here knows the node, the network or the queues.
 
+pub(crate) mod loss;
 pub(crate) mod observation;
 pub(crate) mod probes;
 pub(crate) mod verdict;

@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::liveness::Life;
+use super::ballots::Life;
 use super::own::PROTOCOL_RESERVE;
 use super::{Node, count};
 use crate::command::{Key, Value};

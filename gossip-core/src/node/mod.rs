@@ -3,14 +3,16 @@
 //! It routes. What arrives is handed to the components (table, logs, staging, observations, votes),
 //! what they decide is queued for the caller. Submodules hold the parts of the protocol:
 //! [`agreement`] (who shows the same value), [`broadcast`] (events of the application), [`peers`] and [`round`] (whom to talk to), [`exchange`] (the legs), [`intake`] (what comes of a delta), [`push`] (eager
-//! dissemination), [`liveness`] (heartbeats, votes, verdicts), [`own`] (what this node says of
+//! dissemination), [`liveness`] (heartbeats, suspicion), [`ballots`] (votes), [`judgement`] (verdicts), [`own`] (what this node says of
 //! itself), [`rival`] (another node of its name), [`transmit`] (writing datagrams), [`view`] (what the application may look at).
 
 mod agreement;
+mod ballots;
 mod broadcast;
 mod events;
 mod exchange;
 mod intake;
+mod judgement;
 mod liveness;
 mod map;
 mod outbox;
@@ -42,7 +44,8 @@ use crate::config::{Config, ConfigError, Dissemination};
 use crate::detector::Detector;
 use crate::event::Event;
 use crate::id::{Generation, Identity, NodeId};
-use crate::liveness::observation::{Loss, Observation};
+use crate::liveness::loss::Loss;
+use crate::liveness::observation::Observation;
 use crate::liveness::probes::Probes;
 use crate::liveness::votes::Votes;
 use crate::membership::Table;

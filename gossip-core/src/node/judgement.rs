@@ -1,0 +1,240 @@
+//! Who is down: asking members directly, drawing the verdicts, and what follows from them.
+
+use core::time::Duration;
+
+use super::liveness::SETTLING;
+use super::timers::Timer;
+use super::{Node, count};
+use crate::event::{Event, UpCause};
+use crate::id::NodeId;
+use crate::liveness::observation::{Damping, Observation};
+use crate::liveness::probes::TURN;
+use crate::liveness::verdict::{Evidence, Verdict};
+use crate::membership::Condition;
+use crate::state::attribute::Declared;
+use crate::time::Instant;
+
+/// Intervals for which a message makes its sender heard.
+const HEARD: u32 = 3;
+
+/// Intervals after which a member that came up again counts as steady.
+const CALM: u32 = 300;
+
+/// The first time that a member goes down and comes up again is forgiven: a partition does that to
+/// everybody. After that the patience with it doubles each time, so often.
+const MAX_DAMPING: u8 = 2;
+
+impl Node {
+    /// Asks everybody not heard lately, while so many neighbours have just fallen silent that this
+    /// node may be in a minority.
+    pub(super) fn sweep(&mut self, now: Instant) {
+        let lately = now.saturating_sub(self.intervals(SETTLING));
+        let fell_silent = |o: &&Observation| o.silent_since().is_some_and(|since| since > lately);
+        let silent = self.observations.iter().filter(fell_silent).count();
+        let observed = self.observations.len();
+        if silent > 0 && silent.saturating_mul(4) >= observed {
+            for at in 0..self.table.live_len() {
+                self.ask_in_doubt(now, self.table.live_id(at));
+            }
+        }
+        let evidence = self.evidence(now);
+        let bereft = evidence.bereft();
+        for id in bereft {
+            self.ask_in_doubt(now, Some(id));
+        }
+        self.stale.ballots |= self.ballots.iter().any(|ballot| {
+            let observation = self.observation(ballot.subject);
+            observation.is_some_and(|o| o.generation > ballot.generation)
+        });
+        let lasting = self.intervals(SETTLING);
+        let Self { probes, table, .. } = self;
+        let gone = |id| {
+            !table
+                .get(id)
+                .is_some_and(|record| matches!(record.condition, Condition::Live | Condition::Down))
+        };
+        probes.forget(now, lasting, gone);
+    }
+
+    /// Asks a member whether it lives, unless this node can tell.
+    fn ask_in_doubt(&mut self, now: Instant, id: Option<NodeId>) {
+        let Some(id) = id.filter(|id| *id != self.own && !self.evidence(now).hears(*id)) else {
+            return;
+        };
+        self.probes.ask(id, now);
+        self.timers
+            .advance(Timer::Probe, now.saturating_add(Duration::from_nanos(1)));
+    }
+
+    /// Sends the next pings to members in doubt.
+    pub(super) fn on_probe_due(&mut self, now: Instant) {
+        let turn = self.probes.turn(now, self.loss.pings());
+        for id in turn.ping {
+            self.ping(id);
+        }
+        self.stale.verdicts |= turn.found_silent;
+        if self.probes.is_asking() {
+            self.timers
+                .set(Timer::Probe, Some(now.saturating_add(TURN)));
+        }
+    }
+
+    /// Whether anybody finds anybody silent.
+    pub(super) fn is_anybody_contested(&self) -> bool {
+        self.votes.subjects().next().is_some()
+            || self.observations.iter().any(Observation::is_silent)
+            || self.probes.silent().next().is_some()
+    }
+
+    /// What this node knows of who lives.
+    fn evidence(&self, now: Instant) -> Evidence<'_> {
+        Evidence {
+            own: self.own,
+            table: &self.table,
+            votes: &self.votes,
+            observations: &self.observations,
+            probes: &self.probes,
+            neighbours: usize::from(self.config.neighbours),
+            now,
+            settled_before: now.saturating_sub(self.intervals(SETTLING)),
+            heard_after: now.saturating_sub(self.intervals(HEARD)),
+        }
+    }
+
+    /// Draws the verdicts anew and acts on what has changed.
+    pub(super) fn judge(&mut self, now: Instant) {
+        let verdicts = self.evidence(now).verdicts();
+        let reconsider = core::mem::take(&mut self.reconsider);
+        let verdicts_before = self.metrics.verdicts;
+        for (id, verdict) in &verdicts {
+            match verdict {
+                Verdict::Down if self.has_just_come_up(now, *id) => {}
+                Verdict::Down => self.take_down(now, *id),
+                Verdict::Doubtful => self.ask_in_doubt(now, Some(*id)),
+                Verdict::Cleared => {}
+            }
+        }
+        // Down is down until there is news of the member itself or of a voter who has changed its
+        // mind; voters that merely vanish revive nobody.
+        for id in reconsider {
+            if !verdicts.contains(&(id, Verdict::Down)) {
+                self.revive(now, id);
+            }
+        }
+        let alone = self.table.live_len() <= 1;
+        let fell = self.metrics.verdicts > verdicts_before;
+        if alone && fell && !self.isolated {
+            self.isolated = true;
+            self.events.push(Event::Isolated);
+        } else if !alone && self.isolated {
+            self.isolated = false;
+            self.events.push(Event::Rejoined);
+        }
+    }
+
+    /// Whether a member has come up again within the last interval. While a cluster heals, the word
+    /// that revives a member is faster here and slower there; the next round looks again.
+    fn has_just_come_up(&self, now: Instant, id: NodeId) -> bool {
+        self.table.get(id).is_some_and(|record| {
+            record.flaps > 0
+                && record.condition == Condition::Live
+                && now.saturating_since(record.since) < self.config.interval
+        })
+    }
+
+    /// How much longer the silence of a member is borne.
+    pub(super) fn damping(&self, id: NodeId) -> Damping {
+        self.table
+            .get(id)
+            .map_or(Damping::default(), |record| Damping {
+                doublings: u32::from(record.unsteady.saturating_sub(1).min(MAX_DAMPING)),
+                until: record.since.saturating_add(self.intervals(CALM)),
+            })
+    }
+
+    fn take_down(&mut self, now: Instant, id: NodeId) {
+        let calm = self.intervals(CALM);
+        let Some(record) = self.table.get_mut(id) else {
+            return;
+        };
+        if record.condition != Condition::Live {
+            return;
+        }
+        if now.saturating_since(record.since) > calm {
+            record.unsteady = 0;
+        }
+        self.table.set_condition(id, now, Condition::Down);
+        count(&mut self.metrics.verdicts);
+        self.stale.neighbours = true;
+        let Some(record) = self.table.get(id) else {
+            return;
+        };
+        let generation = record.log.generation();
+        let was_up = record.declared() != Declared::Joining;
+        let observation = self
+            .observations
+            .iter()
+            .find(|observation| observation.id == id);
+        let phi = observation.map(|observation| observation.phi(&self.detector, now));
+        let votes = self.votes(id).count();
+        if was_up {
+            self.events.push(Event::MemberDown {
+                id,
+                generation,
+                phi,
+                votes,
+            });
+        }
+    }
+
+    fn revive(&mut self, now: Instant, id: NodeId) {
+        let down = self
+            .table
+            .get(id)
+            .is_some_and(|record| record.condition == Condition::Down);
+        if !down || !self.table.set_condition(id, now, Condition::Live) {
+            return;
+        }
+        self.stale.neighbours = true;
+        if let Some(record) = self.table.get_mut(id) {
+            record.flaps = record.flaps.saturating_add(1);
+            record.unsteady = record.unsteady.saturating_add(1);
+        }
+        let damping = self.damping(id);
+        if let Some(observation) = self.observation_mut(id) {
+            observation.damp(damping);
+        }
+        count(&mut self.metrics.flaps);
+        self.tell_up(id, UpCause::Recovered);
+        // Who held so many down was cut off itself, most likely, and is no longer.
+        if self.table.down_len() >= self.table.live_len().saturating_sub(1) {
+            for at in 0..self.table.down_len() {
+                if let Some(down) = self.table.down_at(at) {
+                    self.probes.ask_again(down.id, now);
+                }
+            }
+            self.timers
+                .advance(Timer::Probe, now.saturating_add(Duration::from_nanos(1)));
+        }
+    }
+
+    /// Tells the application that a member is up, if the member says so itself.
+    pub(super) fn tell_up(&mut self, id: NodeId, cause: UpCause) {
+        let Some(record) = self.table.get(id) else {
+            return;
+        };
+        let Some(address) = record.address() else {
+            return;
+        };
+        if record.declared() == Declared::Joining {
+            return;
+        }
+        self.events.push(Event::MemberUp {
+            id,
+            name: record.display_name(),
+            address,
+            generation: record.log.generation(),
+            cause,
+        });
+    }
+}
