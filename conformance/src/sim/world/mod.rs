@@ -45,6 +45,7 @@ pub struct World {
     trace: TraceHash,
     marker: Marker,
     meter: Meter,
+    crossing: Traffic,
     steps: u64,
 }
 
@@ -99,6 +100,7 @@ impl World {
             trace: TraceHash::default(),
             marker: Marker::default(),
             meter: Meter::default(),
+            crossing: Traffic::default(),
             steps: 0,
         }
     }
@@ -221,6 +223,19 @@ impl World {
         self.hosts
             .iter()
             .fold(Traffic::default(), |sum, host| sum.with(host.traffic))
+    }
+
+    /// Puts a machine somewhere. All stand at site 0 otherwise.
+    pub fn set_site(&mut self, id: HostId, site: u32) {
+        if let Some(host) = self.host_mut(id) {
+            host.site = site;
+        }
+    }
+
+    /// What was sent from one site to another.
+    #[must_use]
+    pub const fn crossing(&self) -> Traffic {
+        self.crossing
     }
 
     /// Plans an action for later.
