@@ -12,7 +12,7 @@
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-use conformance::scenario::{Clock, Figure, Gauges, Partition, Scenario, Setup};
+use conformance::scenario::{Clock, Figure, Gauges, Loss, Partition, Scenario, Setup, Whose};
 use conformance::sim::network::{Effect, Fault, FaultId, Scope};
 use conformance::sim::{Action, HostId, HostSet, Time, WallClock, World};
 use gossip_core::{Command, Config, Event, Generation, NodeId, Status, UpCause};
@@ -162,6 +162,30 @@ fn a_sick_node_takes_nobody_else_down() {
     trial.pass(180.0);
     let wrong: Downs = trial.downs().into_iter().filter(|(_, s)| *s != 5).collect();
     assert_eq!(wrong, Downs::new());
+}
+
+/// At the first seed it took seven healthy members down in its own eyes, at the others five and six:
+/// it asked everybody, and took what was lost by chance for their silence.
+#[test]
+fn a_sick_node_does_not_take_its_own_loss_for_the_silence_of_others() {
+    for seed in [7, 36, 51] {
+        let loss = Loss {
+            warm_up: 70 * SECOND,
+            share: 0.8,
+            whose: Whose::Sick(1),
+            lasts: 40 * SECOND,
+            limit: 20 * SECOND,
+        };
+        let setup = Setup {
+            seed,
+            ..Setup::default()
+        };
+        let outcome = Scenario::Loss(loss)
+            .play(&setup, &Clock::default(), Gauges::default())
+            .unwrap();
+        let wrong = outcome.report.figure("wrong_down_about_others");
+        assert_eq!(wrong, Some(&Figure::Count(0)), "seed {seed}");
+    }
 }
 
 #[test]

@@ -1,5 +1,12 @@
 //! How much of what is sent to this node is lost.
 
+/// That all pings are lost is taken for chance unless it is rarer than this.
+const CHANCE: f64 = 1e-5;
+/// The fewest pings whose silence says something.
+const FEWEST: u32 = 5;
+/// The most: beyond three quarters of loss, silence says nothing.
+const MOST: u32 = 200;
+
 /// How many of the datagrams that should have come have not, by the counters of heartbeats: over
 /// about the last minute of one neighbour, or the last eight intervals of a full neighbourhood.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,25 +33,33 @@ impl Loss {
 
     /// The share that is lost.
     pub(crate) fn share(&self) -> f64 {
-        let expected = u32::try_from(self.expected.max(1)).unwrap_or(u32::MAX);
+        if self.expected == 0 {
+            return 0.0;
+        }
+        let expected = u32::try_from(self.expected).unwrap_or(u32::MAX);
         let received = u32::try_from(self.received).unwrap_or(u32::MAX);
         (1.0 - f64::from(received) / f64::from(expected)).clamp(0.0, 1.0)
     }
 
-    /// How many pings make it all but impossible (1 in 100,000) that every one of them, or its
-    /// answer, is lost by chance. Five to forty.
-    pub(crate) fn pings(&self) -> u32 {
+    /// The same, and so many more that are overdue.
+    pub(crate) const fn and_missing(self, missing: u64) -> Self {
+        Self {
+            expected: self.expected.saturating_add(missing),
+            ..self
+        }
+    }
+
+    /// How many pings make it all but impossible that every one of them, or its answer, is lost by
+    /// chance. At least five; `None` where so little arrives that no number says much.
+    pub(crate) fn pings(&self) -> Option<u32> {
         let arrives = 1.0 - self.share();
         let unanswered = 1.0 - arrives * arrives;
-        if self.expected == 0 || unanswered <= 0.1 {
-            return 5;
-        }
-        let needed = libm::ceil(libm::log(1e-5) / libm::log(unanswered));
-        if needed >= 40.0 {
-            40
-        } else {
-            (5..40).find(|n| f64::from(*n) >= needed).unwrap_or(40)
-        }
+        let mut chance = 1.0;
+        let enough = |n: &u32| {
+            chance *= unanswered;
+            *n >= FEWEST && chance <= CHANCE
+        };
+        (1..=MOST).find(enough)
     }
 }
 
@@ -53,18 +68,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn more_loss_takes_more_pings() {
-        let mut loss = Loss::default();
-        assert_eq!(loss.pings(), 5);
-        for _ in 0..100 {
-            loss.heartbeat(1);
-        }
-        assert_eq!(loss.pings(), 5);
-        for _ in 0..300 {
-            loss.heartbeat(2);
-        }
-        assert!((38..=40).contains(&loss.pings()), "{}", loss.pings());
+    fn more_loss_takes_more_pings_until_silence_says_nothing() {
+        let lossy = |share: u64| {
+            let mut loss = Loss::default();
+            (0..300).for_each(|_| loss.heartbeat(share));
+            loss
+        };
+        assert_eq!(Loss::default().pings(), Some(5));
+        assert_eq!(lossy(1).pings(), Some(5));
+        // Exactly 41 and 98; the share is of small whole numbers.
+        assert!(lossy(2).pings().is_some_and(|n| (38..=46).contains(&n)));
+        assert!(lossy(3).pings().is_some_and(|n| (90..=120).contains(&n)));
+        assert_eq!(lossy(5).pings(), None);
+        let mut loss = lossy(1);
         loss.heartbeat(u64::MAX);
-        assert!(loss.pings() <= 40);
+        assert_eq!(loss.pings(), Some(5), "an outage is no loss");
+        assert!(loss.and_missing(20).pings() > Some(10));
+        assert_eq!(loss.and_missing(u64::MAX).pings(), None);
     }
 }

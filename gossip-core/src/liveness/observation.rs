@@ -251,6 +251,16 @@ impl Observation {
         detector.phi(&self.window, silence.saturating_sub(self.forgiven))
     }
 
+    /// How many of its heartbeats are overdue, where one is due each `interval`. None while it is
+    /// found silent: then it is not its datagrams that are missing.
+    pub(crate) fn missing(&self, now: Instant, interval: Duration) -> u64 {
+        let beat = self.beat.filter(|_| !self.is_silent());
+        let silence = beat.map_or(Duration::ZERO, |beat| now.saturating_since(beat));
+        let overdue = silence.saturating_sub(interval.div_f64(4.0)).as_nanos();
+        let missing = overdue.checked_div(interval.as_nanos()).unwrap_or(0);
+        u64::try_from(missing).unwrap_or(u64::MAX)
+    }
+
     /// When [`Observation::due`] has something to do next.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.state {

@@ -28,8 +28,8 @@ pub(crate) const TURN: Duration = Duration::from_millis(100);
 enum Probe {
     /// Pings are out.
     Asked { pings: u32, next: Instant },
-    /// It did not answer.
-    Silent { since: Instant },
+    /// It did not answer so many.
+    Silent { pings: u32, since: Instant },
 }
 
 /// The members being asked, and those who did not answer.
@@ -37,7 +37,7 @@ enum Probe {
 pub(crate) struct Probes(BTreeMap<NodeId, Probe>);
 
 /// What a turn came to.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Turn {
     /// Whom to ping now.
     pub(crate) ping: SmallVec<[NodeId; AT_ONCE]>,
@@ -101,14 +101,30 @@ impl Probes {
     ) {
         self.0.retain(|id, probe| {
             let old =
-                matches!(probe, Probe::Silent { since } if now.saturating_since(*since) >= lasting);
+                matches!(probe, Probe::Silent { since, .. } if now.saturating_since(*since) >= lasting);
             !old && !gone(*id)
         });
     }
 
-    /// Sends the pings of one turn: `enough` unanswered ones make a silence.
-    pub(crate) fn turn(&mut self, now: Instant, enough: u32) -> Turn {
+    /// More is being lost than was thought: a silence that fewer than `enough` pings have met may
+    /// be chance, and its member is asked on.
+    pub(crate) fn doubt(&mut self, now: Instant, enough: Option<u32>) {
+        for probe in self.0.values_mut() {
+            if let Probe::Silent { pings, .. } = *probe
+                && enough.is_none_or(|enough| pings < enough)
+            {
+                *probe = Probe::Asked { pings, next: now };
+            }
+        }
+    }
+
+    /// Sends the pings of one turn: `enough` unanswered ones make a silence. Where no number is
+    /// enough, asking waits for better times.
+    pub(crate) fn turn(&mut self, now: Instant, enough: Option<u32>) -> Turn {
         let mut turn = Turn::default();
+        let Some(enough) = enough else {
+            return turn;
+        };
         for (id, probe) in &mut self.0 {
             let Probe::Asked { pings, next } = probe else {
                 continue;
@@ -117,7 +133,8 @@ impl Probes {
                 continue;
             }
             if *pings >= enough {
-                *probe = Probe::Silent { since: now };
+                let pings = *pings;
+                *probe = Probe::Silent { pings, since: now };
                 turn.found_silent = true;
             } else if turn.ping.len() < AT_ONCE {
                 *pings = pings.saturating_add(1);
@@ -144,11 +161,11 @@ mod tests {
         let id = NodeId::from_u64(1);
         probes.ask(id, at(0));
         for turn in 0..3 {
-            assert_eq!(probes.turn(at(turn * 100), 3).ping[..], [id]);
+            assert_eq!(probes.turn(at(turn * 100), Some(3)).ping[..], [id]);
         }
-        assert!(!probes.turn(at(399), 3).found_silent);
+        assert!(!probes.turn(at(399), Some(3)).found_silent);
         assert!(!probes.is_silent(id));
-        assert!(probes.turn(at(400), 3).found_silent);
+        assert!(probes.turn(at(400), Some(3)).found_silent);
         assert!(probes.is_silent(id) && !probes.is_asking());
         probes.ask(id, at(500));
         assert!(!probes.is_asking(), "it has been asked");
@@ -161,16 +178,35 @@ mod tests {
         let mut probes = Probes::default();
         let id = NodeId::from_u64(1);
         probes.ask(id, at(0));
-        probes.turn(at(0), 0);
+        probes.turn(at(0), Some(0));
         assert!(probes.is_silent(id));
         probes.ask_again(id, at(100));
         assert!(!probes.is_silent(id));
-        assert_eq!(probes.turn(at(100), 3).ping[..], [id]);
+        assert_eq!(probes.turn(at(100), Some(3)).ping[..], [id]);
         probes.ask_again(id, at(150));
         assert!(
-            probes.turn(at(150), 3).ping.is_empty(),
+            probes.turn(at(150), Some(3)).ping.is_empty(),
             "not from the beginning"
         );
+    }
+
+    #[test]
+    fn silence_is_doubted_when_more_turns_out_to_be_lost() {
+        let mut probes = Probes::default();
+        let id = NodeId::from_u64(1);
+        probes.ask(id, at(0));
+        probes.turn(at(0), Some(1));
+        assert!(probes.turn(at(200), Some(1)).found_silent);
+        probes.doubt(at(300), Some(1));
+        assert!(probes.is_silent(id));
+        probes.doubt(at(300), Some(2));
+        assert!(!probes.is_silent(id), "one ping says too little now");
+        assert_eq!(probes.turn(at(300), Some(2)).ping[..], [id]);
+        assert!(probes.turn(at(500), Some(2)).found_silent);
+        probes.doubt(at(600), None);
+        assert!(!probes.is_silent(id), "nothing says anything");
+        assert_eq!(probes.turn(at(600), None), Turn::default());
+        assert!(probes.is_asking());
     }
 
     #[test]
@@ -178,9 +214,9 @@ mod tests {
         let mut probes = Probes::default();
         let id = NodeId::from_u64(1);
         probes.ask(id, at(0));
-        probes.turn(at(0), 3);
+        probes.turn(at(0), Some(3));
         assert!(!probes.heard(id), "it had not been found silent");
-        assert!(probes.turn(at(1000), 3).ping.is_empty());
+        assert!(probes.turn(at(1000), Some(3)).ping.is_empty());
     }
 
     #[test]
@@ -191,7 +227,7 @@ mod tests {
         }
         let mut turns = 0;
         while probes.is_asking() {
-            assert!(probes.turn(at(turns * 100), 3).ping.len() <= AT_ONCE);
+            assert!(probes.turn(at(turns * 100), Some(3)).ping.len() <= AT_ONCE);
             turns += 1;
         }
         assert!((30..40).contains(&turns), "300 pings, 10 a turn: {turns}");

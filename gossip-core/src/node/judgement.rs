@@ -62,6 +62,7 @@ impl Node {
             observation.is_some_and(|o| o.generation > ballot.generation)
         });
         let lasting = self.intervals(SETTLING);
+        let enough = self.loss(now).pings();
         let Self { probes, table, .. } = self;
         let gone = |id| {
             !table
@@ -69,6 +70,11 @@ impl Node {
                 .is_some_and(|record| matches!(record.condition, Condition::Live | Condition::Down))
         };
         probes.forget(now, lasting, gone);
+        probes.doubt(now, enough);
+        if probes.is_asking() {
+            let soon = now.saturating_add(Duration::from_nanos(1));
+            self.timers.advance(Timer::Probe, soon);
+        }
     }
 
     /// Asks a member whether it lives, unless this node can tell.
@@ -83,7 +89,7 @@ impl Node {
 
     /// Sends the next pings to members in doubt.
     pub(super) fn on_probe_due(&mut self, now: Instant) {
-        let turn = self.probes.turn(now, self.loss.pings());
+        let turn = self.probes.turn(now, self.loss(now).pings());
         for id in turn.ping {
             self.ping(id);
         }

@@ -9,6 +9,7 @@ use super::timers::Timer;
 use super::{Node, count};
 use crate::event::Event;
 use crate::id::{Generation, NodeId};
+use crate::liveness::loss::Loss;
 use crate::liveness::observation::{Due, Observation, Relief};
 use crate::membership::Condition;
 use crate::membership::observers::{fallen_nearby, neighbours};
@@ -29,6 +30,9 @@ const MAX_OBSERVED: usize = MAX_BALLOTS;
 
 /// Former neighbours that still get heartbeats, at most.
 const MAX_FORMER: usize = 32;
+
+/// Pings to one suspect, at most: they all go out within half a second.
+const BURST: u32 = 40;
 
 /// A ring neighbour, as a receiver of heartbeats.
 #[derive(Clone, Copy, Debug)]
@@ -122,12 +126,17 @@ impl Node {
 
     /// Does what is due for the observed neighbours.
     pub(super) fn on_observations_due(&mut self, now: Instant) {
-        let pings = self.loss.pings();
+        let interval = self.config.interval;
+        let missing = self.missing(now);
         self.stale.deadlines = true;
         for at in 0..self.observations.len() {
             // As many steps as are due; each sets a later deadline.
             while let Some(observation) = self.observations.get_mut(at) {
                 let id = observation.id;
+                // Whether its own heartbeats are lost or were not sent is the question.
+                let of_others = missing.saturating_sub(observation.missing(now, interval));
+                let pings = self.loss.and_missing(of_others).pings();
+                let pings = pings.unwrap_or(BURST).min(BURST);
                 match observation.due(now, pings) {
                     Due::Nothing => break,
                     Due::Suspected => {
@@ -151,6 +160,19 @@ impl Node {
                 }
             }
         }
+    }
+
+    /// How much is being lost now, as far as heartbeats tell: of those due from the neighbours that
+    /// are not found silent. So loss that sets in shows within two intervals, and who is cut off
+    /// from half of them does not take that for loss.
+    pub(super) fn loss(&self, now: Instant) -> Loss {
+        self.loss.and_missing(self.missing(now))
+    }
+
+    fn missing(&self, now: Instant) -> u64 {
+        let observations = self.observations.iter();
+        let missing = observations.map(|o| o.missing(now, self.config.interval));
+        missing.fold(0, u64::saturating_add)
     }
 
     pub(super) fn ping(&mut self, to: NodeId) {

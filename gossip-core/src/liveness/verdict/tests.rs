@@ -114,7 +114,7 @@ impl Scene {
     /// Node 0 has asked a member in vain.
     fn asks_in_vain(mut self, whom: u64) -> Self {
         self.probes.ask(id(whom), Instant::ORIGIN);
-        self.probes.turn(Instant::ORIGIN, 0);
+        self.probes.turn(Instant::ORIGIN, Some(0));
         assert!(self.probes.is_silent(id(whom)));
         self
     }
