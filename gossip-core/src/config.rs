@@ -117,12 +117,13 @@ pub struct Config {
     /// How long a tombstone is kept, of an attribute or of a key of the shared map. Works from 1 min
     /// to 1 year. Default 10 days, as Cassandra's.
     pub gc_grace: Duration,
-    /// How long a departed writer of the shared map is remembered once nothing of it lives. Works
-    /// from `gc_grace` to 10 years. Default 30 days: a member that was away for no longer loses
-    /// nothing that it wrote.
+    /// How long a departed writer of the shared map stays in the version vector once nothing of it
+    /// lives. Works from `gc_grace` to 10 years. Default 30 days: as long as members may be away
+    /// without being told the lists of what lives.
     pub forget_after: Duration,
-    /// The most departed writers that are remembered so; the eldest go first. Works from 8 to
-    /// 1,000,000. Default 1024: with it, they take less memory than the members of a large cluster.
+    /// The most departed writers that stay in the vector so, and the most others of which it is
+    /// remembered up to where they are dead; the eldest go first. Works from 8 to 1,000,000. Default
+    /// 1024: with it, they take less memory than the members of a large cluster.
     pub max_ghosts: u32,
     /// The most bytes of the shared map: keys, values and 20 to 60 bytes for each write; all members
     /// need the same. Works from 4 KiB to 4 GiB. Default 64 MiB: a hundred thousand keys of half a
