@@ -231,6 +231,11 @@ impl Host {
         self.site
     }
 
+    pub(crate) fn set_config(&mut self, config: Config) {
+        self.limits = Limits::of(&config);
+        self.config = config;
+    }
+
     /// What it has sent and received.
     #[must_use]
     pub const fn traffic(&self) -> Traffic {

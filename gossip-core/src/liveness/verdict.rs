@@ -237,26 +237,26 @@ impl Evidence<'_> {
         down.filter(|id| self.valid_votes(*id) == 0).collect()
     }
 
-    /// Whether what is known of a member that is down comes from where it is: from this node's own
-    /// datacenter; from somebody who votes against it there; or, while others there live, from asking
-    /// it in vain. Of a datacenter that is out of reach as a whole nobody here knows who lives, and who
-    /// was removed would not come back: only its bridges ever speak to this datacenter.
-    pub(crate) fn is_attested(&self, id: NodeId) -> bool {
+    /// Whether it is those of its own datacenter who hold a member down: this node is there, or
+    /// somebody there votes against it. A small one is observed by others, too.
+    pub(crate) fn is_down_by_its_own(&self, id: NodeId) -> bool {
         let place = self.table.place(id);
-        let ring = self.table.home(id);
         let is_here = place == self.table.place(self.own);
-        let votes_there = || {
-            let mut casts = self.votes.against(id).iter();
+        is_here || self.table.datacenters().is_small(place) || {
             let log = self.table.get(id).map(|record| &record.log);
-            casts.any(|cast| {
+            self.votes.against(id).iter().any(|cast| {
                 self.table.place(cast.observer) == place
                     && log.is_some_and(|log| cast.is_valid(log, self.now))
             })
-        };
-        is_here
-            || self.table.datacenters().is_small(place)
-            || votes_there()
-            || !ring.live().is_empty() && self.probes.is_silent(id)
+        }
+    }
+
+    /// Whether a member that is down may be removed: its own hold it down, or others there live and
+    /// this node has asked it in vain. Of a datacenter that is out of reach as a whole nobody knows who
+    /// lives, and all of it would have to be brought back.
+    pub(crate) fn is_attested(&self, id: NodeId) -> bool {
+        let others_live = !self.table.home(id).live().is_empty();
+        self.is_down_by_its_own(id) || others_live && self.probes.is_silent(id)
     }
 
     fn observers(&self, id: NodeId) -> Neighbours {

@@ -112,6 +112,10 @@ impl Node {
             return;
         };
         let name = record.display_name();
+        let is_down = record.condition == Condition::Down;
+        if is_down && !self.evidence(now).is_down_by_its_own(id) {
+            self.warn_of_removal(now, id);
+        }
         self.withdraw_all_votes_of(id);
         self.table.set_condition(id, now, Condition::Ghost);
         self.staging.discard(id);

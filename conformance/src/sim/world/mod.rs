@@ -232,6 +232,23 @@ impl World {
         }
     }
 
+    /// What the processes of a host are started with from now on.
+    ///
+    /// # Errors
+    /// [`SetupError`] where no node can be made of it.
+    pub fn set_config(&mut self, id: HostId, config: Config) -> Result<(), SetupError> {
+        let (now, host) = (self.now, self.host(id));
+        let identity = Identity::new(host.name(), id.address(host.moves));
+        let identity = identity.map_err(SetupError::Identity)?;
+        let (instant, wall) = (host.instant(now), host.wall.read(now));
+        let tried = Node::new(config.clone(), identity, [0; 32], instant, wall);
+        tried.map_err(SetupError::Config)?;
+        if let Some(host) = self.host_mut(id) {
+            host.set_config(config);
+        }
+        Ok(())
+    }
+
     /// What was sent from one site to another.
     #[must_use]
     pub const fn crossing(&self) -> Traffic {
