@@ -64,6 +64,10 @@ pub struct Config {
     /// This node's datacenter. Gossip stays inside it, with thin traffic between. Default none: all
     /// nodes without one form a single datacenter.
     pub datacenter: Option<Name>,
+    /// Members of each datacenter that also talk to other datacenters. Works from 2 to 8; all members
+    /// need the same. Default 3: two that vouch for each other whatever becomes of the third, and
+    /// traffic between datacenters grows with it.
+    pub bridges: u8,
     /// Where to find the cluster: three to five nodes that are usually up (R4). Empty for the first
     /// node. This node's own address among them is skipped, so that all may share one list.
     pub seeds: Vec<SocketAddr>,
@@ -166,6 +170,7 @@ impl Config {
         Self {
             cluster: String::new(),
             datacenter: None,
+            bridges: 3,
             seeds: Vec::new(),
             interval: Duration::from_secs(1),
             fanout: 3,
@@ -308,6 +313,7 @@ impl Config {
             "10 ms to 60 s",
         )?;
         range("fanout", self.fanout, 1, 16, "1 to 16")?;
+        range("bridges", self.bridges, 2, 8, "2 to 8")?;
         range("push_fanout", self.push_fanout, 2, 32, "2 to 32")?;
         range("push_trees", self.push_trees, 1, 4, "1 to 4")?;
         range("neighbours", self.neighbours, 2, 16, "2 to 16, even")?;

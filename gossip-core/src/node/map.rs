@@ -327,6 +327,15 @@ impl Node {
             for tree in 0..self.config.push_trees {
                 self.pass_run_on(tree, Segment::ALL, &run);
             }
+            for (tree, delegation) in self.handovers() {
+                let run = run.clone();
+                let handed = MapOutgoing::Run {
+                    tree,
+                    delegation,
+                    run,
+                };
+                self.outbox.push(Outgoing::Map(handed));
+            }
         }
         // The rest would be told as a gap, and pulled.
         self.shared.map.forget_unpushed();
@@ -336,8 +345,9 @@ impl Node {
         let fanout = usize::from(self.config.push_fanout);
         let mut next = Some(segment);
         while let Some(segment) = next {
+            let members = self.table.home(self.own).live();
             let Division { delegations, own } =
-                divide(&self.table, self.own, segment, fanout, &mut self.rng);
+                divide(members, self.own, segment, fanout, &mut self.rng);
             for delegation in delegations {
                 self.outbox.push(Outgoing::Map(MapOutgoing::Run {
                     tree,
