@@ -21,6 +21,17 @@ use crate::state::staging::Outcome;
 use crate::time::Instant;
 use crate::wire::message::Delta;
 
+/// What taking in a delta leaves to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Intake {
+    /// Nothing.
+    Done,
+    /// What lies before it is missing and should be asked for.
+    Gap,
+    /// The datagram has brought as many unknown members as it may: this one is left for another.
+    Full,
+}
+
 impl Node {
     /// Generation and frontier up to which an origin is known.
     pub(super) fn known(&self, origin: NodeId) -> (Generation, u64) {
@@ -31,35 +42,34 @@ impl Node {
             })
     }
 
-    /// Takes in a delta. Tells whether what lies before it is missing and should be asked for.
-    pub(super) fn take_in(&mut self, now: Instant, delta: &Delta<'_>) -> bool {
+    /// Takes in a delta.
+    pub(super) fn take_in(&mut self, now: Instant, delta: &Delta<'_>) -> Intake {
         let ours = self.known(delta.origin);
         if (delta.generation, delta.frontier) <= ours {
-            return false;
+            return Intake::Done;
         }
         if delta.origin == self.own {
             self.on_own_delta(now, delta);
-            return false;
+            return Intake::Done;
         }
         if delta.generation > ours.0
             && let Err(refused) = self.clock.observe(now, delta.generation.stamp())
         {
             count(&mut self.metrics.refused_skew);
             self.tell_skew(now, delta.origin, refused.ahead);
-            return false;
+            return Intake::Done;
         }
         let unknown = ours.1 == 0;
-        if unknown {
-            // The next exchange brings the rest.
-            let Some(room) = self.room_for_newcomers.checked_sub(1) else {
-                count(&mut self.metrics.refused_members);
-                return false;
-            };
-            self.room_for_newcomers = room;
-        }
         if unknown && length(self.table.len()) >= u64::from(self.config.max_members) {
             count(&mut self.metrics.refused_members);
-            return false;
+            return Intake::Done;
+        }
+        if unknown {
+            let Some(room) = self.room_for_newcomers.checked_sub(1) else {
+                count(&mut self.metrics.refused_members);
+                return Intake::Full;
+            };
+            self.room_for_newcomers = room;
         }
         // Of a removed member nothing is held that a delta could continue.
         let held = self.table.get(delta.origin);
@@ -72,13 +82,13 @@ impl Node {
             Outcome::Whole(claim) => self.apply(now, delta.origin, &claim),
             Outcome::Completed(staged) => self.apply(now, delta.origin, &staged.claim()),
             Outcome::Kept | Outcome::Stale => {}
-            Outcome::Gap => return true,
+            Outcome::Gap => return Intake::Gap,
             Outcome::TooLarge => {
                 count(&mut self.metrics.refused_state);
                 self.staging.discard(delta.origin);
             }
         }
-        false
+        Intake::Done
     }
 
     /// A whole claim about another member: makes it known, and everything that follows from it.

@@ -16,6 +16,7 @@ use smallvec::SmallVec;
 
 use super::Node;
 use super::exchange::LAST_LEG;
+use super::intake::Intake;
 use super::outbox::{Answer, News, Outgoing, Planned};
 use super::timers::Timer;
 use crate::id::NodeId;
@@ -127,7 +128,7 @@ impl Node {
         let mut gaps: SmallVec<[NodeId; 4]> = SmallVec::new();
         for item in items {
             let Item::Delta(delta) = item else { continue };
-            if self.take_in(now, &delta) {
+            if self.take_in(now, &delta) == Intake::Gap {
                 gaps.push(delta.origin);
             }
             if self.serves_first(head.tree, &delta) {
