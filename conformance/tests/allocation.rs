@@ -253,7 +253,19 @@ fn flood() {
     let member: Make = |b, id, log| b.delta(known(id, 3), 0, 3, 0, log);
     let removed: Make = |b, id, _| b.delta(known(id, 3), 0, 3, 0, &[]);
     let parts: Make = |b, id, log| b.delta(known(id, 9), 0, 3, 0, log);
-    for (what, make) in [("members", member), ("removed", removed), ("parts", parts)] {
+    // Each in a datacenter of its own.
+    let places: Make = |b, id, log| {
+        let place = Body::default().entry(4, 0, &[3], Some(&id.to_le_bytes()));
+        let log = [log, &place.0].concat();
+        b.delta(known(id, 4), 0, 4, 0, &log)
+    };
+    let cases = [
+        ("members", member),
+        ("removed", removed),
+        ("parts", parts),
+        ("places", places),
+    ];
+    for (what, make) in cases {
         let mut victim = Victim::new();
         let ids = &mut 1;
         let before = ALLOCATOR.allocated();

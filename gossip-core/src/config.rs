@@ -64,6 +64,10 @@ pub struct Config {
     /// This node's datacenter. Gossip stays inside it, with thin traffic between. Default none: all
     /// nodes without one form a single datacenter.
     pub datacenter: Option<Name>,
+    /// Members of each datacenter that also talk to other datacenters. Works from 2 to 8; all members
+    /// need the same. Default 3: two that vouch for each other whatever becomes of the third, and
+    /// traffic between datacenters grows with it.
+    pub bridges: u8,
     /// Where to find the cluster: three to five nodes that are usually up (R4). Empty for the first
     /// node. This node's own address among them is skipped, so that all may share one list.
     pub seeds: Vec<SocketAddr>,
@@ -113,12 +117,13 @@ pub struct Config {
     /// How long a tombstone is kept, of an attribute or of a key of the shared map. Works from 1 min
     /// to 1 year. Default 10 days, as Cassandra's.
     pub gc_grace: Duration,
-    /// How long a departed writer of the shared map is remembered once nothing of it lives. Works
-    /// from `gc_grace` to 10 years. Default 30 days: a member that was away for no longer loses
-    /// nothing that it wrote.
+    /// How long a departed writer of the shared map stays in the version vector once nothing of it
+    /// lives. Works from `gc_grace` to 10 years. Default 30 days: as long as members may be away
+    /// without being told the lists of what lives.
     pub forget_after: Duration,
-    /// The most departed writers that are remembered so; the eldest go first. Works from 8 to
-    /// 1,000,000. Default 1024: with it, they take less memory than the members of a large cluster.
+    /// The most departed writers that stay in the vector so, and the most others of which it is
+    /// remembered up to where they are dead; the eldest go first. Works from 8 to 1,000,000. Default
+    /// 1024: with it, they take less memory than the members of a large cluster.
     pub max_ghosts: u32,
     /// The most bytes of the shared map: keys, values and 20 to 60 bytes for each write; all members
     /// need the same. Works from 4 KiB to 4 GiB. Default 64 MiB: a hundred thousand keys of half a
@@ -164,6 +169,7 @@ impl Config {
         Self {
             cluster: String::new(),
             datacenter: None,
+            bridges: 3,
             seeds: Vec::new(),
             interval: Duration::from_secs(1),
             fanout: 3,
@@ -306,6 +312,7 @@ impl Config {
             "10 ms to 60 s",
         )?;
         range("fanout", self.fanout, 1, 16, "1 to 16")?;
+        range("bridges", self.bridges, 2, 8, "2 to 8")?;
         range("push_fanout", self.push_fanout, 2, 32, "2 to 32")?;
         range("push_trees", self.push_trees, 1, 4, "1 to 4")?;
         range("neighbours", self.neighbours, 2, 16, "2 to 16, even")?;

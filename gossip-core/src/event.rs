@@ -135,13 +135,14 @@ pub enum Event {
         /// What has lost against a later one.
         lost: Vec<Version>,
     },
-    /// Writes of the shared map were dropped: their log was forgotten while this node was away, for
-    /// longer than `forget_after`. A live writer writes them anew.
+    /// A value of the shared map was dropped that nobody had replaced: its writer's log was forgotten
+    /// by others while this node, or they, were away for longer than `forget_after`. A writer that
+    /// lives writes it anew; of one that is gone this is the last trace.
     MapDropped {
-        /// Who had written them.
-        writer: NodeId,
-        /// How many.
-        writes: u64,
+        /// Which key.
+        key: Key,
+        /// What was dropped.
+        dropped: Version,
     },
     /// This node holds every other member down: most likely it is itself cut off.
     Isolated,

@@ -20,7 +20,7 @@ struct Cli {
     /// The seed of the first; the others follow.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Take this rule away: lists, all-origins, contexts, atomic or causal.
+    /// Take this rule away: lists, all-origins, contexts, atomic, causal, names or graves.
     #[arg(long, value_parser = rule)]
     without: Option<Missing>,
     /// Stop at the first failure.

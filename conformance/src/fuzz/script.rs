@@ -55,6 +55,7 @@ fn read(bytes: &mut Bytes<'_>) -> Plan {
     let latest = episodes.iter().map(|episode| episode.ends);
     let ends = latest.chain(starts.iter().copied()).max();
     Plan {
+        places: Vec::new(),
         seed,
         hosts,
         config,

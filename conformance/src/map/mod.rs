@@ -18,15 +18,16 @@ mod truth;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::time::Duration;
 
-use gossip_core::map::{Origin, Reading};
+use gossip_core::map::{Memory, Origin, Reading};
 use gossip_core::{Key, Policy};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use replica::{Datagram, Replica};
 pub use tamper::Missing;
-use truth::{Truth, Value};
+use truth::{Knowledge, Truth, Value};
 
 /// What a schedule that went wrong showed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,10 +67,10 @@ struct World {
     policy: Policy,
     /// How old a tombstone is when it is collected.
     grace: u64,
-    /// Whether logs are closed, rightly or not, and forgotten.
-    forgets: bool,
-    /// How many writes were dropped, and reported, by lives that have ended.
-    dropped: u64,
+    /// Whether, and how often, logs are closed, rightly or not, and forgotten.
+    forgets: Option<f64>,
+    /// How many forgotten logs are remembered.
+    graves: usize,
     room: usize,
 }
 
@@ -108,14 +109,20 @@ impl World {
             values: 0,
             policy,
             grace: rng.random_range(0..4),
-            forgets: rng.random_bool(0.25),
-            dropped: 0,
+            forgets: rng.random_bool(0.25).then_some(0.0),
+            graves: usize::MAX,
             room: rng.random_range(160..400),
             rng,
         };
         for id in 0..count {
             let replica = world.birth(id);
             world.replicas.push(replica);
+        }
+        if world.forgets.is_some() {
+            world.forgets = Some(world.rng.random_range(0.0..0.2));
+            if world.rng.random_bool(0.2) {
+                world.graves = world.rng.random_range(0..3);
+            }
         }
         world
     }
@@ -143,7 +150,8 @@ impl World {
             .iter()
             .flat_map(|replica| Truth::values(&replica.map))
             .collect();
-        let dead = self.truth.dead(self.replicas.iter().map(|r| &r.map));
+        let dead = self.truth.dead(self.known());
+        let mut excused = self.truth.excused(self.known());
         if !self.settle() {
             return Some(Failure::Restless);
         }
@@ -161,30 +169,21 @@ impl World {
                 return Some(Failure::Restless);
             }
         }
-        let late = self.truth.dead(self.replicas.iter().map(|r| &r.map));
+        excused.append(&mut self.truth.excused(self.known()));
         if self.differ(|replica| Truth::values(&replica.map)) || self.differ(read) {
             return Some(Failure::Diverged);
         }
-        let values: Vec<_> = self
-            .replicas
-            .iter()
-            .map(|r| Truth::values(&r.map))
-            .collect();
-        let first = values.first()?;
-        // Who was away for longer than others remember has to take their word.
-        let forgotten = self.dropped > 0 || self.replicas.iter().any(|r| r.map.dropped() > 0);
-        if forgotten {
-            return None;
-        }
-        if first.intersection(&dead).next().is_some() {
+        let read = Truth::values(&self.replicas.first()?.map);
+        let came_back = |value: &Value| !self.truth.was_reissued_blindly(*value);
+        if read.intersection(&dead).any(came_back) {
             return Some(Failure::Resurrected);
         }
-        let is_lost = |value: &&Value| {
-            !dead.contains(value) && !late.contains(value) && !first.contains(value)
-        };
-        held.iter()
-            .any(|value| is_lost(&value))
-            .then_some(Failure::Lost)
+        let is_lost = |value: &Value| !excused.contains(value) && !read.contains(value);
+        held.iter().any(is_lost).then_some(Failure::Lost)
+    }
+
+    fn known(&self) -> impl Iterator<Item = &Knowledge> {
+        self.replicas.iter().map(|replica| &*replica.known)
     }
 
     /// Whether the replicas show different things.
@@ -201,6 +200,11 @@ impl World {
     fn step(&mut self) {
         self.time += self.rng.random_range(0..3);
         let at = self.pick();
+        if let Some(often) = self.forgets
+            && self.rng.random_bool(often)
+        {
+            return self.forget(at);
+        }
         let key = if self.rng.random_bool(0.5) { "a" } else { "b" };
         let Ok(key) = Key::new(key) else { return };
         match self.rng.random_range(0..100) {
@@ -218,16 +222,9 @@ impl World {
             }
             44..48 => {
                 // Restarts without memory.
-                self.dropped += self.replicas[at].map.dropped();
                 self.replicas[at] = self.birth(at);
             }
-            48..50 if self.forgets => {
-                let max = self.rng.random_range(0..3);
-                let after = self.rng.random_range(0..20);
-                let wrong = self.rng.random_bool(0.3);
-                let live: Vec<_> = self.replicas.iter().map(Replica::id).collect();
-                self.replicas[at].forget(|origin| wrong || !live.contains(&origin), after, max);
-            }
+            48..50 if self.forgets.is_some() => self.forget(at),
             48..52 => self.replicas[at].drop_staged(),
             52..62 => self.push(at),
             62..76 => {
@@ -245,6 +242,18 @@ impl World {
                 }
             }
         }
+    }
+
+    fn forget(&mut self, at: usize) {
+        let memory = Memory {
+            after: Duration::from_millis(self.rng.random_range(0..20)),
+            ghosts: self.rng.random_range(0..3),
+            graves: self.graves,
+        };
+        let wrong = self.rng.random_bool(0.3);
+        let live: Vec<_> = self.replicas.iter().map(Replica::id).collect();
+        let closed = |origin: Origin| wrong || !live.contains(&origin);
+        self.replicas[at].forget(self.time, closed, memory, &mut self.truth);
     }
 
     fn push(&mut self, at: usize) {
@@ -299,14 +308,14 @@ impl World {
                 let answer = self.replicas[to].on_pull(sender, &bytes, window, room);
                 self.send(to, from, answer);
             }
-            Datagram::Chunk(bytes) => {
+            Datagram::Chunk(bytes, known) => {
                 let Ok([giver, taker]) = self.replicas.get_disjoint_mut([from, to]) else {
                     return;
                 };
                 let ask = taker.on_chunk(
                     self.time,
                     (sender, &giver.map),
-                    &bytes,
+                    (&bytes, &known),
                     self.missing,
                     &mut self.truth,
                 );

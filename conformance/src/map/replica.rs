@@ -1,23 +1,24 @@
 //! One replica, with a clock of its own and the two ends of its deltas.
 
 use core::time::Duration;
+use std::rc::Rc;
 
 use gossip_core::map::{
-    Cursor, Head, Limit, Map, Origin, Outcome, Own, Piece, Pull, Pushed, Put, Reading, Run,
-    Serving, Staging, Told, read_chunk, read_pull, write_pull,
+    Cursor, Head, Limit, Map, Memory, Notice, Origin, Outcome, Own, Piece, Pull, Pushed, Put,
+    Reading, Run, Serving, Staging, Told, read_chunk, read_pull, write_pull,
 };
 use gossip_core::{Generation, Key, NodeId, Policy, Stamp, UnixTime};
 
 use super::tamper::{Missing, Tampered};
-use super::truth::Truth;
+use super::truth::{Knowledge, Truth};
 
 /// A datagram between two replicas.
 #[derive(Clone, Debug)]
 pub(super) enum Datagram {
     /// A request for a delta.
     Pull(Vec<u8>),
-    /// A part of a delta.
-    Chunk(Vec<u8>),
+    /// A part of a delta, and what its sender knew when it wrote it.
+    Chunk(Vec<u8>, Rc<Knowledge>),
     /// A pushed run.
     Run {
         origin: Origin,
@@ -37,6 +38,8 @@ pub(super) struct Replica {
     skew: u64,
     last: Stamp,
     policy: Policy,
+    /// What it has come to know, forgotten or not.
+    pub(super) known: Rc<Knowledge>,
 }
 
 /// Nothing is refused here.
@@ -48,17 +51,31 @@ const LIMIT: Limit = Limit {
 impl Replica {
     pub(super) fn new(id: u64, generation: u64, skew: u64, policy: Policy) -> Self {
         Self {
-            map: Map::new(origin(id, generation), "", 0),
+            map: Map::new(origin(id, generation), "", 256),
             serving: Serving::default(),
             staging: Staging::default(),
             skew,
             last: Stamp::ZERO,
             policy,
+            known: Rc::default(),
         }
     }
 
     pub(super) fn id(&self) -> Origin {
         self.map.own()
+    }
+
+    /// Takes note of what it knows now, and of what it tells.
+    pub(super) fn note(&mut self, truth: &mut Truth) {
+        truth.grew(&self.map, self.known.upto(self.id()));
+        Rc::make_mut(&mut self.known).note(&self.map);
+        while let Some(notice) = self.map.poll_notice() {
+            if let Notice::Dropped(gone) = notice
+                && let Some(value) = &gone.dropped.value
+            {
+                truth.told(value.as_bytes());
+            }
+        }
     }
 
     fn stamp(&mut self, time: u64) -> Stamp {
@@ -80,6 +97,7 @@ impl Replica {
         let before = truth.of_key(&self.map, key);
         let version = self.map.put(stamp, key, put);
         truth.wrote(self.id(), version, &before);
+        self.note(truth);
     }
 
     /// Collects tombstones that are `grace` milliseconds old.
@@ -92,21 +110,33 @@ impl Replica {
             .tick(UnixTime::from_millis(time.saturating_add(self.skew)));
         self.map.collect(Duration::from_millis(grace), stamp);
         truth.superseded(&self.map, before, &held);
+        self.note(truth);
     }
 
     /// Closes the logs of others, rightly or not, and forgets ghosts.
-    pub(super) fn forget(&mut self, closed: impl Fn(Origin) -> bool, after: u64, max: usize) {
+    pub(super) fn forget(
+        &mut self,
+        time: u64,
+        closed: impl Fn(Origin) -> bool,
+        memory: Memory,
+        truth: &mut Truth,
+    ) {
+        self.reopen_if(Own::Sound, time, truth);
         let logs: Vec<Origin> = self.map.frontiers().map(|log| log.origin).collect();
         for origin in logs.into_iter().filter(|origin| closed(*origin)) {
             self.map.close(origin);
         }
-        self.map.forget(Duration::from_millis(after), max);
+        self.map.forget(memory);
+        self.note(truth);
     }
 
     fn reopen_if(&mut self, standing: Own, time: u64, truth: &mut Truth) {
         if standing != Own::Sound || self.map.is_outdated() {
             let generation = Generation::new(self.stamp(time));
             let (old, before) = (self.id(), truth.of_all(&self.map));
+            if standing == Own::Forgotten && self.map.graves().all(|(other, _)| other != old) {
+                truth.reissues_blindly(old, &before);
+            }
             self.map.reopen(generation, standing);
             truth.reissued(&self.map, old, &before);
         }
@@ -163,7 +193,7 @@ impl Replica {
                 break;
             };
             buffer.truncate(len);
-            datagrams.push(Datagram::Chunk(buffer));
+            datagrams.push(Datagram::Chunk(buffer, Rc::clone(&self.known)));
             if extent == gossip_core::map::Extent::Complete {
                 break;
             }
@@ -176,7 +206,7 @@ impl Replica {
         &mut self,
         time: u64,
         (peer, from): (Origin, &Map),
-        bytes: &[u8],
+        (bytes, known): (&[u8], &Knowledge),
         missing: Missing,
         truth: &mut Truth,
     ) -> bool {
@@ -185,6 +215,9 @@ impl Replica {
         };
         let tampered = Tampered::new(missing, head, pieces, &self.map, from, truth);
         let outcome = self.accept(peer, &tampered.head, tampered.pieces());
+        if matches!(outcome, Outcome::Applied { .. }) {
+            Rc::make_mut(&mut self.known).learn(known, &self.map);
+        }
         self.learn(time, outcome, truth) == Outcome::Ask
     }
 
@@ -202,7 +235,9 @@ impl Replica {
     fn learn(&mut self, time: u64, outcome: Outcome, truth: &mut Truth) -> Outcome {
         if let Outcome::Applied { latest, own } = outcome {
             self.last = self.last.max(latest);
+            self.note(truth);
             self.reopen_if(own, time, truth);
+            self.note(truth);
         }
         outcome
     }
@@ -253,6 +288,7 @@ impl Replica {
             let outcome = self.accept(run.origin, &head, pieces.into_iter());
             self.learn(time, outcome, truth);
         }
+        self.note(truth);
     }
 
     /// Everything that is read.
@@ -293,8 +329,8 @@ impl Replica {
                 return true;
             }
             for chunk in chunks {
-                if let Datagram::Chunk(bytes) = chunk
-                    && self.on_chunk(time, (it, &from.map), &bytes, missing, truth)
+                if let Datagram::Chunk(bytes, known) = chunk
+                    && self.on_chunk(time, (it, &from.map), (&bytes, &known), missing, truth)
                 {
                     let pull = self.staging.pull(&self.map, it);
                     told = go_on(&pull);

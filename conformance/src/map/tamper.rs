@@ -23,16 +23,22 @@ pub enum Missing {
     Atomic,
     /// A pushed write is applied wherever it is adjacent, whether its context is known or not.
     Causal,
+    /// A log leaves the vector without a name: the floor that it raised brings no lists.
+    Names,
+    /// A log leaves the vector without a grave.
+    Graves,
 }
 
 impl Missing {
     /// All that can be missing.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::Lists,
         Self::AllOrigins,
         Self::Contexts,
         Self::Atomic,
         Self::Causal,
+        Self::Names,
+        Self::Graves,
     ];
 
     /// The name on the command line.
@@ -45,6 +51,8 @@ impl Missing {
             Self::Contexts => "contexts",
             Self::Atomic => "atomic",
             Self::Causal => "causal",
+            Self::Names => "names",
+            Self::Graves => "graves",
         }
     }
 }
@@ -55,6 +63,7 @@ enum Part {
     Write(Origin, Vec<u8>),
     Fragment(Origin, u32, u32, Vec<u8>),
     Frontier(Frontier),
+    Gone(Origin, u64),
 }
 
 /// A chunk that may have been altered.
@@ -73,9 +82,14 @@ impl Tampered {
         truth: &Truth,
     ) -> Self {
         let mut parts = Vec::new();
+        // Only names make this delta tell lists.
+        let named = missing == Missing::Names
+            && from.frontiers().all(|log| {
+                to.frontier(log.origin) >= log.floor || truth.is_name((log.origin, log.floor))
+            });
         for piece in pieces {
             match piece {
-                Piece::Live(segment) => parts.extend(live(missing, &segment, to, from)),
+                Piece::Live(segment) => parts.extend(live(missing, named, &segment, to, from)),
                 Piece::Write {
                     origin,
                     total,
@@ -94,6 +108,8 @@ impl Tampered {
                     });
                 }
                 Piece::Frontier(frontier) => parts.push(Part::Frontier(frontier)),
+                Piece::Gone { .. } if missing == Missing::Graves => {}
+                Piece::Gone { origin, upto } => parts.push(Part::Gone(origin, upto)),
             }
         }
         if missing == Missing::Atomic && head.extent != Extent::Complete {
@@ -123,11 +139,21 @@ impl Tampered {
                 bytes,
             },
             Part::Frontier(frontier) => Piece::Frontier(*frontier),
+            Part::Gone(origin, upto) => Piece::Gone {
+                origin: *origin,
+                upto: *upto,
+            },
         })
     }
 }
 
-fn live(missing: Missing, segment: &Segment<'_>, to: &Map, from: &Map) -> Option<Part> {
+fn live(
+    missing: Missing,
+    named: bool,
+    segment: &Segment<'_>,
+    to: &Map,
+    from: &Map,
+) -> Option<Part> {
     let Segment {
         origin,
         after,
@@ -139,7 +165,7 @@ fn live(missing: Missing, segment: &Segment<'_>, to: &Map, from: &Map) -> Option
     let is_left_out = match missing {
         Missing::Lists => true,
         Missing::AllOrigins => to.frontier(origin) >= floor,
-        _ => false,
+        _ => named,
     };
     if !is_left_out {
         return Some(Part::Live(origin, after, upto, runs.to_vec()));
@@ -167,7 +193,7 @@ fn claim_part(head: &mut Head, parts: &mut Vec<Part>) {
     if claims.is_empty() {
         return;
     }
-    parts.retain(|part| !matches!(part, Part::Frontier(_) | Part::Live(..)));
+    parts.retain(|part| matches!(part, Part::Write(..) | Part::Fragment(..)));
     parts.extend(claims);
     *head = Head {
         session: 0,

@@ -20,6 +20,58 @@ pub(super) struct Truth {
     anew: BTreeMap<Dot, Dot>,
     /// What each write replaced directly.
     direct: BTreeMap<Dot, BTreeSet<Dot>>,
+    /// What was written anew though others may have known it to be dead: nobody remembered.
+    blind: BTreeSet<Value>,
+    /// What replicas told to have dropped.
+    told: BTreeSet<Value>,
+    /// The versions that name what left a vector.
+    names: BTreeSet<Dot>,
+}
+
+/// What a replica has come to know, whether it still has a record of it or not.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Knowledge {
+    /// Of each origin, up to where it knows what its writes replaced.
+    sure: BTreeMap<Origin, u64>,
+    /// And up to where it may know some of that.
+    some: BTreeMap<Origin, u64>,
+    /// The logs of which it has a record.
+    current: BTreeMap<Origin, u64>,
+}
+
+fn raise(known: &mut BTreeMap<Origin, u64>, origin: Origin, upto: u64) {
+    let known = known.entry(origin).or_default();
+    *known = upto.max(*known);
+}
+
+impl Knowledge {
+    /// Up to where an origin is known.
+    pub(super) fn upto(&self, origin: Origin) -> u64 {
+        self.sure.get(&origin).copied().unwrap_or(0)
+    }
+
+    /// Takes in what a replica claims to know now.
+    pub(super) fn note(&mut self, map: &Map) {
+        self.current.clear();
+        for log in map.frontiers() {
+            self.current.insert(log.origin, log.frontier);
+            raise(&mut self.sure, log.origin, log.frontier);
+            raise(&mut self.some, log.origin, log.frontier);
+        }
+    }
+
+    /// A replica has applied a delta of another, which knew this. What it refuses, it does not know.
+    pub(super) fn learn(&mut self, other: &Self, map: &Map) {
+        for (origin, upto) in &other.sure {
+            if other.current.contains_key(origin) && map.frontier(*origin) == 0 {
+                continue;
+            }
+            raise(&mut self.sure, *origin, *upto);
+        }
+        for (origin, upto) in &other.some {
+            raise(&mut self.some, *origin, *upto);
+        }
+    }
 }
 
 /// The writes of some keys that a replica holds: dot, stamp and value of each.
@@ -102,18 +154,65 @@ impl Truth {
         self.direct.get(&dot)
     }
 
-    /// The values of which any of these replicas knows a write that replaced them.
-    pub(super) fn dead<'a>(&self, maps: impl Iterator<Item = &'a Map> + Clone) -> BTreeSet<Value> {
+    /// The values of which any of these replicas surely knows a write that replaced them.
+    pub(super) fn dead<'a>(&self, all: impl Iterator<Item = &'a Knowledge>) -> BTreeSet<Value> {
+        let all: Vec<_> = all.map(|known| &known.sure).collect();
+        self.replaced(&all)
+    }
+
+    /// The values that any of these replicas may have dropped for a write that replaced them, and
+    /// those of which they told.
+    pub(super) fn excused<'a>(&self, all: impl Iterator<Item = &'a Knowledge>) -> BTreeSet<Value> {
+        let all: Vec<_> = all.map(|known| &known.some).collect();
+        self.replaced(&all).union(&self.told).copied().collect()
+    }
+
+    fn replaced(&self, all: &[&BTreeMap<Origin, u64>]) -> BTreeSet<Value> {
         let knows = |dot: &Dot| {
             let dots = std::iter::successors(Some(*dot), |dot| self.anew.get(dot).copied());
-            dots.into_iter()
-                .any(|(origin, version)| maps.clone().any(|m| m.frontier(origin) >= version))
+            dots.into_iter().any(|(origin, version)| {
+                all.iter()
+                    .any(|known| known.get(&origin).is_some_and(|upto| *upto >= version))
+            })
         };
         self.killers
             .iter()
             .filter(|(_, killers)| killers.iter().any(knows))
             .map(|(value, _)| *value)
             .collect()
+    }
+
+    /// A replica writes its own log anew, and nobody could tell it what of that is dead.
+    pub(super) fn reissues_blindly(&mut self, old: Origin, before: &HeldWrites) {
+        let values = before.iter().filter(|(_, (origin, _), _)| *origin == old);
+        self.blind.extend(values.filter_map(|(_, _, value)| *value));
+    }
+
+    /// An own log has grown to this. A version that holds nothing from the first is a name.
+    pub(super) fn grew(&mut self, map: &Map, before: u64) {
+        let (own, upto) = (map.own(), map.frontier(map.own()));
+        for version in before.saturating_add(1)..=upto {
+            if !map
+                .held()
+                .any(|(o, write)| o == own && write.version == version)
+            {
+                self.names.insert((own, version));
+            }
+        }
+    }
+
+    pub(super) fn is_name(&self, dot: Dot) -> bool {
+        self.names.contains(&dot)
+    }
+
+    /// Whether a value was written anew though others may have known it to be dead.
+    pub(super) fn was_reissued_blindly(&self, value: Value) -> bool {
+        self.blind.contains(&value)
+    }
+
+    /// A replica has told that it dropped a value.
+    pub(super) fn told(&mut self, value: &[u8]) {
+        self.told.extend(number(Some(value)));
     }
 
     /// The values that replicas hold.

@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use gossip_core::{Config, Dissemination, Mode, Node};
+use gossip_core::{Config, Dissemination, Mode, Name, Node};
 use rand_chacha::ChaCha8Rng;
 
 use super::sampler::{Sampler, live_share};
@@ -23,6 +23,8 @@ use crate::sim::{
 pub struct Setup {
     /// How many nodes.
     pub nodes: u32,
+    /// Over how many datacenters they are spread, one after the other.
+    pub datacenters: u32,
     /// Peers met in a round.
     pub fanout: u8,
     /// Time between rounds and heartbeats.
@@ -46,6 +48,7 @@ impl Default for Setup {
         let config = Config::lan();
         Self {
             nodes: 100,
+            datacenters: 1,
             fanout: config.fanout,
             interval: config.interval,
             mode: config.mode,
@@ -108,7 +111,13 @@ impl Setup {
         let mut rng = Seeds::new(self.seed).rng(Stream::Plan);
         let spread = crate::sim::nanos(STARTS);
         for number in 0..self.nodes {
-            let host = world.add(HostId::new(number).name().as_str(), self.config())?;
+            let mut config = self.config();
+            let site = self.site(number);
+            if self.datacenters > 1 {
+                config.datacenter = Name::new(&format!("dc{site}")).ok();
+            }
+            let host = world.add(HostId::new(number).name().as_str(), config)?;
+            world.set_site(host, site);
             let at = Time::from_nanos(between(&mut rng, 0, spread));
             world.schedule(at, Action::Start(host));
         }
@@ -123,6 +132,12 @@ impl Setup {
             cluster.lose(self.loss);
         }
         Ok(cluster)
+    }
+
+    /// Where a node stands: in its datacenter; of a single one, in one of its halves.
+    #[must_use]
+    pub fn site(&self, number: u32) -> u32 {
+        number % self.datacenters.max(2)
     }
 
     /// How many intervals these seconds are.

@@ -6,6 +6,7 @@
 mod churn;
 mod cluster;
 mod crash;
+mod datacenters;
 mod disturb;
 mod join;
 mod loss;
@@ -21,6 +22,7 @@ mod unanimity;
 pub use churn::Churn;
 pub use cluster::{Clock, Cluster, Failure, Setup};
 pub use crash::Crash;
+pub use datacenters::Datacenters;
 pub use disturb::{Disturb, Disturbance};
 pub use join::Join;
 pub use loss::{Loss, Whose};
@@ -56,6 +58,8 @@ pub enum Scenario {
     Slow(Disturb),
     /// Nodes come and go.
     Churn(Churn),
+    /// Several datacenters, and little between them.
+    Datacenters(Datacenters),
 }
 
 /// What came of a run.
@@ -102,6 +106,7 @@ impl Scenario {
             Self::Pause(_) => "pause",
             Self::Slow(_) => "slow",
             Self::Churn(_) => "churn",
+            Self::Datacenters(_) => "datacenters",
         }
     }
 
@@ -129,6 +134,7 @@ impl Scenario {
             Self::Restart(restart) => restart.play(setup, clock),
             Self::Pause(disturb) | Self::Slow(disturb) => disturb.play(setup, clock),
             Self::Churn(churn) => churn.play(setup, clock),
+            Self::Datacenters(datacenters) => datacenters.play(setup, clock),
         }
     }
 }

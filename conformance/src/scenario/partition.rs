@@ -99,7 +99,7 @@ impl Partition {
 }
 
 /// Whether a node holds all of its own side up and all of the other side down.
-fn alone(cluster: &Cluster, side: &HostSet) -> impl Fn(&Node) -> bool + use<> {
+pub(super) fn alone(cluster: &Cluster, side: &HostSet) -> impl Fn(&Node) -> bool + use<> {
     let on_side = side.iter().map(|host| cluster.world.host(host).node_id());
     let on_side: BTreeSet<NodeId> = on_side.collect();
     let others = count(cluster.world.hosts().len().saturating_sub(on_side.len()));

@@ -26,11 +26,19 @@ pub struct Spread {
 }
 
 /// What became of one write.
-struct Travel {
+pub(super) struct Travel {
+    /// Whose it was.
+    pub(super) writer: HostId,
     /// When each other node learned of it, in seconds after the write.
-    arrivals: Vec<f64>,
+    pub(super) arrivals: Vec<(HostId, f64)>,
     /// When the last one did, if all did.
-    last: Option<f64>,
+    pub(super) last: Option<f64>,
+}
+
+impl Travel {
+    fn times(&self) -> impl Iterator<Item = f64> {
+        self.arrivals.iter().map(|(_, after)| *after)
+    }
 }
 
 impl Spread {
@@ -57,7 +65,7 @@ impl Spread {
         let bytes = real(cluster.traffic().since(before).bytes_out) - rest * lasted;
         let payloads = cluster.world.marked().saturating_sub(marked);
 
-        let arrivals: Sample = travels.iter().flat_map(|t| t.arrivals.clone()).collect();
+        let arrivals: Sample = travels.iter().flat_map(Travel::times).collect();
         let unfinished = travels.iter().filter(|t| t.last.is_none()).count();
         let all_finished = unfinished == 0;
         let rounds: Sample = travels
@@ -80,14 +88,14 @@ impl Spread {
             .with("unfinished", unfinished)
             .with("wrong_down", cluster.tally.wrong_downs().count());
         let expected = position(setup.nodes.saturating_sub(1)).saturating_mul(travels.len());
-        let times = travels.into_iter().flat_map(|t| t.arrivals).collect();
+        let times = travels.iter().flat_map(Travel::times).collect();
         let panel = Panel::new("Share of nodes that know", "s after the write", "share")
             .with(format!("seed {}", setup.seed), steps_up(times, expected));
         Ok(Outcome::new(cluster, report, vec![panel]))
     }
 
     /// One node writes; waits until all know, and an interval more for what is still on its way.
-    fn write(&self, cluster: &mut Cluster, setup: &Setup, number: u32) -> Travel {
+    pub(super) fn write(&self, cluster: &mut Cluster, setup: &Setup, number: u32) -> Travel {
         // At any moment of the round, by any node.
         let wait = between(&mut cluster.rng, 0, nanos(setup.interval));
         cluster.run(Duration::from_nanos(wait));
@@ -116,12 +124,16 @@ impl Spread {
                 _ => false,
             };
             if step.host != writer && cluster.world.events().iter().find(news).is_some() {
-                arrivals.push(step.at.since(began).as_secs_f64());
+                arrivals.push((step.host, step.at.since(began).as_secs_f64()));
             }
         }
         let all = count(arrivals.len()) == u64::from(setup.nodes.saturating_sub(1));
-        let last = arrivals.last().copied().filter(|_| all);
+        let last = arrivals.last().map(|(_, after)| *after).filter(|_| all);
         cluster.run(setup.interval);
-        Travel { arrivals, last }
+        Travel {
+            writer,
+            arrivals,
+            last,
+        }
     }
 }

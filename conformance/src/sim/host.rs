@@ -34,6 +34,8 @@ pub struct Host {
     pub(crate) lag: Duration,
     pub(crate) timer: Timer,
     pub(crate) traffic: Traffic,
+    /// Where it stands: what it sends to elsewhere is counted.
+    pub(crate) site: u32,
 }
 
 /// What runs on a host.
@@ -195,6 +197,7 @@ impl Host {
             lag: Duration::ZERO,
             timer: Timer::UNSET,
             traffic: Traffic::default(),
+            site: 0,
         }
     }
 
@@ -220,6 +223,17 @@ impl Host {
     #[must_use]
     pub const fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub const fn site(&self) -> u32 {
+        self.site
+    }
+
+    pub(crate) fn set_config(&mut self, config: Config) {
+        self.limits = Limits::of(&config);
+        self.config = config;
     }
 
     /// What it has sent and received.

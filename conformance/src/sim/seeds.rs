@@ -28,6 +28,8 @@ pub enum Stream {
     Hosts,
     /// What a scenario or a plan draws.
     Plan,
+    /// In which datacenters the hosts of a plan are.
+    Datacenters,
 }
 
 /// The seed of a whole run.
@@ -51,6 +53,7 @@ impl Seeds {
             Stream::Hosts => (4, 0, 0),
             Stream::Plan => (5, 0, 0),
             Stream::Damage => (6, 0, 0),
+            Stream::Datacenters => (7, 0, 0),
         };
         // The purpose is the key, so that any two streams are independent by the cipher's strength.
         let words = [self.0, purpose, u64::from(first), u64::from(second)];

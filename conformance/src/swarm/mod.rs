@@ -108,7 +108,7 @@ impl Player {
         world.set_scrutiny(Scrutiny::Views);
         for host in 0..plan.hosts {
             world
-                .add(HostId::at(host).name().as_str(), plan.config.clone())
+                .add(HostId::at(host).name().as_str(), plan.config_of(host))
                 .expect("plans draw configurations that work");
         }
         Self {

@@ -3,13 +3,13 @@
 use core::fmt;
 use core::time::Duration;
 
-use gossip_core::{Command, Config, Dissemination, Key, Mode, Value};
+use gossip_core::{Command, Config, Dissemination, Key, Mode, Name, Value};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use super::faults;
 use crate::num::{count, narrow};
-use crate::sim::network::{Delay, Fault, FaultId};
+use crate::sim::network::{Delay, Effect, Fault, FaultId, Scope};
 use crate::sim::{Action, HostId, Seeds, Stream, Time, WallClock, between, chance, nanos, pick};
 
 /// A cluster and what happens to it.
@@ -21,6 +21,8 @@ pub struct Plan {
     pub hosts: usize,
     /// What their nodes are started with.
     pub config: Config,
+    /// In which datacenter each host is.
+    pub places: Vec<usize>,
     /// The network without faults.
     pub delay: Delay,
     /// When each host's process starts.
@@ -83,7 +85,7 @@ impl Plan {
         // Small clusters more often: most of what can go wrong goes wrong with few.
         let largest = *choose(rng, &[4, 8, 16, 30]);
         let hosts = usize::try_from(between(rng, 2, largest)).unwrap_or(2);
-        let config = draw_config(rng, hosts);
+        let mut config = draw_config(rng, hosts);
         let interval = config.interval;
         let delay = draw_delay(rng, interval);
         let starts = (0..hosts).map(|_| within(rng, Time::START, interval * 5));
@@ -102,16 +104,29 @@ impl Plan {
         let late = starts.iter().copied().max().unwrap_or(Time::START);
         let latest = episodes.iter().map(|episode| episode.ends).max();
         let ends = latest.map_or(late, |latest| latest.max(late));
+        let places = draw_datacenters(seed, &mut config, &mut episodes, hosts, ends);
         episodes.sort_by_key(|episode| (episode.begins, episode.number));
         Self {
             seed,
             hosts,
             config,
+            places,
             delay,
             starts,
             episodes,
             ends,
         }
+    }
+
+    /// What the node of a host is started with.
+    #[must_use]
+    pub fn config_of(&self, host: usize) -> Config {
+        let mut config = self.config.clone();
+        let place = self.places.get(host).copied().unwrap_or(0);
+        // Who is in the first one does not say.
+        let name = (place > 0).then(|| Name::new(&format!("dc{place}")));
+        config.datacenter = name.and_then(Result::ok);
+        config
     }
 
     /// The same plan with only these of its episodes. It ends when it did.
@@ -248,6 +263,36 @@ fn draw_config(rng: &mut ChaCha8Rng, hosts: usize) -> Config {
     config
 }
 
+/// In every other plan, several datacenters; in some of those, one of them is cut off for a while. From
+/// a stream of its own, so that the rest of a plan is what it was before there were any.
+fn draw_datacenters(
+    seed: u64,
+    config: &mut Config,
+    episodes: &mut Vec<Episode>,
+    hosts: usize,
+    ends: Time,
+) -> Vec<usize> {
+    let rng = &mut Seeds::new(seed).rng(Stream::Datacenters);
+    let datacenters = *choose(rng, &[1, 1, 1, 2, 2, 3, hosts]);
+    config.bridges = *choose(rng, &[2, 3, 3]);
+    let places: Vec<usize> = (0..hosts).map(|_| pick(rng, datacenters)).collect();
+    if datacenters > 1 && chance(rng, 0.5) {
+        let side = (0..hosts).filter(|host| places.get(*host) == Some(&0));
+        let begins = within(rng, Time::START, ends.since(Time::START));
+        let fault = Fault {
+            scope: Scope::Across(side.map(HostId::at).collect()),
+            effect: Effect::Cut,
+        };
+        episodes.push(Episode {
+            number: episodes.len(),
+            begins,
+            ends: within(rng, begins, ends.since(begins)),
+            what: What::Fault(fault),
+        });
+    }
+    places
+}
+
 fn draw_delay(rng: &mut ChaCha8Rng, interval: Duration) -> Delay {
     // Up to a tenth of an interval: that is no fault yet.
     let longest = interval / *choose(rng, &[10, 20, 100, 1000]);
@@ -331,7 +376,8 @@ impl fmt::Display for Plan {
         writeln!(
             f,
             "seed {}: {} hosts, interval {:?}, fanout {}, {:?}, {:?}, push {} x {}, {} neighbours, \
-             window {}, convict {}, datagram {}, outbox {}, events {}, remove {:?}, delay {}",
+             window {}, convict {}, datagram {}, outbox {}, events {}, remove {:?}, delay {}, \
+             datacenters {:?} with {} bridges",
             self.seed,
             self.hosts,
             config.interval,
@@ -347,7 +393,9 @@ impl fmt::Display for Plan {
             config.outbox,
             config.event_queue,
             config.remove_after,
-            self.delay
+            self.delay,
+            self.places,
+            config.bridges
         )?;
         for episode in &self.episodes {
             writeln!(

@@ -13,7 +13,8 @@ use super::observation::Observation;
 use super::probes::Probes;
 use super::votes::Votes;
 use crate::id::NodeId;
-use crate::membership::ring::{Neighbours, observers};
+use crate::membership::observers::observers;
+use crate::membership::ring::Neighbours;
 use crate::membership::{Condition, Table};
 use crate::sort::{sort, sort_by_key};
 use crate::time::Instant;
@@ -72,6 +73,8 @@ struct Tally {
     /// Its observers, and those of them that are witnesses and do not vote.
     observers: usize,
     vouching: usize,
+    /// Votes from other datacenters by who is no witness.
+    abroad: usize,
 }
 
 impl Tally {
@@ -80,8 +83,10 @@ impl Tally {
     }
 
     /// Two votes, or no more than half of the observers left to vouch: more than one sick observer.
+    /// Of another datacenter, its observers may vouch for it and yet not be heard.
     fn is_doubtful(self) -> bool {
-        self.against >= 2 || self.vouching.saturating_mul(2) <= self.observers
+        self.against.saturating_add(self.abroad) >= 2
+            || self.vouching.saturating_mul(2) <= self.observers
     }
 
     /// A witness is found down.
@@ -191,7 +196,7 @@ impl Evidence<'_> {
     /// The members that take part and have lost half of those who could vouch for them: the rest may
     /// be too few for a verdict, and with all of them gone nobody is left to vote.
     pub(crate) fn bereft(&self) -> Vec<NodeId> {
-        let down = (0..self.table.down_len()).filter_map(|at| self.table.down_at(at));
+        let down = self.table.down().filter_map(|id| self.table.get(id));
         let fallen = down.filter(|record| record.since > self.settled_before);
         let silent = self.observations.iter().filter(|o| o.is_silent());
         let out = fallen
@@ -206,6 +211,52 @@ impl Evidence<'_> {
             live && *id != self.own && self.tally(*id, &[], |_, _| ()).is_doubtful()
         });
         beside
+    }
+
+    /// The members of other datacenters whose bridges this node finds silent, all of them. The word of
+    /// those who vouch for one another there cannot have come here.
+    pub(crate) fn cut_off(&self) -> Vec<NodeId> {
+        let datacenters = self.table.datacenters();
+        let others = datacenters.others(self.table.place(self.own), 0);
+        let silent = others.filter(|(place, ring)| {
+            let bridges = datacenters.bridges_of(*place);
+            !ring.live().is_empty() && bridges.iter().all(|id| self.finds_silent(*id))
+        });
+        silent
+            .flat_map(|(_, ring)| ring.live().iter().copied())
+            .collect()
+    }
+
+    /// The members of other datacenters that are down though nobody votes against them, and others there
+    /// live: this node alone may hold them to be.
+    pub(crate) fn forgotten(&self) -> Vec<NodeId> {
+        let datacenters = self.table.datacenters();
+        let others = datacenters.others(self.table.place(self.own), 0);
+        let inhabited = others.filter(|(_, ring)| !ring.live().is_empty());
+        let down = inhabited.flat_map(|(_, ring)| ring.down().iter().copied());
+        down.filter(|id| self.valid_votes(*id) == 0).collect()
+    }
+
+    /// Whether it is those of its own datacenter who hold a member down: this node is there, or
+    /// somebody there votes against it. A small one is observed by others, too.
+    pub(crate) fn is_down_by_its_own(&self, id: NodeId) -> bool {
+        let place = self.table.place(id);
+        let is_here = place == self.table.place(self.own);
+        is_here || self.table.datacenters().is_small(place) || {
+            let log = self.table.get(id).map(|record| &record.log);
+            self.votes.against(id).iter().any(|cast| {
+                self.table.place(cast.observer) == place
+                    && log.is_some_and(|log| cast.is_valid(log, self.now))
+            })
+        }
+    }
+
+    /// Whether a member that is down may be removed: its own hold it down, or others there live and
+    /// this node has asked it in vain. Of a datacenter that is out of reach as a whole nobody knows who
+    /// lives, and all of it would have to be brought back.
+    pub(crate) fn is_attested(&self, id: NodeId) -> bool {
+        let others_live = !self.table.home(id).live().is_empty();
+        self.is_down_by_its_own(id) || others_live && self.probes.is_silent(id)
     }
 
     fn observers(&self, id: NodeId) -> Neighbours {
@@ -236,7 +287,8 @@ impl Evidence<'_> {
             return tally;
         };
         let casts = self.votes.against(subject);
-        for observer in self.observers(subject) {
+        let observers = self.observers(subject);
+        for observer in observers.iter().copied() {
             tally.observers = tally.observers.saturating_add(1);
             if observer == self.own || self.is_out(observer, contested) {
                 continue;
@@ -248,6 +300,14 @@ impl Evidence<'_> {
             tally.against = tally.against.saturating_add(usize::from(votes));
             tally.vouching = tally.vouching.saturating_add(usize::from(!votes));
             witness(observer, votes);
+        }
+        if self.table.datacenters().len() > 1 {
+            let abroad = casts.iter().filter(|cast| {
+                self.table.place(cast.observer) != record.place
+                    && !observers.contains(&cast.observer)
+                    && cast.is_valid(&record.log, self.now)
+            });
+            tally.abroad = abroad.count();
         }
         if self.finds_silent(subject) {
             tally.witnesses = tally.witnesses.saturating_add(1);

@@ -2,6 +2,7 @@
 
 use core::net::SocketAddr;
 
+use super::datacenter::Place;
 use crate::id::{Generation, Name, NodeId, is_reachable};
 use crate::state::attribute::{ADDRESS, DATACENTER, Declared, NAME, STATUS, decode_address};
 use crate::state::log::Log;
@@ -17,6 +18,8 @@ pub(crate) struct Record {
     /// When it took on its condition.
     pub(crate) since: Instant,
     pub(crate) condition: Condition,
+    /// In which datacenter.
+    pub(crate) place: Place,
     /// How often it went down and came up again under the same generation.
     pub(crate) flaps: u16,
     /// How often it did so without a long calm between.
@@ -52,6 +55,7 @@ impl Record {
             heard: None,
             since: now,
             condition: Condition::Live,
+            place: Place::UNSAID,
             flaps: 0,
             unsteady: 0,
             returns: false,

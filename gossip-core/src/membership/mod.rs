@@ -1,8 +1,10 @@
-//! Who is in the cluster: the member table, the id ring on which members are neighbours, and the
-//! segments of the id space down which news is pushed.
+//! Who is in the cluster: the member table, the datacenters with the rings on which members are
+//! neighbours, and the segments of the id space down which news is pushed.
 
 mod buckets;
+pub(crate) mod datacenter;
 pub(crate) mod member;
+pub(crate) mod observers;
 pub(crate) mod region;
 pub(crate) mod ring;
 pub(crate) mod segment;

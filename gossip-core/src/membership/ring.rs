@@ -1,235 +1,248 @@
-//! The id ring: who observes whom.
+//! A ring of ids: who stands beside whom.
 //!
-//! Ids are hashes, so the ring is a random arrangement of the members. Two nodes with the same view
+//! Ids are hashes, so a ring is a random arrangement of its members. Two nodes with the same view
 //! agree on every neighbourhood; where views differ, heartbeats or votes go to a few that do not
 //! expect them, which costs coverage for a moment and nothing else.
 
+use alloc::vec::Vec;
+
 use smallvec::SmallVec;
 
-use super::member::{Condition, Record};
-use super::table::Table;
 use crate::id::NodeId;
-use crate::sort::sort;
-use crate::time::Instant;
 
-/// A neighbourhood; 16 is the most that the configuration allows.
+/// A neighbourhood; 16 is the most that the configuration allows on one ring.
 pub(crate) type Neighbours = SmallVec<[NodeId; 16]>;
 
-/// The `k` members around `id` on the ring of those that take part, half on each side; everybody
-/// where there are no more than that. Sorted by id.
-pub(crate) fn neighbours(table: &Table, id: NodeId, k: usize) -> Neighbours {
-    around(table, id, k, |record| record.condition == Condition::Live)
+/// How somebody stands on a ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// It takes part.
+    Live,
+    /// It is down.
+    Down,
 }
 
-/// Whether a member that takes part is among the `k` around `own`. O(log n).
-pub(crate) fn is_near(table: &Table, own: NodeId, id: NodeId, k: usize) -> bool {
-    let (Ok(own), Ok(id)) = (table.live_position(own), table.live_position(id)) else {
-        // One of them does not take part: whoever asks should look closer.
-        return true;
-    };
-    let apart = own.abs_diff(id);
-    let around = table.live_len().saturating_sub(apart);
-    apart.min(around) <= k.div_euclid(2)
+/// Those who take part, and those who are down.
+#[derive(Debug, Default)]
+pub(crate) struct Ring {
+    /// Both sorted.
+    live: Vec<NodeId>,
+    down: Vec<NodeId>,
 }
 
-/// The members that are down and that `own` would observe if they were not: those within reach of
-/// `k / 2` live members on either side. Somebody has to go on voting against them when their old
-/// observers are gone, or a newcomer would take them for alive. The nearest, up to 16.
-pub(crate) fn fallen_nearby(table: &Table, own: NodeId, k: usize) -> Neighbours {
-    let len = table.len();
-    let here = table.position(own).unwrap_or_else(|would_be| would_be);
-    let half = k.div_euclid(2);
-    let mut found = Neighbours::new();
-    for forwards in [true, false] {
-        let mut live = 0_usize;
-        for by in 1..len {
-            let step = if forwards { by } else { len.saturating_sub(by) };
-            let at = here.wrapping_add(step).checked_rem(len).unwrap_or(0);
-            let Some(record) = table.record_at(at) else {
-                break;
-            };
-            match record.condition {
-                Condition::Live => live = live.saturating_add(1),
-                Condition::Down if !found.contains(&record.id) => found.push(record.id),
-                _ => {}
-            }
-            if live >= half || found.len() >= found.inline_size() {
-                break;
-            }
+/// Which way around.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Direction {
+    /// The greater ids first.
+    Ahead,
+    /// The smaller ids first.
+    Behind,
+}
+
+impl Ring {
+    pub(crate) const fn new() -> Self {
+        Self {
+            live: Vec::new(),
+            down: Vec::new(),
         }
     }
-    sort(&mut found);
-    found
-}
 
-/// The members whose votes about `id` count: its neighbours on the ring of those that take part or
-/// have been down for less than the settling time. Until then those who replace the fallen have not
-/// yet had the time to form an opinion.
-pub(crate) fn observers(
-    table: &Table,
-    id: NodeId,
-    k: usize,
-    settled_before: Instant,
-) -> Neighbours {
-    around(table, id, k, |record| match record.condition {
-        Condition::Live => true,
-        Condition::Down => record.since > settled_before,
-        Condition::Left | Condition::Ghost => false,
-    })
-}
+    /// Those who take part, in the order of their ids.
+    pub(crate) fn live(&self) -> &[NodeId] {
+        &self.live
+    }
 
-fn around(table: &Table, id: NodeId, k: usize, counts: impl Fn(&Record) -> bool) -> Neighbours {
-    let len = table.len();
-    let here = table.position(id).unwrap_or_else(|would_be| would_be);
-    let half = k.div_euclid(2);
-    let mut found = Neighbours::new();
-    // Forwards and backwards from `id`, each at most once around and never past the other.
-    let step = |from: usize, by: usize| from.wrapping_add(by).checked_rem(len).unwrap_or(0);
-    let mut ahead = 0_usize;
-    let mut on_this_side = 0_usize;
-    while on_this_side < half && ahead < len {
-        ahead = ahead.saturating_add(1);
-        let Some(record) = table.record_at(step(here, ahead)) else {
-            break;
+    /// Those who are down, in the order of their ids.
+    pub(crate) fn down(&self) -> &[NodeId] {
+        &self.down
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.live.is_empty() && self.down.is_empty()
+    }
+
+    /// Puts somebody in. Tells whether it was not there.
+    pub(crate) fn insert(&mut self, part: Part, id: NodeId) -> bool {
+        let list = self.list(part);
+        let place = list.binary_search(&id);
+        if let Err(at) = place {
+            grow(list);
+            list.insert(at, id);
+        }
+        place.is_err()
+    }
+
+    /// Takes somebody out. Tells whether it was there.
+    pub(crate) fn remove(&mut self, part: Part, id: NodeId) -> bool {
+        let list = self.list(part);
+        let place = list.binary_search(&id);
+        if let Ok(at) = place {
+            list.remove(at);
+        }
+        place.is_ok()
+    }
+
+    const fn list(&mut self, part: Part) -> &mut Vec<NodeId> {
+        match part {
+            Part::Live => &mut self.live,
+            Part::Down => &mut self.down,
+        }
+    }
+
+    /// Whether somebody stands here in this way.
+    pub(crate) fn contains(&self, part: Part, id: NodeId) -> bool {
+        let list = match part {
+            Part::Live => &self.live,
+            Part::Down => &self.down,
         };
-        if record.id == id {
-            break;
-        }
-        if counts(record) {
-            found.push(record.id);
-            on_this_side = on_this_side.saturating_add(1);
-        }
+        list.binary_search(&id).is_ok()
     }
-    let mut behind = 0_usize;
-    on_this_side = 0;
-    while on_this_side < half && behind.saturating_add(ahead) < len {
-        behind = behind.saturating_add(1);
-        let Some(record) = table.record_at(step(here, len.saturating_sub(behind))) else {
-            break;
+
+    /// The `k` members around `id`, half on each side, of those who take part and of those who are
+    /// down and `count`; everybody where there are no more than that. Not sorted.
+    pub(crate) fn around(
+        &self,
+        id: NodeId,
+        k: usize,
+        counts: impl Fn(NodeId) -> bool,
+    ) -> Neighbours {
+        let half = k.div_euclid(2);
+        let side = |direction| {
+            let all = self.walk(id, direction);
+            let counting = all.filter(|(other, part)| *part == Part::Live || counts(*other));
+            counting.map(|(other, _)| other).take(half)
         };
-        if record.id == id || found.contains(&record.id) {
-            break;
-        }
-        if counts(record) {
-            found.push(record.id);
-            on_this_side = on_this_side.saturating_add(1);
-        }
-    }
-    sort(&mut found);
-    found
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::state::hash::HashKey;
-    use proptest::prelude::*;
-    use siphasher::sip::SipHasher13;
-    use std::vec::Vec;
-
-    fn table(ids: impl IntoIterator<Item = u64>) -> Table {
-        let mut table = Table::new(HashKey::of("c"), SipHasher13::new());
-        for id in ids {
-            table.ensure(NodeId::from_u64(id), Instant::ORIGIN);
-        }
-        table
-    }
-
-    fn ids(neighbours: &[NodeId]) -> Vec<u64> {
-        neighbours.iter().map(|id| id.as_u64()).collect()
-    }
-
-    #[test]
-    fn neighbours_stand_half_on_each_side() {
-        let table = table(0..20);
-        assert_eq!(
-            ids(&neighbours(&table, NodeId::from_u64(1), 4)),
-            [0, 2, 3, 19]
-        );
-        assert_eq!(
-            ids(&neighbours(&table, NodeId::from_u64(10), 4)),
-            [8, 9, 11, 12]
-        );
-    }
-
-    #[test]
-    fn who_is_near_is_a_neighbour() {
-        let table = table(0..20);
-        for own in 0..20 {
-            let around = neighbours(&table, NodeId::from_u64(own), 4);
-            for id in (0..20).filter(|id| *id != own) {
-                let (own, id) = (NodeId::from_u64(own), NodeId::from_u64(id));
-                assert_eq!(is_near(&table, own, id, 4), around.contains(&id));
+        let mut found: Neighbours = side(Direction::Ahead).collect();
+        for other in side(Direction::Behind) {
+            if found.contains(&other) {
+                break;
             }
+            found.push(other);
         }
+        found
     }
 
-    #[test]
-    fn in_a_small_cluster_everybody_is_a_neighbour() {
-        for n in 1..=9 {
-            let table = table(0..n);
-            for id in 0..n {
-                let others: Vec<_> = (0..n).filter(|other| *other != id).collect();
-                assert_eq!(
-                    ids(&neighbours(&table, NodeId::from_u64(id), 8)),
-                    others,
-                    "{n} {id}"
-                );
-            }
-        }
+    /// Whether two who take part are among the `k` around each other. O(log n).
+    pub(crate) fn is_near(&self, one: NodeId, other: NodeId, k: usize) -> bool {
+        let place = |id| self.live.binary_search(&id);
+        let (Ok(one), Ok(other)) = (place(one), place(other)) else {
+            // One of them does not take part: whoever asks should look closer.
+            return true;
+        };
+        let apart = one.abs_diff(other);
+        let around = self.live.len().saturating_sub(apart);
+        apart.min(around) <= k.div_euclid(2)
     }
 
-    #[test]
-    fn the_down_are_skipped_but_stay_observers_for_a_while() {
-        let mut table = table(0..20);
-        let down_at = Instant::from_nanos(100);
-        table.set_condition(NodeId::from_u64(9), down_at, Condition::Down);
-        let ten = NodeId::from_u64(10);
-        assert_eq!(ids(&neighbours(&table, ten, 4)), [7, 8, 11, 12]);
-        assert_eq!(
-            ids(&observers(&table, ten, 4, Instant::from_nanos(99))),
-            [8, 9, 11, 12]
-        );
-        assert_eq!(ids(&observers(&table, ten, 4, down_at)), [7, 8, 11, 12]);
-    }
-
-    #[test]
-    fn the_fallen_are_observed_by_those_who_stand_around_them() {
-        let mut table = table(0..20);
-        for fallen in [9, 10] {
-            table.set_condition(NodeId::from_u64(fallen), Instant::ORIGIN, Condition::Down);
-        }
-        let observe = |own| ids(&fallen_nearby(&table, NodeId::from_u64(own), 4));
-        assert_eq!(observe(8), [9, 10]);
-        assert_eq!(observe(12), [9, 10]);
-        assert_eq!(observe(6), [0; 0]);
-        assert_eq!(observe(13), [0; 0]);
-        for own in (0..20).filter(|own| ![9, 10].contains(own)) {
-            for fallen in [9, 10] {
-                let around = neighbours(&table, NodeId::from_u64(fallen), 4);
-                let observes = observe(own).contains(&fallen);
-                assert_eq!(
-                    observes,
-                    around.contains(&NodeId::from_u64(own)),
-                    "{own} {fallen}"
-                );
-            }
-        }
-    }
-
-    proptest! {
-        /// Observation is mutual: whom I observe observes me.
-        #[test]
-        fn neighbourhood_is_symmetric(
-            ids in proptest::collection::btree_set(any::<u64>(), 2..40), k in 1_usize..=8,
-        ) {
-            let table = table(ids.iter().copied());
-            for a in &ids {
-                for b in neighbours(&table, NodeId::from_u64(*a), 2 * k) {
-                    let back = neighbours(&table, b, 2 * k);
-                    prop_assert!(back.contains(&NodeId::from_u64(*a)));
+    /// Those who are down and whom `own` would observe if they were not: within reach of `k / 2`
+    /// who take part on either side. Somebody has to go on voting against them when their old
+    /// observers are gone, or a newcomer would take them for alive. The nearest, up to 16; not
+    /// sorted.
+    pub(crate) fn fallen_nearby(&self, own: NodeId, k: usize) -> Neighbours {
+        let half = k.div_euclid(2);
+        let mut found = Neighbours::new();
+        for direction in [Direction::Ahead, Direction::Behind] {
+            let mut live = 0_usize;
+            for (id, part) in self.walk(own, direction) {
+                match part {
+                    Part::Live => live = live.saturating_add(1),
+                    Part::Down if !found.contains(&id) => found.push(id),
+                    Part::Down => {}
+                }
+                if live >= half || found.len() >= found.inline_size() {
+                    break;
                 }
             }
+        }
+        found
+    }
+
+    /// All others, the nearest in one direction first.
+    fn walk(&self, from: NodeId, direction: Direction) -> Walk<'_> {
+        Walk {
+            from,
+            direction,
+            live: Side::new(&self.live, from),
+            down: Side::new(&self.down, from),
+        }
+    }
+}
+
+/// Makes room for one more. By an eighth at a time: tables are large and many, and rarely grow.
+pub(crate) fn grow<T>(list: &mut Vec<T>) {
+    if list.len() == list.capacity() {
+        list.reserve_exact(list.len().div_euclid(8).max(4));
+    }
+}
+
+/// A walk around a ring, once.
+struct Walk<'a> {
+    from: NodeId,
+    direction: Direction,
+    live: Side<'a>,
+    down: Side<'a>,
+}
+
+/// One of the two lists of a ring, as it is walked along.
+struct Side<'a> {
+    ids: &'a [NodeId],
+    /// How many stand before the start, and whether the start stands among them itself.
+    before: usize,
+    own: usize,
+    passed: usize,
+}
+
+impl<'a> Side<'a> {
+    fn new(ids: &'a [NodeId], from: NodeId) -> Self {
+        let (before, own) = match ids.binary_search(&from) {
+            Ok(at) => (at, 1),
+            Err(at) => (at, 0),
+        };
+        Self {
+            ids,
+            before,
+            own,
+            passed: 0,
+        }
+    }
+
+    fn next(&self, direction: Direction) -> Option<NodeId> {
+        let len = self.ids.len();
+        if self.passed >= len.saturating_sub(self.own) {
+            return None;
+        }
+        let at = match direction {
+            Direction::Ahead => self.before.saturating_add(self.own),
+            Direction::Behind => self.before.saturating_add(len).saturating_sub(1),
+        };
+        let at = match direction {
+            Direction::Ahead => at.saturating_add(self.passed),
+            Direction::Behind => at.saturating_sub(self.passed),
+        };
+        self.ids.get(at.checked_rem(len)?).copied()
+    }
+}
+
+impl Iterator for Walk<'_> {
+    type Item = (NodeId, Part);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let distance = |id: NodeId| match self.direction {
+            Direction::Ahead => id.as_u64().wrapping_sub(self.from.as_u64()),
+            Direction::Behind => self.from.as_u64().wrapping_sub(id.as_u64()),
+        };
+        let live = self.live.next(self.direction);
+        let down = self.down.next(self.direction);
+        let down_is_nearer = match (live, down) {
+            (Some(live), Some(down)) => distance(down) < distance(live),
+            (live, _) => live.is_none(),
+        };
+        if down_is_nearer {
+            self.down.passed = self.down.passed.saturating_add(1);
+            down.map(|id| (id, Part::Down))
+        } else {
+            self.live.passed = self.live.passed.saturating_add(1);
+            live.map(|id| (id, Part::Live))
         }
     }
 }

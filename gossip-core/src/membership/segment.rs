@@ -11,7 +11,6 @@ use rand_core::Rng;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use super::table::Table;
 use crate::id::NodeId;
 use crate::rng::below;
 
@@ -62,10 +61,16 @@ impl Segment {
             .map_or(0, |by| u128::from(by).saturating_add(1))
     }
 
-    /// Whether nobody takes part in it but `own`.
-    pub(crate) fn is_empty_but_for(self, own: NodeId, table: &Table) -> bool {
-        let members = table.live_between(self.first, self.last).len();
-        members <= usize::from(self.contains(own) && table.live_position(own).is_ok())
+    /// Those of these members, in the order of their ids, that are in it.
+    fn of(self, members: &[NodeId]) -> &[NodeId] {
+        let start = members.partition_point(|id| *id < self.first);
+        let end = members.partition_point(|id| *id <= self.last);
+        members.get(start..end).unwrap_or_default()
+    }
+
+    /// Whether none of these members is in it but `own`.
+    pub(crate) fn is_empty_but_for(self, own: NodeId, members: &[NodeId]) -> bool {
+        self.of(members).iter().all(|id| *id == own)
     }
 
     /// `count` parts of the same width, or nearly; fewer where there are not that many ids.
@@ -86,24 +91,25 @@ impl Segment {
     }
 }
 
-/// Divides a segment among its members other than `own`. No more than `fanout` parts; where there
-/// are no more members than that, each is served alone.
+/// Divides a segment among those of the `members`, in the order of their ids, that are in it, without
+/// `own`. No more than `fanout` parts; where there are no more members than that, each is served
+/// alone.
 pub(crate) fn divide(
-    table: &Table,
+    members: &[NodeId],
     own: NodeId,
     segment: Segment,
     fanout: usize,
     rng: &mut impl Rng,
 ) -> Division {
-    let members = table.live_between(segment.first, segment.last);
     let mut division = Division::default();
-    if members.len() <= fanout {
-        let others = members.filter_map(|at| table.live_id(at));
-        let alone = |to| Delegation {
-            to,
-            segment: Segment::only(to),
+    let inside = segment.of(members);
+    if inside.len() <= fanout {
+        let alone = |to: &NodeId| Delegation {
+            to: *to,
+            segment: Segment::only(*to),
         };
-        division.delegations = others.filter(|id| *id != own).map(alone).collect();
+        let others = inside.iter().filter(|id| **id != own);
+        division.delegations = others.map(alone).collect();
         return division;
     }
     for part in segment.parts(fanout) {
@@ -111,10 +117,12 @@ pub(crate) fn divide(
             division.own = Some(part);
             continue;
         }
-        let members = table.live_between(part.first, part.last);
-        let pick = members.start.saturating_add(below(rng, members.len()));
-        if let Some(to) = table.live_id(pick).filter(|_| !members.is_empty()) {
-            division.delegations.push(Delegation { to, segment: part });
+        let inside = part.of(inside);
+        if let Some(to) = inside.get(below(rng, inside.len())) {
+            division.delegations.push(Delegation {
+                to: *to,
+                segment: part,
+            });
         }
     }
     division
@@ -123,26 +131,21 @@ pub(crate) fn divide(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::hash::HashKey;
-    use crate::time::Instant;
     use proptest::prelude::*;
     use rand_chacha::ChaCha8Rng;
     use rand_chacha::rand_core::SeedableRng;
-    use siphasher::sip::SipHasher13;
     use std::collections::BTreeMap;
     use std::vec::Vec;
 
-    fn table(ids: impl IntoIterator<Item = u64>) -> Table {
-        let mut table = Table::new(HashKey::of("c"), SipHasher13::new());
-        for id in ids {
-            table.ensure(NodeId::from_u64(id), Instant::ORIGIN);
-        }
-        table
+    fn members(ids: impl IntoIterator<Item = u64>) -> Vec<NodeId> {
+        let mut members: Vec<NodeId> = ids.into_iter().map(NodeId::from_u64).collect();
+        members.sort_unstable();
+        members
     }
 
     /// Follows a push to its end. How often each member was reached, and by how many hops at most.
     fn follow(
-        table: &Table,
+        members: &[NodeId],
         from: Delegation,
         fanout: usize,
         seed: u64,
@@ -156,7 +159,7 @@ mod tests {
             deepest = deepest.max(hops);
             let mut rest = Some(at.segment);
             while let Some(segment) = rest {
-                let division = divide(table, at.to, segment, fanout, &mut rng);
+                let division = divide(members, at.to, segment, fanout, &mut rng);
                 assert!(division.delegations.len() <= fanout);
                 for next in &division.delegations {
                     assert!(next.segment.width() < segment.width() || next.segment.width() == 1);
@@ -202,10 +205,10 @@ mod tests {
     #[test]
     fn a_thousand_members_are_reached_in_four_hops() {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let table = table((0..1000).map(|_| rng.next_u64()));
-        let to = table.live_id(0).unwrap();
+        let members = members((0..1000).map(|_| rng.next_u64()));
+        let to = members[0];
         let (reached, hops) = follow(
-            &table,
+            &members,
             Delegation {
                 to,
                 segment: Segment::ALL,
@@ -218,17 +221,17 @@ mod tests {
 
     #[test]
     fn a_segment_with_nobody_else_needs_no_service() {
-        let table = table([5, 7]);
+        let members = members([5, 7]);
         let id = NodeId::from_u64;
         let segment = |first, last| Segment {
             first: id(first),
             last: id(last),
         };
-        assert!(segment(5, 6).is_empty_but_for(id(5), &table));
-        assert!(segment(6, 6).is_empty_but_for(id(5), &table));
-        assert!(!segment(5, 7).is_empty_but_for(id(5), &table));
-        assert!(!segment(7, 7).is_empty_but_for(id(5), &table));
-        assert!(!segment(5, 5).is_empty_but_for(id(6), &table));
+        assert!(segment(5, 6).is_empty_but_for(id(5), &members));
+        assert!(segment(6, 6).is_empty_but_for(id(5), &members));
+        assert!(!segment(5, 7).is_empty_but_for(id(5), &members));
+        assert!(!segment(7, 7).is_empty_but_for(id(5), &members));
+        assert!(!segment(5, 5).is_empty_but_for(id(6), &members));
     }
 
     proptest! {
@@ -238,9 +241,9 @@ mod tests {
             ids in proptest::collection::btree_set(any::<u64>(), 1..200),
             fanout in 2_usize..12, seed in any::<u64>(),
         ) {
-            let table = table(ids.iter().copied());
+            let members = members(ids.iter().copied());
             let to = NodeId::from_u64(*ids.iter().next().unwrap());
-            let (reached, _) = follow(&table, Delegation { to, segment: Segment::ALL }, fanout, seed);
+            let (reached, _) = follow(&members, Delegation { to, segment: Segment::ALL }, fanout, seed);
             prop_assert_eq!(reached.len(), ids.len());
             prop_assert!(reached.values().all(|times| *times == 1));
         }
@@ -251,9 +254,9 @@ mod tests {
             ids in proptest::collection::btree_set(0_u64..64, 1..40),
             own in 0_u64..64, first in 0_u64..64, last in 0_u64..64, seed in any::<u64>(),
         ) {
-            let table = table(ids.iter().copied());
+            let members = members(ids.iter().copied());
             let segment = Segment { first: NodeId::from_u64(first), last: NodeId::from_u64(last) };
-            let (reached, _) = follow(&table, Delegation { to: NodeId::from_u64(own), segment }, 3, seed);
+            let (reached, _) = follow(&members, Delegation { to: NodeId::from_u64(own), segment }, 3, seed);
             let sent: u32 = reached.values().sum();
             prop_assert!(usize::try_from(sent).unwrap() <= ids.len() + 1);
         }

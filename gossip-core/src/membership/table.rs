@@ -1,23 +1,24 @@
 //! The member table.
 //!
-//! Records live in a slab; a hash index finds them by id. Two lists keep the ids in order: `order`
-//! all of them, `live` those that take part. They hold the ids themselves, since they are searched
-//! all the time. Iteration follows them, so nothing ever depends on the order of the hash table. The sum of all records'
-//! contributions is the table hash.
+//! Records live in a slab; a hash index finds them by id. `order` keeps the ids of all in order, and
+//! the rings of the [`Datacenters`] those of members that take part or are down. They hold the ids
+//! themselves, since they are searched all the time. Iteration follows them, so nothing ever depends
+//! on the order of the hash table. The sum of all records' contributions is the table hash.
 //!
 //! Costs: looking up O(1); a change of a log O(1) beyond the log itself; a change of who is in the
 //! lists O(log n) comparisons and one move of at most 20n bytes.
 
 use alloc::vec::Vec;
 use core::hash::Hasher;
-use core::ops::Range;
 
 use hashbrown::HashTable;
 use siphasher::sip::SipHasher13;
 
 use super::buckets::Buckets;
+use super::datacenter::{Datacenters, Place};
 use super::member::{Condition, Record};
 use super::region::Region;
+use super::ring::{Part, Ring, grow};
 use crate::id::{Generation, NodeId};
 use crate::state::hash::HashKey;
 use crate::state::log::{Claim, Log};
@@ -35,9 +36,7 @@ pub(crate) struct Table {
     order: Vec<NodeId>,
     /// Where the records of `order` are.
     slots: Vec<Slot>,
-    live: Vec<NodeId>,
-    /// In no particular order.
-    down: Vec<Slot>,
+    datacenters: Datacenters,
     hash_key: HashKey,
     hash: u128,
     buckets: Buckets,
@@ -54,16 +53,16 @@ pub(crate) enum Tracking {
 }
 
 impl Table {
-    /// An empty table. `index_key` must be unknown to the peers.
-    pub(crate) const fn new(hash_key: HashKey, index_key: SipHasher13) -> Self {
+    /// An empty table. `index_key` must be unknown to the peers; `bridges` is how many a datacenter
+    /// has.
+    pub(crate) const fn new(hash_key: HashKey, index_key: SipHasher13, bridges: usize) -> Self {
         Self {
             records: Vec::new(),
             index: HashTable::new(),
             index_key,
             order: Vec::new(),
             slots: Vec::new(),
-            live: Vec::new(),
-            down: Vec::new(),
+            datacenters: Datacenters::new(bridges),
             hash_key,
             hash: 0,
             buckets: Buckets::new(),
@@ -155,34 +154,38 @@ impl Table {
 
     /// How many members take part.
     pub(crate) const fn live_len(&self) -> usize {
-        self.live.len()
+        self.datacenters.live_len()
     }
 
     /// How many members are down.
     pub(crate) const fn down_len(&self) -> usize {
-        self.down.len()
+        self.datacenters.down_len()
     }
 
-    /// The member at a position of the ring of those that take part, in the order of their ids.
-    pub(crate) fn live_at(&self, position: usize) -> Option<&Record> {
-        self.get(self.live_id(position)?)
+    /// The members that are down.
+    pub(crate) fn down(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.datacenters.down()
     }
 
-    /// Its id alone.
-    pub(crate) fn live_id(&self, position: usize) -> Option<NodeId> {
-        self.live.get(position).copied()
+    /// Who is in which datacenter.
+    pub(crate) const fn datacenters(&self) -> &Datacenters {
+        &self.datacenters
     }
 
-    /// Where an id stands, or would stand, on the ring of those that take part.
-    pub(crate) fn live_position(&self, id: NodeId) -> Result<usize, usize> {
-        self.live.binary_search(&id)
+    /// Whether the members that observe one another across datacenters may have changed since the
+    /// last call.
+    pub(crate) fn take_regrouped(&mut self) -> bool {
+        self.datacenters.take_regrouped()
     }
 
-    /// The positions on the ring between two ids, both included.
-    pub(crate) fn live_between(&self, first: NodeId, last: NodeId) -> Range<usize> {
-        let start = self.live.partition_point(|id| *id < first);
-        let end = self.live.partition_point(|id| *id <= last);
-        start..end
+    /// The datacenter of a member.
+    pub(crate) fn place(&self, id: NodeId) -> Place {
+        self.get(id).map_or(Place::UNSAID, |record| record.place)
+    }
+
+    /// The members of its datacenter.
+    pub(crate) fn home(&self, id: NodeId) -> &Ring {
+        self.datacenters.ring(self.place(id))
     }
 
     /// Where an id stands, or would stand, among all.
@@ -193,11 +196,6 @@ impl Table {
     /// The record at a position among all, in the order of the ids.
     pub(crate) fn record_at(&self, position: usize) -> Option<&Record> {
         self.slots.get(position).map(|slot| self.at(*slot))
-    }
-
-    /// One of the members that are down.
-    pub(crate) fn down_at(&self, position: usize) -> Option<&Record> {
-        self.down.get(position).map(|slot| self.at(*slot))
     }
 
     pub(crate) fn get(&self, id: NodeId) -> Option<&Record> {
@@ -212,11 +210,18 @@ impl Table {
 
     /// The record, made where there is none. A new one is live.
     pub(crate) fn ensure(&mut self, id: NodeId, now: Instant) {
+        if self.add(id, now) {
+            self.datacenters.enter(Place::UNSAID, Part::Live, id);
+        }
+    }
+
+    /// Makes a record where there is none; it is in no datacenter yet. Tells whether there was none.
+    fn add(&mut self, id: NodeId, now: Instant) -> bool {
         if self.slot(id).is_some() {
-            return;
+            return false;
         }
         let Ok(slot) = Slot::try_from(self.records.len()) else {
-            return;
+            return false;
         };
         grow(&mut self.records);
         self.records.push(Record::new(id, now));
@@ -239,10 +244,7 @@ impl Table {
                 self.buckets.add(region.first(), sum);
             }
         }
-        if let Err(at) = self.live_position(id) {
-            grow(&mut self.live);
-            self.live.insert(at, id);
-        }
+        true
     }
 
     /// Changes a log, keeping the hash true.
@@ -261,13 +263,47 @@ impl Table {
         let change = after.wrapping_sub(before);
         self.hash = self.hash.wrapping_add(change);
         self.buckets.add(id, change);
+        self.relocate(id);
         self.note_change(id);
         Some(result)
     }
 
-    /// Takes over a claim about a member.
-    pub(crate) fn apply(&mut self, id: NodeId, claim: &Claim<'_>) {
+    /// Takes over a claim about a member, known or not. A new one is live.
+    pub(crate) fn apply(&mut self, id: NodeId, now: Instant, claim: &Claim<'_>) {
+        let is_new = self.add(id, now);
         self.change_log(id, |log| log.apply(claim));
+        if is_new {
+            // Only now, since the log has told where it is.
+            self.datacenters.enter(self.place(id), Part::Live, id);
+        }
+    }
+
+    /// A log has changed: its member may say that it is somewhere else.
+    fn relocate(&mut self, id: NodeId) {
+        let Some(record) = self.get(id) else {
+            return;
+        };
+        let place = match record.datacenter() {
+            None | Some("") => Place::UNSAID,
+            Some(name) => {
+                let mut hasher = self.index_key;
+                hasher.write(name.as_bytes());
+                let [a, b, c, d, ..] = hasher.finish().to_le_bytes();
+                Place(u32::from_le_bytes([a, b, c, d]))
+            }
+        };
+        let (from, part) = (record.place, part(record.condition));
+        if place == from {
+            return;
+        }
+        if let Some(part) = part
+            && self.datacenters.ring(from).contains(part, id)
+        {
+            self.datacenters.travel(from, place, part, id);
+        }
+        if let Some(record) = self.get_mut(id) {
+            record.place = place;
+        }
     }
 
     /// Changes how a member counts. Tells whether that is new.
@@ -283,28 +319,16 @@ impl Table {
             return false;
         }
         record.since = now;
+        let place = record.place;
         self.note_change(id);
-        match old {
-            Condition::Live => {
-                if let Ok(at) = self.live_position(id) {
-                    self.live.remove(at);
-                }
-            }
-            Condition::Down => self.down.retain(|other| *other != slot),
-            Condition::Left | Condition::Ghost => {}
+        if let Some(part) = part(old) {
+            self.datacenters.leave(place, part, id);
         }
-        match condition {
-            Condition::Live => {
-                if let Err(at) = self.live_position(id) {
-                    grow(&mut self.live);
-                    self.live.insert(at, id);
-                }
-            }
-            Condition::Down => self.down.push(slot),
-            Condition::Left => {}
-            Condition::Ghost => {
-                self.change_log(id, Log::bury);
-            }
+        if let Some(part) = part(condition) {
+            self.datacenters.enter(place, part, id);
+        }
+        if condition == Condition::Ghost {
+            self.change_log(id, Log::bury);
         }
         true
     }
@@ -332,10 +356,12 @@ impl Table {
     }
 }
 
-/// Makes room for one more. By an eighth at a time: tables are large and many, and rarely grow.
-fn grow<T>(list: &mut Vec<T>) {
-    if list.len() == list.capacity() {
-        list.reserve_exact(list.len().div_euclid(8).max(8));
+/// How a member of a condition stands on its ring, if it does.
+const fn part(condition: Condition) -> Option<Part> {
+    match condition {
+        Condition::Live => Some(Part::Live),
+        Condition::Down => Some(Part::Down),
+        Condition::Left | Condition::Ghost => None,
     }
 }
 
@@ -353,6 +379,7 @@ fn position(slot: Slot) -> usize {
 mod tests {
     use super::*;
     use crate::stamp::Stamp;
+    use crate::state::attribute::DATACENTER;
     use proptest::prelude::*;
     use rand_chacha::ChaCha8Rng;
     use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -360,7 +387,7 @@ mod tests {
     const NOW: Instant = Instant::ORIGIN;
 
     fn table() -> Table {
-        Table::new(HashKey::of("c"), SipHasher13::new_with_keys(1, 2))
+        Table::new(HashKey::of("c"), SipHasher13::new_with_keys(1, 2), 3)
     }
 
     fn learn(table: &mut Table, id: u64, generation: u64, frontier: u64) {
@@ -369,6 +396,7 @@ mod tests {
         let generation = Generation::new(Stamp::from_bits(generation));
         table.apply(
             id,
+            NOW,
             &Claim {
                 generation,
                 after: 0,
@@ -377,6 +405,27 @@ mod tests {
                 run: &[],
             },
         );
+    }
+
+    /// A member comes to say where it is.
+    fn live_at(table: &mut Table, id: NodeId, datacenter: u8) {
+        let mut log = Log::new(Generation::new(Stamp::from_bits(1)));
+        let known = table.get(id).map_or(0, |record| record.log.frontier());
+        for _ in 0..=known {
+            log.write(
+                0,
+                DATACENTER,
+                (datacenter > 0).then_some(&[b'a' + datacenter]),
+            );
+        }
+        let claim = Claim {
+            generation: log.generation(),
+            after: 0,
+            frontier: log.frontier(),
+            floor: 0,
+            run: log.after(0).rest(),
+        };
+        table.apply(id, NOW, &claim);
     }
 
     #[test]
@@ -419,12 +468,12 @@ mod tests {
     proptest! {
         #[test]
         fn the_lists_stay_sorted_and_true(
-            steps in proptest::collection::vec((any::<u8>(), 0_u8..5), 1..200),
+            steps in proptest::collection::vec((any::<u8>(), 0_u8..5, 0_u8..4), 1..200),
         ) {
             let mut table = table();
-            for (id, step) in steps {
+            for (id, step, datacenter) in steps {
                 let id = NodeId::from_u64(u64::from(id) << 56);
-                table.ensure(id, NOW);
+                live_at(&mut table, id, datacenter);
                 let condition = match step {
                     0 => Condition::Down,
                     1 => Condition::Left,
@@ -433,12 +482,20 @@ mod tests {
                 };
                 table.set_condition(id, NOW, condition);
             }
-            let live: Vec<_> = (0..table.live_len()).filter_map(|n| table.live_at(n)).collect();
-            prop_assert!(live.windows(2).all(|pair| pair[0].id < pair[1].id));
-            prop_assert!(live.iter().all(|record| record.condition == Condition::Live));
             let count = |c| table.iter().filter(|record| record.condition == c).count();
-            prop_assert_eq!(live.len(), count(Condition::Live));
+            prop_assert_eq!(table.live_len(), count(Condition::Live));
             prop_assert_eq!(table.down_len(), count(Condition::Down));
+            prop_assert_eq!(table.down().count(), table.down_len());
+            for record in table.iter() {
+                let ring = table.home(record.id);
+                let compatriots = |condition| table.iter().filter(move |other| {
+                    other.condition == condition && other.datacenter() == record.datacenter()
+                });
+                if part(record.condition).is_some() {
+                    prop_assert!(compatriots(Condition::Live).map(|r| r.id).eq(ring.live().iter().copied()));
+                    prop_assert!(compatriots(Condition::Down).map(|r| r.id).eq(ring.down().iter().copied()));
+                }
+            }
             prop_assert_eq!(table.iter().count(), table.len());
             let parts: u128 = Region::ALL.parts()
                 .map(|part| table.region_hash(part)).fold(0, u128::wrapping_add);

@@ -155,9 +155,7 @@ impl Node {
 
     /// The members whose values count.
     fn counting(&self) -> impl Iterator<Item = &Record> {
-        (0..self.table.live_len())
-            .filter_map(|at| self.table.live_at(at))
-            .filter(|record| self.counts(record))
+        self.table.iter().filter(|record| self.counts(record))
     }
 
     /// Whether a member's values count: it lives, and has announced itself.

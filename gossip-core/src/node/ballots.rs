@@ -49,11 +49,35 @@ impl Node {
         });
         let lapsing: SmallVec<[Ballot; 8]> = lapsing.copied().collect();
         ballots.extend(lapsing);
+        self.publish(now, ballots);
+    }
+
+    fn publish(&mut self, now: Instant, ballots: SmallVec<[Ballot; 8]>) {
         if ballots != self.ballots {
             let value = encode_ballots(ballots.iter());
             self.ballots = ballots;
             self.write(now, VOTES, Some(&value));
         }
+    }
+
+    /// Votes against a member of another datacenter that is about to be removed although nobody there
+    /// has said that it is down. If it lives it refutes, and that brings it back; it would not learn
+    /// that it was removed from anything else, since those who live there do not speak to this node.
+    pub(super) fn warn_of_removal(&mut self, now: Instant, id: NodeId) {
+        let Some(record) = self.table.get(id) else {
+            return;
+        };
+        let warning = Ballot {
+            subject: id,
+            generation: record.log.generation(),
+            frontier: record.log.frontier(),
+            age: self.age(now),
+            removed: true,
+        };
+        let mut ballots = self.ballots.clone();
+        ballots.retain(|ballot| ballot.subject != id);
+        ballots.push(warning);
+        self.publish(now, ballots);
     }
 
     /// Whether a vote is against an earlier life of its subject that has ended not long ago. It is

@@ -205,7 +205,8 @@ impl Node {
     /// There is more to learn. Asks somebody else than before, so that no peer bears it all.
     pub(super) fn on_catch_up_due(&mut self, now: Instant) {
         self.caught_up = now.saturating_add(CATCH_UP);
-        let peers = super::peers::sample(&self.table, self.own, 1, &mut self.rng);
+        let members = self.table.home(self.own).live();
+        let peers = super::peers::sample(members, self.own, 1, &mut self.rng);
         match peers.first() {
             Some(peer) => self.begin_exchange_with(*peer),
             None => self.ask_all_seeds(),

@@ -11,9 +11,9 @@ use super::own::PROTOCOL_RESERVE;
 use super::{Node, count};
 use crate::command::{Key, Value};
 use crate::event::{Event, UpCause};
-use crate::id::{Generation, NodeId};
-use crate::membership::Condition;
-use crate::membership::ring::is_near;
+use crate::id::{Generation, Name, NodeId};
+use crate::membership::observers::is_near;
+use crate::membership::{Condition, Record};
 use crate::state::attribute::{ADDRESS, Declared, STATUS, VOTES};
 use crate::state::entry::Entries;
 use crate::state::log::{Claim, Log};
@@ -93,13 +93,11 @@ impl Node {
 
     /// A whole claim about another member: makes it known, and everything that follows from it.
     fn apply(&mut self, now: Instant, origin: NodeId, claim: &Claim<'_>) {
-        self.table.ensure(origin, now);
-        let Some(record) = self.table.get(origin) else {
-            return;
-        };
-        let old = record.log.clone();
-        let (was, name) = (record.condition, record.display_name());
-        self.table.apply(origin, claim);
+        let held = self.table.get(origin);
+        let old = held.map_or_else(|| Log::new(Generation::ZERO), |record| record.log.clone());
+        let was = held.map_or(Condition::Live, |record| record.condition);
+        let name = held.map_or_else(Name::placeholder, Record::display_name);
+        self.table.apply(origin, now, claim);
         if let Some(record) = self.table.get_mut(origin) {
             record.served = 0;
         }

@@ -1,5 +1,6 @@
 //! Who is down: asking members directly, drawing the verdicts, and what follows from them.
 
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::liveness::SETTLING;
@@ -25,23 +26,37 @@ const CALM: u32 = 300;
 const MAX_DAMPING: u8 = 2;
 
 impl Node {
-    /// Asks everybody not heard lately, while so many neighbours have just fallen silent that this
-    /// node may be in a minority.
+    /// Asks those not heard lately who may have fallen without a word of it reaching this node: all of
+    /// its datacenter, while so many neighbours there have just fallen silent that it may be in a
+    /// minority, and the bridges of the others; all of another datacenter whose bridges are silent; who
+    /// has lost those who vouch for it; and those of other datacenters whom nobody else holds down.
     pub(super) fn sweep(&mut self, now: Instant) {
+        if !self.is_anybody_silent() && self.table.down_len() == 0 {
+            return self.tend_probes(now);
+        }
         let lately = now.saturating_sub(self.intervals(SETTLING));
         let fell_silent = |o: &&Observation| o.silent_since().is_some_and(|since| since > lately);
-        let silent = self.observations.iter().filter(fell_silent).count();
-        let observed = self.observations.len();
-        if silent > 0 && silent.saturating_mul(4) >= observed {
-            for at in 0..self.table.live_len() {
-                self.ask_in_doubt(now, self.table.live_id(at));
-            }
+        let home = self.table.place(self.own);
+        let here = self.observations.iter();
+        let here = here.filter(|o| self.table.place(o.id) == home);
+        let silent = here.clone().filter(fell_silent).count();
+        let mut in_doubt: Vec<NodeId> = Vec::new();
+        if silent > 0 && silent.saturating_mul(4) >= here.count() {
+            in_doubt.extend(self.table.home(self.own).live());
+            in_doubt.extend(self.table.datacenters().bridges().live());
         }
         let evidence = self.evidence(now);
-        let bereft = evidence.bereft();
-        for id in bereft {
-            self.ask_in_doubt(now, Some(id));
+        in_doubt.extend(evidence.cut_off());
+        in_doubt.extend(evidence.forgotten());
+        in_doubt.extend(evidence.bereft());
+        for id in in_doubt {
+            self.ask_in_doubt(now, id);
         }
+        self.tend_probes(now);
+    }
+
+    /// Withdraws votes that have become void, and forgets old silences.
+    fn tend_probes(&mut self, now: Instant) {
         self.stale.ballots |= self.ballots.iter().any(|ballot| {
             let observation = self.observation(ballot.subject);
             observation.is_some_and(|o| o.generation > ballot.generation)
@@ -63,10 +78,10 @@ impl Node {
     }
 
     /// Asks a member whether it lives, unless this node can tell.
-    fn ask_in_doubt(&mut self, now: Instant, id: Option<NodeId>) {
-        let Some(id) = id.filter(|id| *id != self.own && !self.evidence(now).hears(*id)) else {
+    fn ask_in_doubt(&mut self, now: Instant, id: NodeId) {
+        if id == self.own || self.evidence(now).hears(id) {
             return;
-        };
+        }
         self.probes.ask(id, now);
         self.timers
             .advance(Timer::Probe, now.saturating_add(Duration::from_nanos(1)));
@@ -87,13 +102,17 @@ impl Node {
 
     /// Whether anybody finds anybody silent.
     pub(super) fn is_anybody_contested(&self) -> bool {
-        self.votes.subjects().next().is_some()
-            || self.observations.iter().any(Observation::is_silent)
+        self.votes.subjects().next().is_some() || self.is_anybody_silent()
+    }
+
+    /// Whether this node finds anybody silent.
+    fn is_anybody_silent(&self) -> bool {
+        self.observations.iter().any(Observation::is_silent)
             || self.probes.silent().next().is_some()
     }
 
     /// What this node knows of who lives.
-    fn evidence(&self, now: Instant) -> Evidence<'_> {
+    pub(super) fn evidence(&self, now: Instant) -> Evidence<'_> {
         Evidence {
             own: self.own,
             table: &self.table,
@@ -116,7 +135,7 @@ impl Node {
             match verdict {
                 Verdict::Down if self.has_just_come_up(now, *id) => {}
                 Verdict::Down => self.take_down(now, *id),
-                Verdict::Doubtful => self.ask_in_doubt(now, Some(*id)),
+                Verdict::Doubtful => self.ask_in_doubt(now, *id),
                 Verdict::Cleared => {}
             }
         }
@@ -198,6 +217,7 @@ impl Node {
             .table
             .get(id)
             .is_some_and(|record| record.condition == Condition::Down);
+        let deserted = self.table.home(id).live().is_empty();
         if !down || !self.table.set_condition(id, now, Condition::Live) {
             return;
         }
@@ -212,12 +232,14 @@ impl Node {
         }
         count(&mut self.metrics.flaps);
         self.tell_up(id, UpCause::Recovered);
-        // Who held so many down was cut off itself, most likely, and is no longer.
-        if self.table.down_len() >= self.table.live_len().saturating_sub(1) {
-            for at in 0..self.table.down_len() {
-                if let Some(down) = self.table.down_at(at) {
-                    self.probes.ask_again(down.id, now);
-                }
+        // Who held so many down, or all of a datacenter, was cut off, most likely, and is no longer.
+        let many = self.table.down_len() >= self.table.live_len().saturating_sub(1);
+        if many || deserted {
+            let Self { table, probes, .. } = self;
+            let place = table.place(id);
+            let others = table.down();
+            for down in others.filter(|down| many || table.place(*down) == place) {
+                probes.ask_again(down, now);
             }
             self.timers
                 .advance(Timer::Probe, now.saturating_add(Duration::from_nanos(1)));

@@ -12,7 +12,7 @@ use crate::id::{Generation, NodeId};
 use crate::liveness::loss::Loss;
 use crate::liveness::observation::{Due, Observation, Relief};
 use crate::membership::Condition;
-use crate::membership::ring::{fallen_nearby, neighbours};
+use crate::membership::observers::{fallen_nearby, neighbours};
 use crate::state::attribute::MAX_BALLOTS;
 use crate::time::Instant;
 use crate::wire::message::Sender;

@@ -22,10 +22,11 @@ use crate::event::Event;
 use crate::id::{Generation, NodeId};
 use crate::membership::segment::{Delegation, Division, Segment, divide};
 use crate::membership::{Condition, Table};
+use crate::rng;
 use crate::stamp::Stamp;
 use crate::state::map::{
-    Cursor, Extent, Limit, Map, Notice, Origin, Outcome, Own, Pull, Pushed, Put, Reading, Run,
-    Serving, Staging, Told, Write, pull_of, read_chunk, read_pull, write_pull,
+    Cursor, Dropped, Extent, Limit, Map, Memory, Notice, Origin, Outcome, Own, Pull, Pushed, Put,
+    Reading, Run, Serving, Staging, Told, Write, pull_of, read_chunk, read_pull, write_pull,
 };
 use crate::time::Instant;
 use crate::wire::message::{Encoder, Item, Items, MapSummary, Message, ModeTag, Push, Sender};
@@ -55,8 +56,8 @@ const TRIES: u8 = 3;
 /// Logs looked after in one round.
 const TENDED: usize = 4;
 
-/// Rounds between two looks at the ghosts.
-const GHOST_ROUNDS: u8 = 16;
+/// Rounds between two looks at the ghosts, in the cluster as a whole.
+const GHOST_ROUNDS: usize = 16;
 
 /// The node's part in the shared map.
 #[derive(Debug)]
@@ -71,7 +72,6 @@ pub(super) struct Shared {
     marks: [u64; 4],
     /// The log that was looked after last.
     tended: Option<Origin>,
-    rounds: u8,
     buffer: Vec<u8>,
     /// Which runs passed through here lately: each is passed on once in each tree.
     seen: VecDeque<(u8, Origin, u64)>,
@@ -148,7 +148,6 @@ impl Shared {
             tries: 0,
             marks: [0; 4],
             tended: None,
-            rounds: 0,
             buffer: Vec::new(),
             seen: VecDeque::new(),
             ahead: Vec::new(),
@@ -302,7 +301,10 @@ impl Node {
                     standing: conflict.standing,
                     lost: conflict.lost,
                 },
-                Notice::Dropped { writer, writes } => Event::MapDropped { writer, writes },
+                Notice::Dropped(gone) => {
+                    let Dropped { key, dropped } = *gone;
+                    Event::MapDropped { key, dropped }
+                }
                 Notice::Lagged => Event::Lagged,
             });
         }
@@ -325,6 +327,15 @@ impl Node {
             for tree in 0..self.config.push_trees {
                 self.pass_run_on(tree, Segment::ALL, &run);
             }
+            for (tree, delegation) in self.handovers() {
+                let run = run.clone();
+                let handed = MapOutgoing::Run {
+                    tree,
+                    delegation,
+                    run,
+                };
+                self.outbox.push(Outgoing::Map(handed));
+            }
         }
         // The rest would be told as a gap, and pulled.
         self.shared.map.forget_unpushed();
@@ -334,8 +345,9 @@ impl Node {
         let fanout = usize::from(self.config.push_fanout);
         let mut next = Some(segment);
         while let Some(segment) = next {
+            let members = self.table.home(self.own).live();
             let Division { delegations, own } =
-                divide(&self.table, self.own, segment, fanout, &mut self.rng);
+                divide(members, self.own, segment, fanout, &mut self.rng);
             for delegation in delegations {
                 self.outbox.push(Outgoing::Map(MapOutgoing::Run {
                     tree,
@@ -451,7 +463,7 @@ impl Node {
             })
             .next()
             .unwrap_or_default();
-        if theirs == self.shared.map.summary() || self.shared.map.adopt(theirs) {
+        if theirs == self.shared.map.summary() {
             return;
         }
         let told: SmallVec<[Told; 16]> = items
@@ -618,7 +630,7 @@ impl Node {
         if self.shared.map.logs() > 0 {
             let stamp = self.clock.tick(now);
             self.shared.map.collect(self.config.gc_grace, stamp);
-            self.close_map_logs();
+            self.close_map_logs(now);
         }
         if self.shared.map.has_unpushed() {
             self.flush_soon(now);
@@ -642,7 +654,7 @@ impl Node {
     }
 
     /// Closes the logs of those who are gone, and of earlier lives; forgets old ghosts.
-    fn close_map_logs(&mut self) {
+    fn close_map_logs(&mut self, now: Instant) {
         let Shared { map, tended, .. } = &mut *self.shared;
         let some: SmallVec<[Origin; TENDED]> = map
             .tell_after(*tended)
@@ -658,11 +670,27 @@ impl Node {
                 map.close(origin);
             }
         }
-        self.shared.rounds = self.shared.rounds.wrapping_add(1);
-        if self.shared.rounds >= GHOST_ROUNDS {
-            self.shared.rounds = 0;
-            let max = usize::try_from(self.config.max_ghosts).unwrap_or(usize::MAX);
-            self.shared.map.forget(self.config.forget_after, max);
+        self.forget_map_logs(now);
+    }
+
+    /// Takes old ghosts out of the map's vector. Not everybody at once: whoever is drawn gives that a
+    /// name, and the others take it over with the lists.
+    fn forget_map_logs(&mut self, now: Instant) {
+        let max = usize::try_from(self.config.max_ghosts).unwrap_or(usize::MAX);
+        let turns = self
+            .table
+            .live_len()
+            .saturating_add(1)
+            .saturating_mul(GHOST_ROUNDS);
+        let map = &self.shared.map;
+        let drawn = map.ghosts() > 0 && rng::chance(&mut self.rng, 1, turns);
+        if drawn || map.has_more_graves_than(max) {
+            self.keep_map_open(now, Own::Sound);
+            self.shared.map.forget(Memory {
+                after: self.config.forget_after,
+                ghosts: max,
+                graves: max,
+            });
         }
     }
 

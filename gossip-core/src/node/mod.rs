@@ -221,7 +221,8 @@ impl Node {
         }
         log.write(0, STATUS, Some(Declared::Joining.encode()));
         let index_key = SipHasher13::new_with_keys(rng.next_u64(), rng.next_u64());
-        let mut table = Table::new(HashKey::of(&config.cluster), index_key);
+        let bridges = usize::from(config.bridges);
+        let mut table = Table::new(HashKey::of(&config.cluster), index_key, bridges);
         table.ensure(own, now);
         table.change_log(own, |held| *held = log);
         let detector = Detector::new(
@@ -492,6 +493,7 @@ impl Node {
                 verdicts,
                 ballots,
             } = core::mem::take(&mut self.stale);
+            let neighbours = neighbours | self.table.take_regrouped();
             if neighbours {
                 self.refresh_neighbours(now);
             }

@@ -1,23 +1,36 @@
-//! Whom to talk to in a round.
+//! Whom to talk to: in a round, and to hand a push to another datacenter.
 //!
-//! Every round meets `fanout` live members at random, each equally often. With probability
-//! `seeds / (live + down)` it also meets a seed, always while nobody else is known, so that islands
-//! merge; and with probability `down / (live + 1)` one member that is down, so that partitions heal
-//! whatever their length.
+//! Every round meets `fanout` members of the own datacenter that take part, each equally often, and
+//! with probability `down / (live + 1)` one of them that is down, so that partitions heal whatever
+//! their length. With probability `seeds / (live + down)`, over all datacenters, it also meets a
+//! seed, always while nobody else is known, so that islands merge.
+//!
+//! A bridge meets one bridge of another datacenter besides, each equally often; and, with probability
+//! `down / (live + 1)` over the other datacenters, one member there that is down. Who is no bridge meets
+//! one that is down there so much less often as its own datacenter is large: it will mostly have heard
+//! from a bridge before. So what crosses in a round is as much as there are bridges, whatever the size
+//! of the datacenters.
+//!
+//! Here live and down count others than this node itself.
 
 use rand_core::Rng;
 use smallvec::SmallVec;
 
 use crate::id::NodeId;
 use crate::membership::Table;
+use crate::membership::ring::Part;
 use crate::rng::{below, chance};
 
 /// The peers of one round.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Peers {
+    /// Of the own datacenter.
     pub(crate) live: SmallVec<[NodeId; 16]>,
-    pub(crate) seeds: Seeds,
     pub(crate) down: Option<NodeId>,
+    /// Of others.
+    pub(crate) live_abroad: Option<NodeId>,
+    pub(crate) down_abroad: Option<NodeId>,
+    pub(crate) seeds: Seeds,
 }
 
 /// Which seeds a round meets.
@@ -32,6 +45,10 @@ pub(crate) enum Seeds {
     All,
 }
 
+/// The most other datacenters that a push is handed to by its writer: more than anybody runs. What is
+/// beyond learns of it in rounds.
+const MOST_HANDED_OVER: usize = 32;
+
 /// Draws the peers of one round.
 pub(crate) fn choose(
     table: &Table,
@@ -40,37 +57,57 @@ pub(crate) fn choose(
     fanout: usize,
     rng: &mut impl Rng,
 ) -> Peers {
-    let live = sample(table, own, fanout, rng);
+    let home = table.home(own);
+    let live = sample(home.live(), own, fanout, rng);
     let others = table.live_len().saturating_sub(1);
-    let down = table.down_len();
-    let seed = if live.is_empty() {
+    let known = others.saturating_add(table.down_len());
+    let seeds = if others == 0 {
         Seeds::All
-    } else if chance(rng, seeds, others.saturating_add(down)) {
+    } else if chance(rng, seeds, known) {
         Seeds::One(below(rng, seeds))
     } else {
         Seeds::None
     };
-    let down = if chance(rng, down, others.saturating_add(1)) {
-        table.down_at(below(rng, down)).map(|record| record.id)
+    let here = home.live().len().saturating_sub(1);
+    let down = if chance(rng, home.down().len(), here.saturating_add(1)) {
+        let at = below(rng, home.down().len());
+        home.down().get(at).copied()
     } else {
         None
     };
-    Peers {
+    let mut peers = Peers {
         live,
-        seeds: seed,
+        seeds,
         down,
+        ..Peers::default()
+    };
+    let datacenters = table.datacenters();
+    if datacenters.len() <= 1 {
+        return peers;
     }
+    let is_bridge = datacenters.bridges().contains(Part::Live, own);
+    if is_bridge {
+        peers.live_abroad = bridge_abroad(table, own, rng);
+    }
+    let down = table.down_len().saturating_sub(home.down().len());
+    let live = table.live_len().saturating_sub(home.live().len());
+    let is_due = chance(rng, down, live.saturating_add(1));
+    if is_due && (is_bridge || chance(rng, 1, home.live().len())) {
+        peers.down_abroad = down_abroad(table, own, below(rng, down));
+    }
+    peers
 }
 
-/// Up to `count` different live members other than `own`, each equally likely (Floyd's method).
+/// Up to `count` different ones of these members, in the order of their ids, other than `own`, each
+/// equally likely (Floyd's method).
 pub(crate) fn sample(
-    table: &Table,
+    members: &[NodeId],
     own: NodeId,
     count: usize,
     rng: &mut impl Rng,
 ) -> SmallVec<[NodeId; 16]> {
-    let own_at = table.live_position(own);
-    let others = table.live_len().saturating_sub(usize::from(own_at.is_ok()));
+    let own_at = members.binary_search(&own);
+    let others = members.len().saturating_sub(usize::from(own_at.is_ok()));
     let mut picked: SmallVec<[usize; 16]> = SmallVec::new();
     for top in others.saturating_sub(count)..others {
         let draw = below(rng, top.saturating_add(1));
@@ -82,82 +119,271 @@ pub(crate) fn sample(
     };
     picked
         .into_iter()
-        .filter_map(|at| table.live_id(skip_own(at)))
+        .filter_map(|at| members.get(skip_own(at)).copied())
         .collect()
+}
+
+/// One of the bridges of other datacenters, each equally likely.
+fn bridge_abroad(table: &Table, own: NodeId, rng: &mut impl Rng) -> Option<NodeId> {
+    let bridges = table.datacenters().bridges().live();
+    let compatriots = table.datacenters().bridges_of(table.place(own));
+    let abroad = bridges.len().checked_sub(compatriots.len())?;
+    let mut at = below(rng, abroad);
+    // Both lists are in the order of their ids.
+    for compatriot in compatriots {
+        let place = bridges.binary_search(compatriot).ok()?;
+        at = at.saturating_add(usize::from(at >= place));
+    }
+    bridges.get(at).copied()
+}
+
+/// The `nth` member that is down in other datacenters. O(datacenters).
+fn down_abroad(table: &Table, own: NodeId, mut nth: usize) -> Option<NodeId> {
+    let others = table.datacenters().others(table.place(own), 0);
+    for (_, ring) in others {
+        if let Some(down) = ring.down().get(nth) {
+            return Some(*down);
+        }
+        nth = nth.saturating_sub(ring.down().len());
+    }
+    None
+}
+
+/// To whom of each other datacenter a push is handed: to a bridge, chosen at random; down another tree
+/// to another one.
+pub(crate) fn handovers(
+    table: &Table,
+    own: NodeId,
+    trees: u8,
+    rng: &mut impl Rng,
+) -> SmallVec<[(u8, NodeId); 4]> {
+    let datacenters = table.datacenters();
+    let mut found = SmallVec::new();
+    if datacenters.len() <= 1 {
+        return found;
+    }
+    let start = below(rng, datacenters.len());
+    let others = datacenters.others(table.place(own), start);
+    let inhabited = others.filter(|(_, ring)| !ring.live().is_empty());
+    for (place, _) in inhabited.take(MOST_HANDED_OVER) {
+        let bridges = datacenters.bridges_of(place);
+        let first = below(rng, bridges.len());
+        let picks = bridges.iter().cycle().skip(first);
+        found.extend((0..trees).zip(picks.copied()));
+    }
+    found
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::Generation;
     use crate::membership::Condition;
+    use crate::membership::datacenter::Place;
+    use crate::stamp::Stamp;
+    use crate::state::attribute::DATACENTER;
     use crate::state::hash::HashKey;
+    use crate::state::log::{Claim, Log};
     use crate::time::Instant;
+    use proptest::prelude::*;
     use rand_chacha::ChaCha8Rng;
     use rand_chacha::rand_core::SeedableRng;
     use siphasher::sip::SipHasher13;
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::vec::Vec;
 
     const OWN: NodeId = NodeId::from_u64(3);
 
-    fn table(live: u64, down: u64) -> Table {
-        let mut table = Table::new(HashKey::of("c"), SipHasher13::new());
-        for id in 0..live + down {
-            table.ensure(NodeId::from_u64(id), Instant::ORIGIN);
-        }
-        for id in live..live + down {
-            table.set_condition(NodeId::from_u64(id), Instant::ORIGIN, Condition::Down);
+    /// How many live and how many are down, in each datacenter. Ids count up; the first datacenter has
+    /// no name.
+    fn table(datacenters: &[(u64, u64)]) -> Table {
+        let mut table = Table::new(HashKey::of("c"), SipHasher13::new(), 3);
+        let mut ids = (0..).map(NodeId::from_u64);
+        for (place, (live, down)) in datacenters.iter().enumerate() {
+            let mut log = Log::new(Generation::new(Stamp::from_bits(1)));
+            let name = [b'a', u8::try_from(place).unwrap()];
+            log.write(0, DATACENTER, (place > 0).then_some(&name));
+            for (n, id) in (0..live + down).zip(&mut ids) {
+                let claim = Claim {
+                    generation: log.generation(),
+                    after: 0,
+                    frontier: log.frontier(),
+                    floor: 0,
+                    run: log.after(0).rest(),
+                };
+                table.apply(id, Instant::ORIGIN, &claim);
+                if n >= *live {
+                    table.set_condition(id, Instant::ORIGIN, Condition::Down);
+                }
+            }
         }
         table
     }
 
-    #[test]
-    fn each_live_peer_is_met_equally_often() {
-        let table = table(20, 5);
+    /// How often somebody was met in so many rounds, by kind.
+    #[derive(Default)]
+    struct Met {
+        live: BTreeMap<NodeId, u32>,
+        down: BTreeMap<NodeId, u32>,
+        live_abroad: BTreeMap<NodeId, u32>,
+        down_abroad: BTreeMap<NodeId, u32>,
+        seeds: u32,
+    }
+
+    fn meet(table: &Table, own: NodeId, seeds: usize, fanout: usize, rounds: u32) -> Met {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let mut met: BTreeMap<NodeId, u32> = BTreeMap::new();
-        for _ in 0..19_000 {
-            let peers = choose(&table, OWN, 0, 3, &mut rng);
-            assert_eq!(peers.live.len(), 3);
-            for peer in peers.live {
-                *met.entry(peer).or_default() += 1;
+        let mut met = Met::default();
+        for _ in 0..rounds {
+            let peers = choose(table, own, seeds, fanout, &mut rng);
+            let distinct: BTreeSet<_> = peers.live.iter().collect();
+            assert_eq!(distinct.len(), peers.live.len());
+            let note = |who: &mut BTreeMap<NodeId, u32>, id| *who.entry(id).or_default() += 1;
+            peers.live.iter().for_each(|id| note(&mut met.live, *id));
+            peers.down.iter().for_each(|id| note(&mut met.down, *id));
+            peers
+                .live_abroad
+                .iter()
+                .for_each(|id| note(&mut met.live_abroad, *id));
+            peers
+                .down_abroad
+                .iter()
+                .for_each(|id| note(&mut met.down_abroad, *id));
+            met.seeds += u32::from(peers.seeds != Seeds::None);
+        }
+        met
+    }
+
+    /// Whether so many of so many trials are what a probability leads to expect, within six standard
+    /// deviations.
+    fn is_expected(times: u32, trials: u32, probability: f64) -> bool {
+        let expected = f64::from(trials) * probability;
+        let deviation = libm::sqrt(expected * (1.0 - probability).max(0.0));
+        libm::fabs(f64::from(times) - expected) <= 6.0 * deviation + 3.0
+    }
+
+    fn equally_often(met: &BTreeMap<NodeId, u32>, among: &[NodeId], each: f64, rounds: u32) {
+        assert!(met.keys().all(|id| among.contains(id)), "{met:?}");
+        for id in among {
+            let times = met.get(id).copied().unwrap_or(0);
+            assert!(
+                is_expected(times, rounds, each),
+                "{id} {times} of {rounds} x {each}"
+            );
+        }
+    }
+
+    const ROUNDS: u32 = 10_000;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        /// All that the module promises, for a member of any datacenter, bridge or not.
+        #[test]
+        fn everybody_is_met_as_often_as_promised(
+            sizes in proptest::collection::vec((0_u64..12, 0_u64..8), 1..4),
+            own in 0_usize..12, seeds in 0_usize..5, fanout in 1_usize..6,
+        ) {
+            let mut sizes = sizes;
+            sizes[0].0 += 1;
+            let table = table(&sizes);
+            let home = table.datacenters().ring(Place::UNSAID);
+            let own = home.live()[own % home.live().len()];
+            let met = meet(&table, own, seeds, fanout, ROUNDS);
+            let others = |ids: &[NodeId]| -> Vec<NodeId> {
+                ids.iter().copied().filter(|id| *id != own).collect()
+            };
+            let share = |part: usize, whole: usize| {
+                f64::from(u32::try_from(part).unwrap()) / f64::from(u32::try_from(whole).unwrap())
+            };
+            let promised = |part: usize, whole: usize| share(part, whole).min(1.0);
+
+            let here = others(home.live());
+            if !here.is_empty() {
+                equally_often(&met.live, &here, promised(fanout, here.len()), ROUNDS);
+            }
+            let down = home.down();
+            if !down.is_empty() {
+                let each = promised(down.len(), here.len() + 1) / share(down.len(), 1);
+                equally_often(&met.down, down, each, ROUNDS);
+            }
+            let known = table.live_len() - 1 + table.down_len();
+            let asked = if table.live_len() == 1 { 1.0 } else { promised(seeds, known) };
+            prop_assert!(is_expected(met.seeds, ROUNDS, asked), "{} {}", met.seeds, asked);
+
+            let datacenters = table.datacenters();
+            let is_bridge = datacenters.bridges_of(Place::UNSAID).contains(&own);
+            let abroad: Vec<NodeId> = datacenters.others(Place::UNSAID, 0)
+                .flat_map(|(place, _)| datacenters.bridges_of(place)).copied().collect();
+            if is_bridge && !abroad.is_empty() {
+                equally_often(&met.live_abroad, &abroad, share(1, abroad.len()), ROUNDS);
+            } else {
+                prop_assert!(met.live_abroad.is_empty());
+            }
+            let down: Vec<NodeId> = table.down().filter(|id| !home.down().contains(id)).collect();
+            let live = table.live_len() - home.live().len();
+            if !down.is_empty() {
+                let seldom = if is_bridge { 1.0 } else { share(1, home.live().len()) };
+                let each = promised(down.len(), live + 1) * seldom / share(down.len(), 1);
+                equally_often(&met.down_abroad, &down, each, ROUNDS);
             }
         }
-        assert_eq!(met.len(), 19);
-        assert!(!met.contains_key(&OWN));
-        assert!(
-            met.values().all(|times| (2_800..3_200).contains(times)),
-            "{met:?}"
-        );
-    }
 
-    #[test]
-    fn seeds_and_the_down_are_met_as_often_as_promised() {
-        let table = table(20, 5);
-        let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let (mut seeds, mut down) = (0, 0);
-        for _ in 0..24_000 {
-            let peers = choose(&table, OWN, 3, 3, &mut rng);
-            seeds += u32::from(peers.seeds != Seeds::None);
-            down += u32::from(peers.down.is_some());
+        /// To each other datacenter one copy for each tree, to its bridges, different ones where there
+        /// are that many.
+        #[test]
+        fn a_push_is_handed_to_every_other_datacenter(
+            sizes in proptest::collection::vec((0_u64..6, 0_u64..3), 1..6),
+            trees in 1_u8..5, seed in any::<u64>(),
+        ) {
+            let mut sizes = sizes;
+            sizes[0].0 += 1;
+            let table = table(&sizes);
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            let home = table.datacenters().ring(Place::UNSAID);
+            let handed = handovers(&table, home.live()[0], trees, &mut rng);
+            let inhabited = sizes.iter().skip(1).filter(|(live, _)| *live > 0).count();
+            prop_assert_eq!(handed.len(), inhabited * usize::from(trees));
+            for (place, ring) in table.datacenters().others(Place::UNSAID, 0) {
+                let bridges = table.datacenters().bridges_of(place);
+                let here: Vec<_> = handed.iter().filter(|(_, to)| table.place(*to) == place).collect();
+                let given: BTreeSet<u8> = here.iter().map(|(tree, _)| *tree).collect();
+                let takers: BTreeSet<NodeId> = here.iter().map(|(_, to)| *to).collect();
+                prop_assert!(here.iter().all(|(_, to)| bridges.contains(to)));
+                if !ring.live().is_empty() {
+                    prop_assert_eq!(given.len(), usize::from(trees));
+                    prop_assert_eq!(takers.len(), usize::from(trees).min(bridges.len()));
+                }
+            }
         }
-        assert!((2_850..3_150).contains(&seeds), "3 of 24: {seeds}");
-        assert!((5_800..6_200).contains(&down), "5 of 20: {down}");
     }
 
     #[test]
-    fn who_knows_nobody_asks_all_seeds() {
+    fn who_knows_nobody_asks_all_seeds_and_who_is_alone_in_its_datacenter_does_not() {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let alone = choose(&table(4, 0), OWN, 3, 3, &mut rng);
-        assert_eq!((alone.live.len(), alone.seeds), (3, alone.seeds));
-        let mut only_self = Table::new(HashKey::of("c"), SipHasher13::new());
+        let mut only_self = Table::new(HashKey::of("c"), SipHasher13::new(), 3);
         only_self.ensure(OWN, Instant::ORIGIN);
         let peers = choose(&only_self, OWN, 3, 3, &mut rng);
-        assert_eq!(
-            peers,
-            Peers {
-                seeds: Seeds::All,
-                ..Peers::default()
-            }
-        );
+        let expected = Peers {
+            seeds: Seeds::All,
+            ..Peers::default()
+        };
+        assert_eq!(peers, expected);
+        let alone = table(&[(1, 0), (9, 0)]);
+        let own = NodeId::from_u64(0);
+        let met = meet(&alone, own, 3, 3, 9_000);
+        assert!(met.live.is_empty());
+        assert_eq!(met.live_abroad.values().sum::<u32>(), 9_000);
+        assert!(is_expected(met.seeds, 9_000, 3.0 / 9.0), "{}", met.seeds);
+    }
+
+    #[test]
+    fn however_many_datacenters_there_are_a_push_is_handed_to_no_more_than_a_bound() {
+        let everywhere: Vec<(u64, u64)> = (0..200).map(|_| (1, 0)).collect();
+        let table = table(&everywhere);
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let handed = handovers(&table, NodeId::from_u64(0), 2, &mut rng);
+        assert_eq!(handed.len(), 2 * MOST_HANDED_OVER);
+        let takers: BTreeSet<_> = handed.iter().map(|(_, to)| *to).collect();
+        assert_eq!(takers.len(), MOST_HANDED_OVER);
     }
 }

@@ -5,6 +5,9 @@
 //! harmless to most. A tree costs one payload a member; where it breaks, or where views differ,
 //! periodic exchanges repair.
 //!
+//! The trees stand in the writer's datacenter. To each other datacenter the writer hands one copy for
+//! each tree, to a bridge, which divides the id space among the members there.
+//!
 //! News goes on at once while little passes through. When much does, as when a whole cluster starts,
 //! what comes within a few milliseconds for the same segment shares datagrams.
 
@@ -18,9 +21,10 @@ use super::Node;
 use super::exchange::LAST_LEG;
 use super::intake::Intake;
 use super::outbox::{Answer, News, Outgoing, Planned};
+use super::peers::handovers;
 use super::timers::Timer;
 use crate::id::NodeId;
-use crate::membership::segment::{Division, Segment, divide};
+use crate::membership::segment::{Delegation, Division, Segment, divide};
 use crate::time::Instant;
 use crate::wire::message::{Delta, Item, Items, ModeTag, Push};
 
@@ -99,6 +103,27 @@ impl Node {
         for tree in 0..self.config.push_trees {
             self.relay.add(tree, Segment::ALL, &[(self.own, after)]);
         }
+        for (tree, delegation) in self.handovers() {
+            self.outbox.push(Outgoing::Push {
+                tree,
+                delegation,
+                news: News::from_slice(&[(self.own, after)]),
+            });
+        }
+    }
+
+    /// To whom this node hands what it has written, for the other datacenters. There it goes down
+    /// trees of its own, over the members of that datacenter.
+    pub(super) fn handovers(&mut self) -> impl Iterator<Item = (u8, Delegation)> + use<> {
+        let trees = self.config.push_trees;
+        let handovers = handovers(&self.table, self.own, trees, &mut self.rng);
+        let all_of_it = |to| Delegation {
+            to,
+            segment: Segment::ALL,
+        };
+        handovers
+            .into_iter()
+            .map(move |(tree, to)| (tree, all_of_it(to)))
     }
 
     /// Hands on all that waits.
@@ -107,8 +132,9 @@ impl Node {
         self.relay.ready = now.saturating_add(PACE);
         let fanout = usize::from(self.config.push_fanout);
         while let Some(batch) = self.relay.take() {
+            let members = self.table.home(self.own).live();
             let Division { delegations, own } =
-                divide(&self.table, self.own, batch.segment, fanout, &mut self.rng);
+                divide(members, self.own, batch.segment, fanout, &mut self.rng);
             for delegation in delegations {
                 self.outbox.push(Outgoing::Push {
                     tree: batch.tree,
@@ -145,7 +171,8 @@ impl Node {
                 truncated: false,
             }));
         }
-        let served = head.segment.is_empty_but_for(self.own, &self.table);
+        let members = self.table.home(self.own).live();
+        let served = head.segment.is_empty_but_for(self.own, members);
         if news.is_empty() || served || !self.is_eager() {
             return;
         }

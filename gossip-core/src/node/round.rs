@@ -23,10 +23,20 @@ impl Node {
             .set(Timer::Round, Some(now.saturating_add(next)));
         let seeds = self.config.seeds.len();
         let fanout = usize::from(self.config.fanout);
-        let Peers { live, seeds, down } =
-            choose(&self.table, self.own, seeds, fanout, &mut self.rng);
-        for id in live.into_iter().chain(down) {
+        let Peers {
+            live,
+            down,
+            live_abroad,
+            down_abroad,
+            seeds,
+        } = choose(&self.table, self.own, seeds, fanout, &mut self.rng);
+        let here = live.into_iter().chain(down);
+        for id in here.chain(live_abroad).chain(down_abroad) {
             self.begin_exchange_with(id);
+        }
+        if let Some(id) = down_abroad {
+            // It may know the same and not answer, and would not begin anything itself.
+            self.ping(id);
         }
         match seeds {
             // A newcomer keeps asking all of them until it has learned the table.
@@ -83,7 +93,8 @@ impl Node {
             };
             let id = record.id;
             let gone = matches!(record.condition, Condition::Down | Condition::Left)
-                && now.saturating_since(record.since) >= self.config.remove_after;
+                && now.saturating_since(record.since) >= self.config.remove_after
+                && (record.condition == Condition::Left || self.evidence(now).is_attested(id));
             let began = record.log.generation().stamp().time().as_millis();
             let grace = u64::try_from(self.config.gc_grace.as_millis()).unwrap_or(u64::MAX);
             let wall = self.clock.wall(now).as_millis();
@@ -101,6 +112,10 @@ impl Node {
             return;
         };
         let name = record.display_name();
+        let is_down = record.condition == Condition::Down;
+        if is_down && !self.evidence(now).is_down_by_its_own(id) {
+            self.warn_of_removal(now, id);
+        }
         self.withdraw_all_votes_of(id);
         self.table.set_condition(id, now, Condition::Ghost);
         self.staging.discard(id);

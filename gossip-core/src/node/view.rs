@@ -7,6 +7,7 @@ use super::broadcast::{Broadcast, held};
 use crate::command::Key;
 use crate::id::{Generation, Name, NodeId};
 use crate::liveness::observation::Observation;
+use crate::membership::ring::Part;
 use crate::membership::{Condition, Record};
 use crate::metrics::Metrics;
 use crate::state::attribute::{Declared, user_key};
@@ -110,6 +111,14 @@ impl<'a> Member<'a> {
             (_, Declared::Up) => Status::Up,
             (_, Declared::Leaving) => Status::Leaving,
         }
+    }
+
+    /// Whether it is one of the bridges of its datacenter, by what this node knows: those that talk to
+    /// other datacenters. Of a single datacenter it says nothing.
+    #[must_use]
+    pub fn is_bridge(&self) -> bool {
+        let bridges = self.node.table.datacenters().bridges();
+        bridges.contains(Part::Live, self.record.id)
     }
 
     /// The version up to which this node knows its log.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use conformance::scenario::{
-    Churn, Crash, Disturb, Disturbance, Join, Loss, Partition, Restart, Scenario, Setup, Spread,
-    Steady, Whose,
+    Churn, Crash, Datacenters, Disturb, Disturbance, Join, Loss, Partition, Restart, Scenario,
+    Setup, Spread, Steady, Whose,
 };
 use conformance::sim::Scrutiny;
 use conformance::sim::network::Delay;
@@ -120,6 +120,15 @@ pub(crate) enum Command {
         #[arg(long, default_value = "20s", value_parser = parse::duration)]
         away: Duration,
     },
+    /// What crosses between datacenters, and what becomes of them when it does not.
+    #[command(after_help = help::DATACENTERS)]
+    Datacenters {
+        #[command(flatten)]
+        common: Common,
+        /// Writes, one after the other
+        #[arg(long, default_value_t = 20)]
+        writes: u32,
+    },
     /// Random clusters under random faults, checked against every invariant.
     #[command(after_help = help::SWARM)]
     Swarm(Swarm),
@@ -131,6 +140,9 @@ pub(crate) struct Common {
     /// Nodes in the cluster
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) nodes: u32,
+    /// Datacenters of about the same size [default: 1; 2 in `datacenters`]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) datacenters: Option<u32>,
     /// Peers met in a round
     #[arg(long, default_value_t = 3)]
     pub(crate) fanout: u8,
@@ -224,6 +236,7 @@ impl Common {
     pub(crate) fn setup(&self) -> Setup {
         Setup {
             nodes: self.nodes,
+            datacenters: self.datacenters.unwrap_or(1),
             fanout: self.fanout,
             interval: self.interval,
             mode: match self.mode {
@@ -356,6 +369,16 @@ impl Command {
                     limit: PATIENCE,
                 };
                 (Scenario::Churn(churn), common)
+            }
+            Self::Datacenters { common, writes } => {
+                let datacenters = Datacenters {
+                    datacenters: common.datacenters.unwrap_or(2),
+                    warm_up: common.warm_up(LEARNT),
+                    rests: common.seconds(60),
+                    writes: *writes,
+                    limit: PATIENCE,
+                };
+                (Scenario::Datacenters(datacenters), common)
             }
         };
         Ok(played)

@@ -141,6 +141,37 @@ Figures:
   all_up_after_s            seconds after the last return until every node holds every node live
   differences               differences between views and from the truth in the end";
 
+pub(crate) const DATACENTERS: &str = "\
+A cluster over --datacenters (2 by default; node n is in number n modulo that) is measured for --seconds \
+(60) at rest, then with --writes; then an ordinary node of the second datacenter crashes, then all its \
+bridges at once; then the first datacenter is cut off for --seconds. What crosses is compared with what \
+crosses between the same nodes where all are in one datacenter.
+
+Figures:
+  formed_s                   when the cluster had formed
+  crossing_bytes_per_s       sent from one datacenter to another, by all nodes together, at rest
+  crossing_bytes_per_s_in_one  the same where all nodes are in one
+  rest_ratio                 how many times less that is
+  crossing_bytes_per_write, crossing_bytes_per_write_in_one, write_ratio
+                             likewise for each write, beyond what crosses at rest
+  here_p99_s, here_max_s     seconds until a node of the writer's datacenter knows
+  abroad_p50_s, abroad_p99_s, abroad_max_s
+                             until one of another datacenter does
+  unfinished                 writes that did not reach everybody in time
+  crash_seen_here_s, crash_seen_abroad_s
+                             seconds until the last of its own datacenter, or of another, holds the \
+crashed node down
+  bridges_seen_here_s, bridges_seen_abroad_s
+                             likewise for all bridges of a datacenter
+  wrong_down_before_cut      wrong verdicts until then
+  cut_settled_s              seconds after the cut until all hold the other side down, and none of their \
+own, for 15 intervals
+  live_share_while_cut       share of pairs that hold each other live then
+  wrong_down_while_cut       verdicts about members of the own side
+  heal_s                     seconds after healing until every node holds every node live, for 15 intervals
+  wrong_down_after_heal      wrong verdicts after that
+  live_share_at_end          share of pairs that hold each other live in the end";
+
 pub(crate) const SWARM: &str = "\
 Each seed draws a cluster of 2 to 30 nodes, its configuration, and episodes: faults of the network, \
 of processes and of clocks, writes and deletes, departures and returns, garbage. All faults end; the \

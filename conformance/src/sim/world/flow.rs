@@ -166,7 +166,7 @@ impl World {
             let bytes = self.parcels.arena().bytes(slot);
             let length = bytes.len();
             host.traffic.send(length);
-            let from_moves = host.moves;
+            let (from_moves, site) = (host.moves, host.site);
             self.trace.datagram(now, id, to, bytes);
             self.marker.look(bytes);
             let target = HostId::of(to).filter(|(to, _)| to.position() < self.hosts.len());
@@ -174,6 +174,9 @@ impl World {
                 self.parcels.arena_mut().free(slot);
                 continue;
             };
+            if self.host(to).site != site {
+                self.crossing.send(length);
+            }
             let parcel = Parcel {
                 from: id,
                 from_moves,

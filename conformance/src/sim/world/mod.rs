@@ -45,6 +45,7 @@ pub struct World {
     trace: TraceHash,
     marker: Marker,
     meter: Meter,
+    crossing: Traffic,
     steps: u64,
 }
 
@@ -99,6 +100,7 @@ impl World {
             trace: TraceHash::default(),
             marker: Marker::default(),
             meter: Meter::default(),
+            crossing: Traffic::default(),
             steps: 0,
         }
     }
@@ -221,6 +223,36 @@ impl World {
         self.hosts
             .iter()
             .fold(Traffic::default(), |sum, host| sum.with(host.traffic))
+    }
+
+    /// Puts a machine somewhere. All stand at site 0 otherwise.
+    pub fn set_site(&mut self, id: HostId, site: u32) {
+        if let Some(host) = self.host_mut(id) {
+            host.site = site;
+        }
+    }
+
+    /// What the processes of a host are started with from now on.
+    ///
+    /// # Errors
+    /// [`SetupError`] where no node can be made of it.
+    pub fn set_config(&mut self, id: HostId, config: Config) -> Result<(), SetupError> {
+        let (now, host) = (self.now, self.host(id));
+        let identity = Identity::new(host.name(), id.address(host.moves));
+        let identity = identity.map_err(SetupError::Identity)?;
+        let (instant, wall) = (host.instant(now), host.wall.read(now));
+        let tried = Node::new(config.clone(), identity, [0; 32], instant, wall);
+        tried.map_err(SetupError::Config)?;
+        if let Some(host) = self.host_mut(id) {
+            host.set_config(config);
+        }
+        Ok(())
+    }
+
+    /// What was sent from one site to another.
+    #[must_use]
+    pub const fn crossing(&self) -> Traffic {
+        self.crossing
     }
 
     /// Plans an action for later.

@@ -15,6 +15,8 @@ use crate::state::attribute::Ballot;
 use crate::state::hash::HashKey;
 use crate::state::log::Claim;
 
+mod abroad;
+
 const SECOND: Duration = Duration::from_secs(1);
 /// When the verdicts are asked for: long after everything else in a scene.
 const NOW: Instant = Instant::from_nanos(1_000_000_000_000);
@@ -38,7 +40,7 @@ struct Scene {
 
 impl Scene {
     fn new(members: u64) -> Self {
-        let mut table = Table::new(HashKey::of("c"), SipHasher13::new());
+        let mut table = Table::new(HashKey::of("c"), SipHasher13::new(), 3);
         for n in 0..members {
             table.ensure(id(n), Instant::ORIGIN);
         }
@@ -62,7 +64,7 @@ impl Scene {
             floor: 0,
             run: &[],
         };
-        self.table.apply(id(member), &claim);
+        self.table.apply(id(member), Instant::ORIGIN, &claim);
     }
 
     fn vote(&mut self, observer: u64, subject: u64) {

@@ -21,6 +21,17 @@ const BATCH: usize = 4096;
 /// before learning what it hides reads that until then.
 const PATIENCE: u64 = 60_000;
 
+/// How much is remembered of logs that are closed and of which nothing lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// For how long they stay in the version vector.
+    pub after: Duration,
+    /// How many may do so.
+    pub ghosts: usize,
+    /// Of how many others it is remembered up to where nothing of them lives.
+    pub graves: usize,
+}
+
 impl Map {
     /// Time has passed: values whose life is over are read no more.
     pub fn tick(&mut self, wall: UnixTime) {
@@ -154,71 +165,74 @@ impl Map {
         }
     }
 
-    /// Forgets the ghosts that have been ones for `after`, and the eldest of those beyond `max`.
-    pub fn forget(&mut self, after: Duration, max: usize) {
-        let millis = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+    /// Takes ghosts out of the vector that have been ones for long enough, and the eldest of those
+    /// beyond the bound; forgets the eldest of the graves beyond theirs. Nothing, while the own log
+    /// is outdated.
+    pub fn forget(&mut self, memory: Memory) {
+        if self.is_outdated() {
+            return;
+        }
+        if self.forgotten.limit(memory.graves) {
+            self.epoch = self.epoch.saturating_add(1);
+        }
+        let millis = u64::try_from(memory.after.as_millis()).unwrap_or(u64::MAX);
         let due = self.wall.as_millis().checked_sub(millis);
         // Beyond the bound by an eighth, so that many go at a time.
+        let max = memory.ghosts;
         let crowded = self.logs.ghosts() > max.saturating_add(max.div_euclid(8));
         let beyond = if crowded {
             self.logs.ghosts().saturating_sub(max)
         } else {
             0
         };
-        let mut ghosts: Vec<(Generation, UnixTime)> = self
+        let mut ghosts: Vec<(Origin, UnixTime)> = self
             .logs
             .iter()
-            .filter_map(|log| Some((log.origin.generation, log.ghost_since?)))
+            .filter_map(|log| Some((log.origin, log.ghost_since?)))
             .collect();
-        ghosts.sort_unstable();
-        let forgotten = ghosts
+        ghosts.sort_unstable_by_key(|(origin, _)| (origin.generation, origin.id));
+        let is_due = |since: UnixTime| due.is_some_and(|due| since.as_millis() <= due);
+        let gone: Vec<Origin> = ghosts
             .iter()
             .enumerate()
-            .filter(|(n, (_, since))| {
-                *n < beyond || due.is_some_and(|due| since.as_millis() <= due)
-            })
-            .map(|(_, (generation, _))| *generation)
-            .max();
-        if let Some(forgotten) = forgotten {
-            self.forget_upto(forgotten);
-        }
-    }
-
-    /// Raises D, and forgets the ghosts at or below it.
-    pub(super) fn forget_upto(&mut self, forgotten: Generation) {
-        if forgotten <= self.forgotten {
+            .filter(|(n, (_, since))| *n < beyond || is_due(*since))
+            .map(|(_, (origin, _))| *origin)
+            .collect();
+        if gone.is_empty() {
             return;
         }
-        self.forgotten = forgotten;
-        self.epoch = self.epoch.saturating_add(1);
-        let gone: Vec<Origin> = self
-            .logs
-            .iter()
-            .filter(|log| log.ghost_since.is_some() && log.origin.generation <= forgotten)
-            .map(|log| log.origin)
-            .collect();
         for origin in gone {
-            self.logs_remove(origin);
+            self.bury(origin);
         }
+        self.name_forgotten();
     }
 
-    /// Takes over D from a peer that has forgotten only what is a ghost here, too. Tells whether
-    /// that is all there was between the two.
-    pub fn adopt(&mut self, summary: super::Summary) -> bool {
-        if summary.forgotten <= self.forgotten {
-            return false;
-        }
-        let ghosts = self
-            .logs
-            .iter()
-            .filter(|log| log.ghost_since.is_some() && log.origin.generation <= summary.forgotten)
-            .map(|log| self.logs.contribution(log.origin, log.frontier));
-        let without = ghosts.fold(self.logs.hash(), u128::wrapping_sub);
-        if without != summary.hash {
-            return false;
-        }
-        self.forget_upto(summary.forgotten);
-        true
+    /// Whether there are more graves than this by an eighth, so that it is time to forget some.
+    #[must_use]
+    pub fn has_more_graves_than(&self, max: usize) -> bool {
+        self.forgotten.has_more_than(max)
+    }
+
+    /// Takes a log out of the vector of which nothing lives.
+    pub(super) fn bury(&mut self, origin: Origin) {
+        self.forgotten.bury(origin, self.frontier(origin));
+        self.logs_remove(origin);
+    }
+
+    /// Takes a version of the own log that holds nothing, below a floor: whoever does not know it is
+    /// told the lists, and whoever claims it has dropped what they do not name.
+    pub(super) fn name_forgotten(&mut self) {
+        let version = self.known(self.own).saturating_add(1);
+        let Some(log) = self.open(self.own) else {
+            return;
+        };
+        self.logs.mark(log, self.applied.latest());
+        self.raise(log, version);
+        self.logs.raise_floor(log, version);
+        self.epoch = self.epoch.saturating_add(1);
+        // A run across it would claim it without the lists.
+        self.forget_unpushed();
+        self.unnamed = false;
     }
 
     /// Forgets a log, all of whose writes have been dropped.
@@ -269,12 +283,11 @@ impl Map {
         }
         self.own = Origin { generation, ..old };
         self.unpushed = super::Unpushed::default();
-        let Some(log) = self.logs.slot(old) else {
-            return;
-        };
-        if standing == Own::Sound {
-            return;
+        let log = self.logs.slot(old).filter(|_| standing != Own::Sound);
+        if self.unnamed || log.is_some() {
+            self.name_forgotten();
         }
+        let Some(log) = log else { return };
         let mut writes: Vec<(u64, Slot)> = self
             .slab
             .slots()
@@ -285,7 +298,11 @@ impl Map {
         for (version, slot) in writes {
             self.write_anew(old, version, slot, standing);
         }
-        self.logs_remove(old);
+        if standing == Own::Forgotten {
+            self.bury(old);
+        } else {
+            self.logs_remove(old);
+        }
     }
 
     fn write_anew(&mut self, old: Origin, version: u64, slot: Slot, standing: Own) {

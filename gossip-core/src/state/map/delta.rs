@@ -82,6 +82,13 @@ pub enum Piece<'a> {
     },
     /// How far the sender knows an origin.
     Frontier(Frontier),
+    /// The sender has forgotten an origin. Nothing of it lives up to here.
+    Gone {
+        /// Which.
+        origin: Origin,
+        /// Up to which version.
+        upto: u64,
+    },
 }
 
 fn as_bytes<S: Serializer>(bytes: &&[u8], serializer: S) -> Result<S::Ok, S::Error> {

@@ -8,6 +8,7 @@ use postcard::{take_from_bytes, to_extend};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::Map;
+use super::delta::Piece;
 use super::origin::{LogSlot, Origin};
 
 /// Which of an origin's versions in `(after, upto]` live.
@@ -31,13 +32,14 @@ fn bytes<S: Serializer>(bytes: &&[u8], serializer: S) -> Result<S::Ok, S::Error>
 /// The most bytes of runs in a segment: together with what surrounds it, it fits any datagram.
 const SEGMENT: usize = 200;
 
-/// A [`Segment`] that is kept.
+/// A [`Segment`] that is kept, or a grave.
 #[derive(Clone, Debug)]
 pub(super) struct Kept {
     origin: Origin,
     after: u64,
     upto: u64,
-    runs: Vec<u8>,
+    /// Nothing, where the origin has been forgotten.
+    runs: Option<Vec<u8>>,
 }
 
 impl Kept {
@@ -46,27 +48,42 @@ impl Kept {
             origin: segment.origin,
             after: segment.after,
             upto: segment.upto,
-            runs: segment.runs.to_vec(),
+            runs: Some(segment.runs.to_vec()),
         }
     }
 
-    pub(super) fn segment(&self) -> Segment<'_> {
-        Segment {
-            origin: self.origin,
-            after: self.after,
-            upto: self.upto,
-            runs: &self.runs,
+    /// An origin has been forgotten; nothing of it lives up to here.
+    pub(super) const fn gone(origin: Origin, upto: u64) -> Self {
+        Self {
+            origin,
+            after: 0,
+            upto,
+            runs: None,
+        }
+    }
+
+    /// As it is told.
+    pub(super) fn piece(&self) -> Piece<'_> {
+        let (origin, upto) = (self.origin, self.upto);
+        match &self.runs {
+            Some(runs) => Piece::Live(Segment {
+                origin,
+                after: self.after,
+                upto,
+                runs,
+            }),
+            None => Piece::Gone { origin, upto },
         }
     }
 
     /// Bytes that it takes, about.
     pub(super) fn size(&self) -> usize {
-        size_of::<Self>().saturating_add(self.runs.len())
+        size_of::<Self>().saturating_add(self.runs.as_ref().map_or(0, Vec::len))
     }
 }
 
 impl Map {
-    /// The lists of all origins, in order, in segments. O(n log n).
+    /// The lists of all origins, in order, in segments, and the graves. O(n log n).
     pub(super) fn list(&self) -> Vec<Kept> {
         let mut dots: Vec<(LogSlot, u64)> = self
             .slab
@@ -97,7 +114,7 @@ impl Map {
                         origin: log.origin,
                         after,
                         upto: read,
-                        runs: core::mem::take(&mut runs),
+                        runs: Some(core::mem::take(&mut runs)),
                     });
                     after = read;
                 }
@@ -106,9 +123,11 @@ impl Map {
                 origin: log.origin,
                 after,
                 upto: log.frontier,
-                runs,
+                runs: Some(runs),
             });
         }
+        let graves = self.forgotten.graves();
+        segments.extend(graves.map(|(origin, upto)| Kept::gone(origin, upto)));
         segments
     }
 }
@@ -117,6 +136,8 @@ impl Map {
 #[derive(Debug, Default)]
 pub(super) struct Listing {
     origins: BTreeMap<Origin, Listed>,
+    /// What the sender has forgotten, each up to where nothing of it lives.
+    gone: BTreeMap<Origin, u64>,
 }
 
 /// What lives of an origin.
@@ -131,9 +152,13 @@ impl Listing {
     pub(super) fn new(segments: &[Kept]) -> Self {
         let mut listing = Self::default();
         for segment in segments {
+            let Some(runs) = &segment.runs else {
+                listing.gone.insert(segment.origin, segment.upto);
+                continue;
+            };
             let listed = listing.origins.entry(segment.origin).or_default();
             let mut read = segment.after;
-            let mut rest = segment.runs.as_slice();
+            let mut rest = runs.as_slice();
             while let Ok(((dead, lives), after)) = take_from_bytes::<(u64, u64)>(rest) {
                 let first = read.saturating_add(dead).saturating_add(1);
                 let last = read.saturating_add(dead).saturating_add(lives);
@@ -154,20 +179,20 @@ impl Listing {
         self.origins.contains_key(&origin)
     }
 
-    /// The versions of an origin that live, in order.
-    pub(super) fn living(&self, origin: Origin) -> impl Iterator<Item = u64> {
-        let listed = self.origins.get(&origin).into_iter();
-        listed.flat_map(|listed| {
-            let upto = listed.upto;
-            let runs = listed.runs.iter();
-            runs.flat_map(move |(first, last)| *first..=(*last).min(upto))
-        })
+    /// Up to where nothing lives of an origin that the sender has forgotten, as far as it remembers.
+    pub(super) fn grave(&self, origin: Origin) -> u64 {
+        self.gone.get(&origin).copied().unwrap_or(0)
+    }
+
+    /// All that the sender remembers to have forgotten.
+    pub(super) fn graves(&self) -> impl Iterator<Item = (Origin, u64)> {
+        self.gone.iter().map(|(origin, upto)| (*origin, *upto))
     }
 
     /// Whether the sender knew this write, and that it is dead.
     pub(super) fn is_dead(&self, origin: Origin, version: u64) -> bool {
         let Some(listed) = self.origins.get(&origin) else {
-            return false;
+            return version <= self.grave(origin);
         };
         let at = listed.runs.partition_point(|(first, _)| *first <= version);
         let run = at.checked_sub(1).and_then(|at| listed.runs.get(at));

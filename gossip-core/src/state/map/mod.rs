@@ -23,8 +23,11 @@
 //!    for every origin, which versions live: what it holds, at or below the peer's frontiers, and does
 //!    not find listed is dead. Every origin, since a tombstone in one log kills in others.
 //! 6. *A closed log stays*, served like any other. When nothing in it lives any more it is a **ghost**;
-//!    ghosts are forgotten after a long time, or when there are too many, and the stamp D rises to
-//!    their generation: unknown origins at or below D are refused, and what is held of them dropped.
+//!    after a long time, or when there are too many, a ghost leaves the version vector and becomes a
+//!    **grave**: nothing of it lives up to here, and what lies beyond is news. Who takes a log out of
+//!    its vector **names** what it knew of it: by a version of its own log that holds nothing and
+//!    raises the floor. At last graves are forgotten, too, and the stamp D rises to their generation:
+//!    an unknown origin at or below D that has no grave is refused, and what is held of it dropped.
 //!
 //! # What is read
 //!
@@ -42,6 +45,7 @@
 mod applied;
 mod collect;
 mod delta;
+mod forgotten;
 mod listing;
 mod notice;
 mod origin;
@@ -63,22 +67,22 @@ use core::cmp::Reverse;
 use smallvec::SmallVec;
 
 use crate::command::{Key, Policy, Value};
-use crate::id::Generation;
 use crate::stamp::Stamp;
 use crate::state::hash::HashKey;
 use crate::time::UnixTime;
 use applied::{Applied, Change};
+use forgotten::Forgotten;
 use notice::Notices;
 use origin::{LogSlot, Logs};
 use push::Unpushed;
 use slab::{Held, Order, Place, Slab, Slot};
 
+pub use collect::Memory;
 pub use delta::{
     Cursor, Extent, Head, Items, Piece, Pull, Told, read_chunk, read_pull, write_pull,
 };
 pub use listing::Segment;
-pub use notice::Version;
-pub(crate) use notice::{Changed, Conflict, Notice};
+pub use notice::{Changed, Conflict, Dropped, Notice, Version};
 pub use origin::{Frontier, Origin};
 pub use push::{Pushed, Run};
 pub use serving::{Serving, Verdict, pull_of};
@@ -99,8 +103,9 @@ pub struct Map {
     applied: Applied,
     /// Writes that are dead or will die by themselves: (since when, which).
     mortal: BTreeSet<(u64, Slot)>,
-    /// The stamp D: unknown origins at or below it are refused.
-    forgotten: Generation,
+    forgotten: Forgotten,
+    /// What it knows of forgotten logs has no name yet: see [`forgotten`].
+    unnamed: bool,
     /// Rises with every floor and with D: lists of live versions made before may not tell all.
     epoch: u64,
     /// How many origins were forgotten since contexts were pruned.
@@ -110,8 +115,6 @@ pub struct Map {
     notices: Notices,
     /// How many writes of others have been applied.
     merged: u64,
-    /// How often a log was dropped that others had forgotten and this replica had not.
-    dropped: u64,
 }
 
 /// A value that is read.
@@ -172,14 +175,14 @@ impl Map {
             order: Order::new(),
             applied: Applied::new(),
             mortal: BTreeSet::new(),
-            forgotten: Generation::ZERO,
+            forgotten: Forgotten::new(),
+            unnamed: false,
             epoch: 0,
             unpruned: 0,
             wall: UnixTime::default(),
             unpushed: Unpushed::default(),
             notices: Notices::new(notices),
             merged: 0,
-            dropped: 0,
         }
     }
 
@@ -225,11 +228,9 @@ impl Map {
         self.merged
     }
 
-    /// How often logs were dropped that others had forgotten, and that were no ghosts here: this
-    /// replica had been away for longer than others remember.
-    #[must_use]
-    pub const fn dropped(&self) -> u64 {
-        self.dropped
+    /// The origins that have left the vector, each up to where nothing of it lives.
+    pub fn graves(&self) -> impl Iterator<Item = (Origin, u64)> {
+        self.forgotten.graves()
     }
 
     /// How far each origin is known, in the order of the origins.
@@ -239,6 +240,26 @@ impl Map {
             frontier: log.frontier,
             floor: log.floor,
         })
+    }
+
+    /// How far an origin is known, be it only that nothing of it lives.
+    fn known(&self, origin: Origin) -> u64 {
+        match self.logs.get(origin) {
+            Some(log) => log.frontier,
+            None => self.forgotten.grave(origin),
+        }
+    }
+
+    /// The log of an origin, taken back into the vector or made where there is none.
+    fn open(&mut self, origin: Origin) -> Option<LogSlot> {
+        if let Some(log) = self.logs.slot(origin) {
+            return Some(log);
+        }
+        let log = self.logs.ensure(origin)?;
+        let upto = self.forgotten.exhume(origin);
+        self.logs.raise(log, upto);
+        self.logs.raise_floor(log, upto);
+        Some(log)
     }
 
     /// How far an origin is known.
@@ -340,7 +361,7 @@ impl Map {
     /// would refuse it.
     #[must_use]
     pub fn is_outdated(&self) -> bool {
-        self.own.generation <= self.forgotten && self.logs.slot(self.own).is_none()
+        self.refuses(self.own)
     }
 
     /// Writes a key: replaces everything that is known of it. `stamp` must be later than every
@@ -380,9 +401,8 @@ impl Map {
     ) -> Dotted {
         let mut dots = Dotted::new();
         let mut note = |origin: Origin, version: u64| {
-            let forgotten = origin.generation <= self.forgotten && self.logs.slot(origin).is_none();
             let implied = origin == self.own && replaces == Replaces::Own;
-            if implied || forgotten {
+            if implied || self.refuses(origin) {
                 return;
             }
             match dots.iter_mut().find(|(other, _)| *other == origin) {
@@ -410,7 +430,7 @@ impl Map {
         replaces: Replaces,
         dots: &Dotted,
     ) -> u64 {
-        let version = self.frontier(self.own).saturating_add(1);
+        let version = self.known(self.own).saturating_add(1);
         let context = Context::encode(dots);
         let write = Write {
             key,
@@ -422,7 +442,7 @@ impl Map {
             value: put.value,
             context: &context,
         };
-        let Some(log) = self.logs.ensure(self.own) else {
+        let Some(log) = self.open(self.own) else {
             return version;
         };
         self.logs.mark(log, self.applied.latest());
@@ -647,7 +667,7 @@ impl Map {
     }
 
     /// The next notice, if there is one.
-    pub(crate) fn poll_notice(&mut self) -> Option<Notice> {
+    pub fn poll_notice(&mut self) -> Option<Notice> {
         self.notices.pop()
     }
 
@@ -656,9 +676,9 @@ impl Map {
         self.logs.at(held.log).map(|log| log.origin)
     }
 
-    /// Whether an origin is unknown and has been forgotten, here or elsewhere.
+    /// Whether an origin is unknown and may have been forgotten, here or elsewhere.
     fn refuses(&self, origin: Origin) -> bool {
-        origin.generation <= self.forgotten && self.logs.slot(origin).is_none()
+        self.forgotten.may_include(origin) && self.logs.slot(origin).is_none()
     }
 }
 

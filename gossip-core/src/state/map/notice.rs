@@ -22,41 +22,54 @@ pub struct Version {
 
 /// What [`Map::poll_notice`](super::Map::poll_notice) returns.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Notice {
+#[non_exhaustive]
+pub enum Notice {
     /// What `get` returns for a key has changed.
     Changed(Box<Changed>),
     /// A write and others did not know each other.
     Conflict(Box<Conflict>),
-    /// Writes were dropped because their log had been forgotten elsewhere.
-    Dropped {
-        /// Who had written them.
-        writer: NodeId,
-        /// How many.
-        writes: u64,
-    },
+    /// A value was dropped because its log had been forgotten elsewhere.
+    Dropped(Box<Dropped>),
     /// Notices were lost for want of room.
     Lagged,
 }
 
 /// What `get` returns for a key has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Changed {
-    pub(crate) key: Key,
-    pub(crate) old: Option<Value>,
-    pub(crate) new: Option<Value>,
-    /// Who wrote what brought it about, and when.
-    pub(crate) writer: NodeId,
-    pub(crate) stamp: Stamp,
+#[non_exhaustive]
+pub struct Changed {
+    /// Which key.
+    pub key: Key,
+    /// What it returned.
+    pub old: Option<Value>,
+    /// What it returns now.
+    pub new: Option<Value>,
+    /// Who wrote what brought it about.
+    pub writer: NodeId,
+    /// By the writer's clock.
+    pub stamp: Stamp,
 }
 
 /// Writes of one key that did not know each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Conflict {
-    pub(crate) key: Key,
+#[non_exhaustive]
+pub struct Conflict {
+    /// Which key.
+    pub key: Key,
     /// What stands now, the latest first.
-    pub(crate) standing: Vec<Version>,
+    pub standing: Vec<Version>,
     /// What has lost by its stamp.
-    pub(crate) lost: Vec<Version>,
+    pub lost: Vec<Version>,
+}
+
+/// A value that was dropped, though nobody is known to have replaced it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Dropped {
+    /// Which key.
+    pub key: Key,
+    /// What it said, and who had written it.
+    pub dropped: Version,
 }
 
 /// Notices that wait to be taken.

@@ -194,24 +194,6 @@ impl Logs {
         true
     }
 
-    /// Takes a frontier back, so that what follows is learned again.
-    pub(super) fn lower(&mut self, slot: LogSlot, frontier: u64) {
-        let Some(log) = self.at(slot) else { return };
-        let (origin, before) = (log.origin, log.frontier);
-        if frontier >= before {
-            return;
-        }
-        self.hash = self
-            .hash
-            .wrapping_sub(self.contribution(origin, before))
-            .wrapping_add(self.contribution(origin, frontier));
-        if let Some(log) = self.at_mut(slot) {
-            log.frontier = frontier;
-            log.floor = log.floor.min(frontier);
-            log.marks.retain(|(upto, _)| *upto < frontier);
-        }
-    }
-
     /// Raises a floor. Tells whether it rose.
     pub(super) fn raise_floor(&mut self, slot: LogSlot, floor: u64) -> bool {
         let Some(log) = self.at_mut(slot) else {

@@ -188,7 +188,7 @@ impl Map {
 
     /// Takes in a valid run, if it follows on what is known.
     pub fn apply_push(&mut self, run: &Run<'_>) -> Pushed {
-        let known = self.frontier(run.origin);
+        let known = self.known(run.origin);
         if run.upto <= known {
             return Pushed::Known;
         }
@@ -201,7 +201,7 @@ impl Map {
         if run.after > known || !run.writes().all(|write| self.knows_context_of(write)) {
             return Pushed::Gap;
         }
-        let Some(log) = self.logs.ensure(run.origin) else {
+        let Some(log) = self.open(run.origin) else {
             return Pushed::Refused;
         };
         self.logs.mark(log, self.applied.latest());
@@ -220,7 +220,7 @@ impl Map {
         Write::decode(bytes).is_some_and(|write| {
             Context(write.context)
                 .into_iter()
-                .all(|(origin, version)| self.frontier(origin) >= version || self.refuses(origin))
+                .all(|(origin, version)| self.known(origin) >= version || self.refuses(origin))
         })
     }
 }

@@ -159,11 +159,8 @@ impl Serving {
 impl Session {
     /// The peer's vector is known: decides whether it needs lists.
     fn begin(&mut self, map: &Map) {
-        // A peer that has nothing can hold nothing that is dead.
-        let fresh = self.vector.is_empty() && self.cursor == Cursor::default();
         self.epoch = map.epoch;
-        let below = map.is_below_a_floor(&self.vector, self.forgotten);
-        if below && !fresh {
+        if map.is_below_a_floor(&self.vector, self.forgotten) {
             self.list(map);
         }
     }
@@ -201,7 +198,7 @@ impl Session {
             taker: self.peer,
             after,
             upto,
-            forgotten: map.forgotten,
+            forgotten: map.forgotten.upto(),
             extent,
         };
         if !writer.put(&head(after, Extent::More)) {
@@ -225,7 +222,7 @@ impl Session {
     fn write_segments(&self, cursor: &mut Cursor, writer: &mut Writer<'_>) -> bool {
         let told = usize::try_from(cursor.segments).unwrap_or(usize::MAX);
         for segment in self.segments.get(told..).unwrap_or_default() {
-            if !writer.put(&Piece::Live(segment.segment())) {
+            if !writer.put(&segment.piece()) {
                 return false;
             }
             cursor.segments = cursor.segments.saturating_add(1);
@@ -241,6 +238,10 @@ impl Session {
         }
         let empty = writer.room();
         for (position, change) in map.applied.after(cursor.applied) {
+            if position > cursor.applied.saturating_add(1) {
+                // What has been told in part is dead, or stands elsewhere.
+                cursor.offset = 0;
+            }
             let written = match change {
                 Change::Frontier(log) => map.logs.at(log).is_none_or(|log| {
                     let frontier = Frontier {
@@ -260,6 +261,9 @@ impl Session {
                 }),
             };
             if !written {
+                if cursor.offset > 0 {
+                    cursor.applied = position.saturating_sub(1);
+                }
                 return false;
             }
             (cursor.applied, cursor.offset) = (position, 0);

@@ -12,10 +12,11 @@ use alloc::vec::Vec;
 use super::Map;
 use super::delta::{Cursor, Extent, Head, Piece, Pull};
 use super::listing::{Kept, Listing};
-use super::notice::Notice;
-use super::origin::{Frontier, LogSlot, Origin};
+use super::notice::{self, Notice};
+use super::origin::{Frontier, Log, Origin};
 use super::slab::Slot;
 use super::write::Write;
+use crate::command::{Key, Value};
 use crate::id::Generation;
 use crate::stamp::Stamp;
 
@@ -84,6 +85,14 @@ struct Delta {
     forgotten: Generation,
     latest: Stamp,
     bytes: usize,
+}
+
+/// What a part of a write comes to.
+enum Assembled {
+    Whole(Box<[u8]>),
+    Part,
+    /// It goes on with another write than the one that was begun, or one that has changed since.
+    Another,
 }
 
 impl Delta {
@@ -235,11 +244,8 @@ impl Delta {
         self.forgotten = self.forgotten.max(head.forgotten);
         for piece in pieces {
             match piece {
-                Piece::Live(segment) => {
-                    let kept = Kept::new(&segment);
-                    self.bytes = self.bytes.saturating_add(kept.size());
-                    self.segments.push(kept);
-                }
+                Piece::Live(segment) => self.list(Kept::new(&segment)),
+                Piece::Gone { origin, upto } => self.list(Kept::gone(origin, upto)),
                 Piece::Frontier(frontier) => {
                     if frontier.origin.generation.stamp() > limit {
                         return Outcome::TooFarAhead(
@@ -261,8 +267,10 @@ impl Delta {
                         .bytes
                         .saturating_add(bytes.len())
                         .saturating_add(size_of::<(Origin, Box<[u8]>)>());
-                    let Some(whole) = self.assemble(origin, total, offset, bytes) else {
-                        continue;
+                    let whole = match self.assemble(origin, total, offset, bytes) {
+                        Assembled::Whole(whole) => whole,
+                        Assembled::Part => continue,
+                        Assembled::Another => return Outcome::Broken,
                     };
                     let Some(write) = Write::decode(&whole) else {
                         return Outcome::Broken;
@@ -282,33 +290,31 @@ impl Delta {
         Outcome::Kept
     }
 
+    fn list(&mut self, kept: Kept) {
+        self.bytes = self.bytes.saturating_add(kept.size());
+        self.segments.push(kept);
+    }
+
     /// Puts the parts of a large write together.
-    fn assemble(
-        &mut self,
-        origin: Origin,
-        total: u32,
-        offset: u32,
-        bytes: &[u8],
-    ) -> Option<Box<[u8]>> {
+    fn assemble(&mut self, origin: Origin, total: u32, offset: u32, bytes: &[u8]) -> Assembled {
         let total_bytes = usize::try_from(total).unwrap_or(usize::MAX);
         let part = self.part.take();
         if offset == 0 && bytes.len() >= total_bytes {
-            return Some(bytes.into());
+            return Assembled::Whole(bytes.into());
         }
         let mut read = match part {
             Some((other, size, read)) if offset > 0 && (other, size) == (origin, total) => read,
             _ => Vec::new(),
         };
         if u32::try_from(read.len()) != Ok(offset) {
-            // The write has changed on the way, or is another one: its part is of no use.
-            return None;
+            return Assembled::Another;
         }
         read.extend_from_slice(bytes);
         if read.len() >= total_bytes {
-            return Some(read.into_boxed_slice());
+            return Assembled::Whole(read.into_boxed_slice());
         }
         self.part = Some((origin, total, read));
-        None
+        Assembled::Part
     }
 
     /// All of it has arrived: drops, writes, frontiers, floors and D take effect together.
@@ -319,12 +325,25 @@ impl Delta {
             // It was made for a replica that knew nothing, and this one has learned something since.
             return Outcome::Outdated;
         }
+        let before = map.summary();
         let listing = (self.cursor.listing > 0).then(|| Listing::new(&self.segments));
-        let (mut standing, doubted) = match &listing {
-            Some(listing) => map.drop_unlisted(listing, self.forgotten),
-            None => (Own::Sound, BTreeSet::new()),
-        };
-        if map.logs.frontier(own)
+        // What a refused log killed is claimed to be dead, but not the log that killed it.
+        let mut unnamed = self.frontiers.keys().any(|origin| map.refuses(*origin));
+        let skipped: BTreeSet<Origin> = self
+            .frontiers
+            .values()
+            .filter(|claimed| {
+                map.refuses(claimed.origin) || map.is_buried(claimed.origin, claimed.frontier)
+            })
+            .map(|claimed| claimed.origin)
+            .collect();
+        let mut dropped = Dropped::default();
+        if let Some(listing) = &listing {
+            dropped = map.drop_unlisted(listing, self.forgotten);
+            unnamed |= dropped.unnamed;
+        }
+        let mut standing = dropped.own;
+        if map.known(own)
             < self
                 .frontiers
                 .get(&own)
@@ -332,19 +351,12 @@ impl Delta {
         {
             standing = Own::Contested;
         }
-        // What is in doubt is learned again as a whole, with the next delta.
-        let refused: BTreeSet<Origin> = self
-            .frontiers
-            .keys()
-            .filter(|origin| map.refuses(**origin) || doubted.contains(*origin))
-            .copied()
-            .collect();
         let position = map.applied.latest();
         for claimed in self.frontiers.values() {
-            if claimed.frontier > map.frontier(claimed.origin)
-                && !refused.contains(&claimed.origin)
+            if claimed.frontier > map.known(claimed.origin)
+                && !skipped.contains(&claimed.origin)
                 && claimed.origin != own
-                && let Some(log) = map.logs.ensure(claimed.origin)
+                && let Some(log) = map.open(claimed.origin)
             {
                 map.logs.mark(log, position);
             }
@@ -356,7 +368,7 @@ impl Delta {
             let dead = listing
                 .as_ref()
                 .is_some_and(|listing| listing.is_dead(origin, version));
-            if !is_news || dead || origin == own || refused.contains(&origin) {
+            if !is_news || dead || origin == own || skipped.contains(&origin) {
                 continue;
             }
             if let Some(log) = map.logs.slot(origin) {
@@ -366,7 +378,7 @@ impl Delta {
         }
         let mut collected = false;
         for (origin, claimed) in self.frontiers {
-            if refused.contains(&origin) || origin == own {
+            if skipped.contains(&origin) || origin == own {
                 continue;
             }
             if let Some(log) = map.logs.slot(origin) {
@@ -376,10 +388,18 @@ impl Delta {
                     .raise_floor(log, claimed.floor.min(claimed.frontier));
             }
         }
+        collected |= map.forgotten.raise(self.forgotten);
         if collected {
             map.epoch = map.epoch.saturating_add(1);
         }
-        map.forget_upto(self.forgotten);
+        map.unnamed |= unnamed && (dropped.any || map.summary() != before);
+        if map.unnamed && standing == Own::Sound {
+            if map.is_outdated() {
+                standing = Own::Forgotten;
+            } else {
+                map.name_forgotten();
+            }
+        }
         Outcome::Applied {
             latest: self.latest.max(self.forgotten.stamp()),
             own: standing,
@@ -387,32 +407,60 @@ impl Delta {
     }
 }
 
+/// What became of what a peer knew and did not list.
+#[derive(Debug)]
+struct Dropped {
+    /// Whether anything was dropped.
+    any: bool,
+    /// A log was dropped of which more may have been known than the peer has ever known.
+    unnamed: bool,
+    own: Own,
+}
+
+impl Default for Dropped {
+    fn default() -> Self {
+        Self {
+            any: false,
+            unnamed: false,
+            own: Own::Sound,
+        }
+    }
+}
+
 impl Map {
-    /// Drops what a peer knew and does not list, and whatever is held of origins that it has
-    /// forgotten. Tells how the own log stands, and which logs are in doubt.
-    fn drop_unlisted(
-        &mut self,
-        listing: &Listing,
-        forgotten: Generation,
-    ) -> (Own, BTreeSet<Origin>) {
-        let mut standing = Own::Sound;
-        let unlisted = |origin: Origin| origin.generation <= forgotten && !listing.knows(origin);
-        let dead: Vec<Slot> = self
-            .slab
-            .slots()
-            .filter(|(_, held)| {
-                self.origin_of(held).is_some_and(|origin| {
-                    listing.is_dead(origin, held.version) || unlisted(origin) && origin != self.own
-                })
-            })
-            .map(|(slot, _)| slot)
-            .collect();
-        let gone: Vec<(Origin, u32, bool)> = self
+    /// Drops what a peer knew and does not list, and takes out of the vector what has left the peer's.
+    /// What the peer cannot know to be dead is told.
+    fn drop_unlisted(&mut self, listing: &Listing, forgotten: Generation) -> Dropped {
+        let own = self.own;
+        let is_forgotten = |origin: Origin| {
+            let unknown = !listing.knows(origin) && listing.grave(origin) == 0;
+            unknown && origin.generation <= forgotten
+        };
+        let is_buried =
+            |log: &Log| !listing.knows(log.origin) && log.frontier <= listing.grave(log.origin);
+        let gone: Vec<Origin> = self
             .logs
             .iter()
-            .filter(|log| unlisted(log.origin))
-            .map(|log| (log.origin, log.held, log.ghost_since.is_some()))
+            .filter(|log| is_forgotten(log.origin) || is_buried(log))
+            .map(|log| log.origin)
             .collect();
+        let mut unseen = Vec::new();
+        let mut dead: Vec<Slot> = Vec::new();
+        for (slot, held) in self.slab.slots() {
+            let Some(origin) = self.origin_of(held) else {
+                continue;
+            };
+            if listing.is_dead(origin, held.version) {
+                dead.push(slot);
+            } else if origin != own && is_forgotten(origin) {
+                dead.push(slot);
+                unseen.extend(self.unseen(origin, &held.write()));
+            }
+        }
+        let mut dropped = Dropped {
+            any: !dead.is_empty() || !gone.is_empty(),
+            ..Dropped::default()
+        };
         for slot in dead {
             // A tombstone that the peer has collected is collected here, too.
             let collected = self.slab.get(slot).and_then(|held| {
@@ -426,54 +474,39 @@ impl Map {
                 self.epoch = self.epoch.saturating_add(1);
             }
         }
-        let mut unprepared = false;
-        for (origin, writes, was_ghost) in gone {
-            unprepared |= !was_ghost;
-            if origin == self.own {
-                standing = Own::Forgotten;
-                continue;
+        for origin in gone {
+            if !is_forgotten(origin) {
+                self.bury(origin);
+            } else if origin == own {
+                dropped.own = Own::Forgotten;
+            } else {
+                dropped.unnamed = true;
+                self.logs_remove(origin);
             }
-            if writes > 0 {
-                self.notices.push(Notice::Dropped {
-                    writer: origin.id,
-                    writes: u64::from(writes),
-                });
+        }
+        for (origin, upto) in listing.graves() {
+            if self.logs.slot(origin).is_none() {
+                self.forgotten.bury(origin, upto);
             }
-            self.logs_remove(origin);
         }
-        if unprepared {
-            self.dropped = self.dropped.saturating_add(1);
-            return (standing, self.doubt(listing));
+        for notice in unseen {
+            self.notices.push(notice);
         }
-        (standing, BTreeSet::new())
+        dropped
     }
 
-    /// This replica has been away for so long that what it knew was forgotten: what it holds dead may
-    /// be so only by a log that is no more. Where the peer lists as living what is dead here, learn
-    /// it again; what still stands here will replace it again.
-    fn doubt(&mut self, listing: &Listing) -> BTreeSet<Origin> {
-        let held: BTreeSet<(LogSlot, u64)> = self
-            .slab
-            .slots()
-            .map(|(_, held)| (held.log, held.version))
-            .collect();
-        let lower: Vec<(Origin, u64)> = self
-            .logs
-            .iter()
-            .filter(|log| log.origin != self.own)
-            .filter_map(|log| {
-                let slot = self.logs.slot(log.origin)?;
-                let is_missing =
-                    |version: &u64| *version <= log.frontier && !held.contains(&(slot, *version));
-                let first = listing.living(log.origin).find(is_missing)?;
-                Some((log.origin, first.saturating_sub(1)))
-            })
-            .collect();
-        for (origin, frontier) in &lower {
-            if let Some(slot) = self.logs.slot(*origin) {
-                self.logs.lower(slot, *frontier);
-            }
+    /// What is told of a value that is dropped, though nobody is known to have replaced it.
+    fn unseen(&self, origin: Origin, write: &Write<'_>) -> Option<Notice> {
+        if self.is_dead(write) {
+            return None;
         }
-        lower.into_iter().map(|(origin, _)| origin).collect()
+        Some(Notice::Dropped(Box::new(notice::Dropped {
+            key: Key::new(write.key_text()).ok()?,
+            dropped: notice::Version {
+                writer: origin.id,
+                stamp: write.stamp,
+                value: Value::new(write.value?).ok(),
+            },
+        })))
     }
 }

@@ -2,7 +2,7 @@
 //! `conformance` plays random schedules over the same code.
 
 use super::*;
-use crate::id::NodeId;
+use crate::id::{Generation, NodeId};
 use core::time::Duration;
 use proptest::prelude::*;
 use std::string::{String, ToString};
@@ -11,6 +11,13 @@ use std::vec;
 const LIMIT: Limit = Limit {
     stamp: Stamp::from_bits(u64::MAX),
     bytes: usize::MAX,
+};
+
+/// Everything that can be forgotten.
+const FORGET: Memory = Memory {
+    after: Duration::ZERO,
+    ghosts: 0,
+    graves: 32,
 };
 
 fn origin(id: u64, generation: u64) -> Origin {
@@ -257,7 +264,7 @@ fn the_writes_of_a_departed_node_stay() {
     meet(&mut a, &mut b);
     b.close(a.own());
     b.tick(UnixTime::from_millis(1_000_000));
-    b.forget(Duration::ZERO, 0);
+    b.forget(FORGET);
     learn(&mut c, &b);
     assert_eq!(get(&c, "k").unwrap(), "v");
 }
@@ -277,7 +284,7 @@ fn a_member_that_was_away_for_longer_than_others_remember_takes_their_word() {
     collect(&mut a, 1_000);
     a.close(b.own());
     a.close(c.own());
-    a.forget(Duration::ZERO, 0);
+    a.forget(FORGET);
     assert_eq!(a.ghosts(), 0);
     meet(&mut a, &mut c);
     meet(&mut a, &mut c);
@@ -409,7 +416,11 @@ fn memory_follows_what_lives_whatever_comes_and_goes() {
         for origin in logs {
             a.close(origin);
         }
-        a.forget(Duration::from_millis(1_000), 32);
+        a.forget(Memory {
+            after: Duration::from_millis(1_000),
+            ghosts: 32,
+            graves: 32,
+        });
         assert!(a.ghosts() <= 36);
         assert!(a.logs() <= 36 + 60, "{}", a.logs());
         assert!(a.bytes() < 200_000, "{}", a.bytes());

@@ -50,10 +50,6 @@ impl Vector {
         self.hash
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.frontiers.is_empty()
-    }
-
     pub(super) fn frontier(&self, origin: Origin) -> u64 {
         self.frontiers.get(&origin).copied().unwrap_or(0)
     }
@@ -105,7 +101,7 @@ impl Map {
     pub const fn summary(&self) -> Summary {
         Summary {
             hash: self.logs.hash(),
-            forgotten: self.forgotten,
+            forgotten: self.forgotten.upto(),
         }
     }
 
@@ -153,20 +149,18 @@ impl Map {
     }
 
     /// Whether a replica with these frontiers lacks what this one has: knowledge of writes, of D, or
-    /// of an origin having been forgotten.
+    /// of an origin having left the vector.
     pub(super) fn has_news_for(&self, vector: &Vector, forgotten: Generation) -> bool {
         let lacks = |log: &Log| vector.frontier(log.origin) < log.frontier;
-        self.forgotten > forgotten
-            || self.logs.iter().any(lacks)
-            || vector.iter().any(|(origin, _)| self.refuses(origin))
+        self.forgotten.upto() > forgotten || self.logs.iter().any(lacks) || self.has_left(vector)
     }
 
     /// Whether a replica with these frontiers has what this one lacks.
     pub(super) fn lacks_of(&self, vector: &Vector, forgotten: Generation) -> bool {
-        forgotten > self.forgotten
+        forgotten > self.forgotten.upto()
             || vector
                 .iter()
-                .any(|(origin, upto)| upto > self.frontier(origin) && !self.refuses(origin))
+                .any(|(origin, upto)| upto > self.known(origin) && !self.refuses(origin))
             || self
                 .logs
                 .iter()
@@ -174,13 +168,22 @@ impl Map {
     }
 
     /// Whether a replica with these frontiers needs the lists: one of them lies below a floor, or
-    /// it knows an origin that has been forgotten here.
+    /// it does not know that an origin has left the vector.
     pub(super) fn is_below_a_floor(&self, vector: &Vector, forgotten: Generation) -> bool {
-        self.forgotten > forgotten && !vector.is_empty()
-            || self
-                .logs
-                .iter()
-                .any(|log| vector.frontier(log.origin) < log.floor)
-            || vector.iter().any(|(origin, _)| self.refuses(origin))
+        let is_below = |log: &Log| vector.frontier(log.origin) < log.floor;
+        self.forgotten.upto() > forgotten || self.logs.iter().any(is_below) || self.has_left(vector)
+    }
+
+    /// Whether an origin with such a frontier has left the vector here.
+    fn has_left(&self, vector: &Vector) -> bool {
+        vector
+            .iter()
+            .any(|(origin, upto)| self.is_buried(origin, upto) || self.refuses(origin))
+    }
+
+    /// Whether all that an origin has written up to here is known to be dead, and it has left the
+    /// vector.
+    pub(super) fn is_buried(&self, origin: Origin, upto: u64) -> bool {
+        self.logs.slot(origin).is_none() && upto <= self.forgotten.grave(origin)
     }
 }

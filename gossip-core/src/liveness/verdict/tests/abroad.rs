@@ -1,0 +1,136 @@
+//! Members of other datacenters. Node 0 is in the one without a name; bridges are the first three.
+
+use super::*;
+use crate::state::attribute::DATACENTER;
+use crate::state::log::Log;
+
+impl Scene {
+    /// These members say that they are elsewhere.
+    fn abroad(mut self, members: core::ops::Range<u64>) -> Self {
+        let mut log = Log::new(generation());
+        for _ in 0..3 {
+            log.write(0, DATACENTER, Some(b"abroad"));
+        }
+        for member in members {
+            let claim = Claim {
+                generation: generation(),
+                after: 0,
+                frontier: 3,
+                floor: 0,
+                run: log.after(0).rest(),
+            };
+            self.table.apply(id(member), Instant::ORIGIN, &claim);
+        }
+        self
+    }
+}
+
+#[test]
+fn a_member_is_observed_in_its_datacenter_alone() {
+    let scene = Scene::new(40).abroad(20..40);
+    for (subject, home) in [(0, 0..20), (5, 0..20), (20, 20..40), (33, 20..40)] {
+        let observers = scene.evidence().observers(id(subject));
+        assert_eq!(observers.len(), 8);
+        assert!(observers.iter().all(|id| home.contains(&id.as_u64())));
+    }
+}
+
+#[test]
+fn bridges_that_find_another_silent_raise_a_doubt_and_no_verdict() {
+    // Whatever they say, eight at home vouch for it.
+    let scene = Scene::new(40).abroad(20..40).votes([0], 20);
+    assert_eq!(scene.verdict(20), Some(Verdict::Cleared), "one is sick");
+    let scene = Scene::new(40).abroad(20..40).votes([1, 2], 20);
+    assert_eq!(scene.verdict(20), Some(Verdict::Doubtful));
+    let scene = Scene::new(40).abroad(20..40).votes([1, 2], 20);
+    let scene = scene.asks_in_vain(20);
+    assert_eq!(
+        scene.verdict(20),
+        Some(Verdict::Doubtful),
+        "one broken link"
+    );
+}
+
+#[test]
+fn the_votes_of_home_count_everywhere() {
+    let scene = Scene::new(40).abroad(20..40).votes(28..33, 30);
+    assert_eq!(
+        scene.verdict(30),
+        Some(Verdict::Doubtful),
+        "28, 29, 31, 32 of eight"
+    );
+    let scene = Scene::new(40).abroad(20..40).votes(27..33, 30);
+    assert_eq!(scene.verdict(30), Some(Verdict::Down));
+}
+
+#[test]
+fn a_datacenter_is_cut_off_when_all_its_bridges_are_silent() {
+    let two = Scene::new(40)
+        .abroad(20..40)
+        .asks_in_vain(20)
+        .asks_in_vain(21);
+    assert_eq!(two.evidence().cut_off(), []);
+    let three = two.asks_in_vain(22);
+    assert_eq!(
+        three.evidence().cut_off(),
+        (20..40).map(id).collect::<Vec<_>>()
+    );
+    // Asked and found silent, they vouch for one another no longer.
+    let all = (23..40).fold(three, Scene::asks_in_vain);
+    assert!((20..40).all(|n| all.verdict(n) == Some(Verdict::Down)));
+    assert!((1..20).all(|n| all.verdict(n).is_none()));
+}
+
+#[test]
+fn in_a_small_datacenter_the_bridges_of_others_have_a_say() {
+    // 20 alone is abroad. Bridges are 0, 1, 2 and 20.
+    let alone = || Scene::new(21).abroad(20..21);
+    assert_eq!(
+        alone().evidence().observers(id(20))[..],
+        [id(0), id(1), id(2)]
+    );
+    let scene = alone().observes_silence(20);
+    assert_ne!(scene.verdict(20), Some(Verdict::Down), "one broken link");
+    let scene = alone().observes_silence(20).votes([1], 20);
+    assert_eq!(scene.verdict(20), Some(Verdict::Down), "0 and 1 of three");
+    // With four there, they are left to themselves.
+    let four = Scene::new(24).abroad(20..24);
+    assert_eq!(
+        four.evidence().observers(id(20))[..],
+        [id(21), id(22), id(23)]
+    );
+}
+
+#[test]
+fn who_alone_is_held_down_abroad_is_asked_again() {
+    let scene = Scene::new(40)
+        .abroad(20..40)
+        .holds_down(30, Instant::ORIGIN);
+    assert_eq!(scene.evidence().forgotten(), [id(30)]);
+    let voted = scene.votes([31], 30);
+    assert_eq!(voted.evidence().forgotten(), [], "somebody there says so");
+    let here = Scene::new(40)
+        .abroad(20..40)
+        .holds_down(10, Instant::ORIGIN);
+    assert_eq!(here.evidence().forgotten(), []);
+    let all = (20..40).fold(Scene::new(40).abroad(20..40), |scene, n| {
+        scene.holds_down(n, Instant::ORIGIN)
+    });
+    assert_eq!(all.evidence().forgotten(), [], "out of reach");
+}
+
+#[test]
+fn a_datacenter_out_of_reach_is_kept() {
+    let down = |scene: Scene, n| scene.holds_down(n, Instant::ORIGIN);
+    let scene = || Scene::new(40).abroad(20..40);
+    assert!(down(scene(), 10).evidence().is_attested(id(10)), "at home");
+    assert!(!down(scene(), 30).evidence().is_attested(id(30)));
+    let voted = down(scene(), 30).votes([31], 30);
+    assert!(voted.evidence().is_attested(id(30)));
+    let voted_here = down(scene(), 30).votes([1], 30);
+    assert!(!voted_here.evidence().is_attested(id(30)));
+    let asked = down(scene(), 30).asks_in_vain(30);
+    assert!(asked.evidence().is_attested(id(30)));
+    let all = (20..40).fold(scene(), down).asks_in_vain(30);
+    assert!(!all.evidence().is_attested(id(30)), "nobody there is heard");
+}

@@ -1,0 +1,196 @@
+//! Who observes whom: the neighbours on the ring of a datacenter, and bridges one another across.
+//!
+//! A member is observed by the members of its own datacenter alone, unless that is so small that all
+//! its members are bridges: then the bridges of other datacenters that stand around it on their ring
+//! have a say, too, or one broken link would take down who has nobody at home to vouch for it.
+
+use super::member::Condition;
+use super::ring::{Neighbours, Part};
+use super::table::Table;
+use crate::id::NodeId;
+use crate::sort::sort;
+use crate::time::Instant;
+
+/// The members that `own` observes and is observed by: `k` around it on the ring of its datacenter,
+/// half on each side, everybody where there are no more than that; for a bridge, also the bridges of
+/// other datacenters among the `k` around it on their ring. Sorted by id.
+pub(crate) fn neighbours(table: &Table, own: NodeId, k: usize) -> Neighbours {
+    let mut found = table.home(own).around(own, k, |_| false);
+    if table.datacenters().bridges().contains(Part::Live, own) {
+        found.extend(abroad(
+            table,
+            own,
+            table.datacenters().bridges().around(own, k, |_| false),
+        ));
+    }
+    sort(&mut found);
+    found
+}
+
+/// Whether a member that takes part is among the `k` around `own` in its datacenter. O(log n).
+pub(crate) fn is_near(table: &Table, own: NodeId, id: NodeId, k: usize) -> bool {
+    table.place(own) == table.place(id) && table.home(own).is_near(own, id, k)
+}
+
+/// The members that are down and that `own` would observe if they were not. The nearest, up to 16 on
+/// each ring. Sorted by id.
+pub(crate) fn fallen_nearby(table: &Table, own: NodeId, k: usize) -> Neighbours {
+    let mut found = table.home(own).fallen_nearby(own, k);
+    if table.datacenters().bridges().contains(Part::Live, own) {
+        found.extend(abroad(
+            table,
+            own,
+            table.datacenters().bridges().fallen_nearby(own, k),
+        ));
+    }
+    sort(&mut found);
+    found
+}
+
+/// The members whose votes about `id` count: its neighbours on the ring of those that take part or
+/// have been down for less than the settling time. Until then those who replace the fallen have not
+/// yet had the time to form an opinion.
+pub(crate) fn observers(
+    table: &Table,
+    id: NodeId,
+    k: usize,
+    settled_before: Instant,
+) -> Neighbours {
+    let is_fresh = |id| {
+        table.get(id).is_some_and(|record| {
+            record.condition == Condition::Down && record.since > settled_before
+        })
+    };
+    let mut found = table.home(id).around(id, k, is_fresh);
+    if table.datacenters().is_small(table.place(id)) {
+        found.extend(abroad(
+            table,
+            id,
+            table.datacenters().bridges().around(id, k, |_| false),
+        ));
+    }
+    sort(&mut found);
+    found
+}
+
+/// Those of other datacenters.
+fn abroad(table: &Table, id: NodeId, found: Neighbours) -> impl Iterator<Item = NodeId> {
+    let home = table.place(id);
+    found
+        .into_iter()
+        .filter(move |other| table.place(*other) != home)
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::hash::HashKey;
+    use proptest::prelude::*;
+    use siphasher::sip::SipHasher13;
+    use std::vec::Vec;
+
+    fn table(ids: impl IntoIterator<Item = u64>) -> Table {
+        let mut table = Table::new(HashKey::of("c"), SipHasher13::new(), 3);
+        for id in ids {
+            table.ensure(NodeId::from_u64(id), Instant::ORIGIN);
+        }
+        table
+    }
+
+    fn ids(neighbours: &[NodeId]) -> Vec<u64> {
+        neighbours.iter().map(|id| id.as_u64()).collect()
+    }
+
+    #[test]
+    fn neighbours_stand_half_on_each_side() {
+        let table = table(0..20);
+        assert_eq!(
+            ids(&neighbours(&table, NodeId::from_u64(1), 4)),
+            [0, 2, 3, 19]
+        );
+        assert_eq!(
+            ids(&neighbours(&table, NodeId::from_u64(10), 4)),
+            [8, 9, 11, 12]
+        );
+    }
+
+    #[test]
+    fn who_is_near_is_a_neighbour() {
+        let table = table(0..20);
+        for own in 0..20 {
+            let around = neighbours(&table, NodeId::from_u64(own), 4);
+            for id in (0..20).filter(|id| *id != own) {
+                let (own, id) = (NodeId::from_u64(own), NodeId::from_u64(id));
+                assert_eq!(is_near(&table, own, id, 4), around.contains(&id));
+            }
+        }
+    }
+
+    #[test]
+    fn in_a_small_cluster_everybody_is_a_neighbour() {
+        for n in 1..=9 {
+            let table = table(0..n);
+            for id in 0..n {
+                let others: Vec<_> = (0..n).filter(|other| *other != id).collect();
+                assert_eq!(
+                    ids(&neighbours(&table, NodeId::from_u64(id), 8)),
+                    others,
+                    "{n} {id}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_down_are_skipped_but_stay_observers_for_a_while() {
+        let mut table = table(0..20);
+        let down_at = Instant::from_nanos(100);
+        table.set_condition(NodeId::from_u64(9), down_at, Condition::Down);
+        let ten = NodeId::from_u64(10);
+        assert_eq!(ids(&neighbours(&table, ten, 4)), [7, 8, 11, 12]);
+        assert_eq!(
+            ids(&observers(&table, ten, 4, Instant::from_nanos(99))),
+            [8, 9, 11, 12]
+        );
+        assert_eq!(ids(&observers(&table, ten, 4, down_at)), [7, 8, 11, 12]);
+    }
+
+    #[test]
+    fn the_fallen_are_observed_by_those_who_stand_around_them() {
+        let mut table = table(0..20);
+        for fallen in [9, 10] {
+            table.set_condition(NodeId::from_u64(fallen), Instant::ORIGIN, Condition::Down);
+        }
+        let observe = |own| ids(&fallen_nearby(&table, NodeId::from_u64(own), 4));
+        assert_eq!(observe(8), [9, 10]);
+        assert_eq!(observe(12), [9, 10]);
+        assert_eq!(observe(6), [0; 0]);
+        assert_eq!(observe(13), [0; 0]);
+        for own in (0..20).filter(|own| ![9, 10].contains(own)) {
+            for fallen in [9, 10] {
+                let around = neighbours(&table, NodeId::from_u64(fallen), 4);
+                let observes = observe(own).contains(&fallen);
+                assert_eq!(
+                    observes,
+                    around.contains(&NodeId::from_u64(own)),
+                    "{own} {fallen}"
+                );
+            }
+        }
+    }
+
+    proptest! {
+        /// Observation is mutual: whom I observe observes me.
+        #[test]
+        fn neighbourhood_is_symmetric(
+            ids in proptest::collection::btree_set(any::<u64>(), 2..40), k in 1_usize..=8,
+        ) {
+            let table = table(ids.iter().copied());
+            for a in &ids {
+                for b in neighbours(&table, NodeId::from_u64(*a), 2 * k) {
+                    let back = neighbours(&table, b, 2 * k);
+                    prop_assert!(back.contains(&NodeId::from_u64(*a)));
+                }
+            }
+        }
+    }
+}
