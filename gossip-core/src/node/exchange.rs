@@ -51,6 +51,8 @@ const NARROWING: usize = 2;
 /// Time between two exchanges of a node that is far behind: long enough for one to bring what it
 /// can.
 const CATCH_UP: Duration = Duration::from_millis(50);
+/// By how much a datagram may come later than one sent after it.
+const OVERTAKING: Duration = Duration::from_millis(50);
 /// Intervals for which a change is news.
 const FRESH: u32 = 4;
 /// Intervals for which a change is news while tables differ.
@@ -69,12 +71,16 @@ struct Leg {
     overlay: u128,
     /// The origins that it told of.
     named: SmallVec<[NodeId; 32]>,
+    /// Those that it asked for as unknown to it. It may go on to tell of another life of them.
+    unknown: SmallVec<[NodeId; 4]>,
     /// Whether it narrows a difference down, or tells of what can only be asked for.
     narrows: bool,
     /// Whether it brought something new.
     progress: bool,
     /// Whether other datagrams of the same leg bring more.
     sent: Sent,
+    /// Whether it brought more than is taken from one datagram.
+    full: bool,
     /// Regions that differ, and into how many the sender split them all.
     differing: SmallVec<[Region; PARTS]>,
     compared: usize,
@@ -88,7 +94,11 @@ struct Leg {
 impl Leg {
     fn name(&mut self, node: &Node, origin: NodeId, generation: Generation, frontier: u64) {
         let theirs = node.table.contribution(origin, generation, frontier);
-        let ours = node.table.own_contribution(origin);
+        let ours = if self.unknown.contains(&origin) {
+            0
+        } else {
+            node.table.own_contribution(origin)
+        };
         self.overlay = self.overlay.wrapping_sub(ours).wrapping_add(theirs);
         self.named.push(origin);
     }
@@ -143,6 +153,7 @@ impl Node {
             salt: Salt::of(&head.hash),
             overlay: self.table.hash(),
             named: SmallVec::new(),
+            unknown: SmallVec::new(),
             narrows: false,
             progress: false,
             sent: if head.extent == Extent::Whole {
@@ -150,6 +161,7 @@ impl Node {
             } else {
                 Sent::InParts
             },
+            full: false,
             differing: SmallVec::new(),
             compared: 0,
             // What is said of a part leads to no more than that part.
@@ -186,6 +198,14 @@ impl Node {
             // It only takes. Whoever wants to know it, or to know it better, has to begin.
             self.begin_exchange(from);
         }
+        let more = match head.extent {
+            Extent::Truncated | Extent::Last => leg.plan.is_empty() || head.leg >= LAST_LEG,
+            Extent::Whole => leg.full,
+            Extent::Part => false,
+        };
+        if more && leg.progress && theirs != self.table.hash() {
+            self.timers.advance(Timer::CatchUp, self.caught_up.max(now));
+        }
         if head.leg < LAST_LEG && (greet || !leg.plan.is_empty()) {
             leg.plan.reverse();
             self.outbox.push(Outgoing::Answer(Answer {
@@ -196,11 +216,6 @@ impl Node {
                 sent: 0,
                 truncated: leg.truncated,
             }));
-        } else if leg.progress
-            && matches!(head.extent, Extent::Truncated | Extent::Last)
-            && theirs != self.table.hash()
-        {
-            self.timers.advance(Timer::CatchUp, self.caught_up.max(now));
         }
     }
 
@@ -276,13 +291,17 @@ impl Node {
                 } = delta;
                 leg.name(self, origin, generation, frontier);
                 let before = self.known(origin);
-                let intake = self.take_in(now, &delta, leg.sent);
-                leg.progress |= intake == Intake::Waits;
-                if intake == Intake::Lacks {
-                    leg.ask(origin);
-                } else if (generation, frontier) < before {
+                match self.take_in(now, &delta, leg.sent) {
+                    Intake::Waits => leg.progress = true,
+                    Intake::Lacks => leg.ask(origin),
+                    Intake::Full => leg.full = true,
                     // What only the deltas tell: of two generations, which is the newer.
-                    self.compare(leg, origin, (generation, frontier));
+                    Intake::Done
+                        if (generation, frontier) < before && !leg.unknown.contains(&origin) =>
+                    {
+                        self.compare(leg, origin, (generation, frontier));
+                    }
+                    Intake::Done => {}
                 }
                 leg.progress |= self.known(origin) > before;
             }
@@ -330,6 +349,7 @@ impl Node {
         let region = Region::with_prefix(prefix);
         for record in self.table.region(region).take(MAX_ALIKE) {
             leg.name(self, record.id, Generation::ZERO, 0);
+            leg.unknown.push(record.id);
             leg.give(record.id, 0);
         }
     }
@@ -424,7 +444,9 @@ impl Node {
         }
     }
 
-    /// A newcomer has learned the table once an answer leaves it nothing to ask for.
+    /// A newcomer has learned the table once an answer leaves it nothing to ask for. Of several
+    /// datagrams the last may come first: a newcomer that announced itself then would tell those
+    /// alone whom it knows already.
     fn learn_from_answer(&mut self, now: Instant, head: Exchange, leg: &Leg) {
         let answers_me = head.leg.is_multiple_of(2) && head.extent != Extent::Part;
         let asks = leg
@@ -435,8 +457,14 @@ impl Node {
             && answers_me
             && head.extent != Extent::Truncated
             && !asks
+            && !leg.full
         {
-            self.announce(now);
+            if head.extent == Extent::Last {
+                let all_here = now.saturating_add(OVERTAKING);
+                self.timers.advance(Timer::Announce, all_here);
+            } else {
+                self.announce(now);
+            }
         }
     }
 

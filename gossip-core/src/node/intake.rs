@@ -30,6 +30,8 @@ pub(super) enum Intake {
     Waits,
     /// What lies around it is missing and should be asked for.
     Lacks,
+    /// The datagram has brought as many unknown members as it may: this one is left for another.
+    Full,
 }
 
 impl Node {
@@ -60,17 +62,16 @@ impl Node {
             return Intake::Done;
         }
         let unknown = ours.1 == 0;
-        if unknown {
-            // The next exchange brings the rest.
-            let Some(room) = self.room_for_newcomers.checked_sub(1) else {
-                count(&mut self.metrics.refused_members);
-                return Intake::Done;
-            };
-            self.room_for_newcomers = room;
-        }
         if unknown && length(self.table.len()) >= u64::from(self.config.max_members) {
             count(&mut self.metrics.refused_members);
             return Intake::Done;
+        }
+        if unknown {
+            let Some(room) = self.room_for_newcomers.checked_sub(1) else {
+                count(&mut self.metrics.refused_members);
+                return Intake::Full;
+            };
+            self.room_for_newcomers = room;
         }
         let held = held(&self.table, delta.origin);
         let max_state = usize::try_from(self.config.max_state)
