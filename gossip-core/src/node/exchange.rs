@@ -133,6 +133,7 @@ impl Node {
         head: Exchange,
         items: Items<'_>,
     ) {
+        self.raise_horizon(now, head.horizon);
         let theirs = u128::from_le_bytes(head.hash);
         let stranger = !self.table.get(sender.id).is_some_and(|record| {
             record.condition == Condition::Live && record.log.generation() == sender.generation
