@@ -18,6 +18,7 @@ use core::time::Duration;
 
 use smallvec::SmallVec;
 
+use super::intake::Intake;
 use super::outbox::{Answer, Outgoing, Planned};
 use super::timers::Timer;
 use super::{Node, Standing, count, recents};
@@ -28,8 +29,11 @@ use crate::membership::{Condition, Region};
 use crate::rng::below;
 use crate::sort::sort;
 use crate::state::hash::{DIGEST, Salt};
+use crate::state::staging::Sent;
 use crate::time::Instant;
-use crate::wire::message::{Delta, Exchange, Extent, Item, Items, ModeTag, Sender, Summary};
+use crate::wire::message::{
+    Delta, Exchange, Extent, Item, Items, ModeTag, Resume, Sender, Summary,
+};
 
 /// The SYN.
 pub(super) const FIRST_LEG: u8 = 1;
@@ -48,6 +52,8 @@ const NARROWING: usize = 2;
 /// Time between two exchanges of a node that is far behind: long enough for one to bring what it
 /// can.
 const CATCH_UP: Duration = Duration::from_millis(50);
+/// By how much a datagram may come later than one sent after it.
+const OVERTAKING: Duration = Duration::from_millis(50);
 /// Intervals for which a change is news.
 const FRESH: u32 = 4;
 /// Intervals for which a change is news while tables differ.
@@ -68,10 +74,16 @@ struct Leg {
     overlay: u128,
     /// The origins that it told of.
     named: SmallVec<[NodeId; 32]>,
+    /// Those that it asked for as unknown to it. It may go on to tell of another life of them.
+    unknown: SmallVec<[NodeId; 4]>,
     /// Whether it narrows a difference down, or tells of what can only be asked for.
     narrows: bool,
     /// Whether it brought something new.
     progress: bool,
+    /// Whether other datagrams of the same leg bring more.
+    sent: Sent,
+    /// Whether it brought more than is taken from one datagram.
+    full: bool,
     /// Regions that differ, and into how many the sender split them all.
     differing: SmallVec<[Region; PARTS]>,
     compared: usize,
@@ -85,7 +97,11 @@ struct Leg {
 impl Leg {
     fn name(&mut self, node: &Node, origin: NodeId, generation: Generation, frontier: u64) {
         let theirs = node.table.contribution(origin, generation, frontier);
-        let ours = node.table.own_contribution(origin);
+        let ours = if self.unknown.contains(&origin) {
+            0
+        } else {
+            node.table.own_contribution(origin)
+        };
         self.overlay = self.overlay.wrapping_sub(ours).wrapping_add(theirs);
         self.named.push(origin);
     }
@@ -93,6 +109,13 @@ impl Leg {
     fn give(&mut self, origin: NodeId, after: u64) {
         if self.may_give {
             self.plan.push(Planned::Delta { origin, after });
+        }
+    }
+
+    /// Gives what follows the beginning of a claim, which may lie below the floor.
+    fn resume(&mut self, origin: NodeId, after: u64) {
+        if self.may_give {
+            self.plan.push(Planned::Rest { origin, after });
         }
     }
 
@@ -133,8 +156,15 @@ impl Node {
             salt: Salt::of(&head.hash),
             overlay: self.table.hash(),
             named: SmallVec::new(),
+            unknown: SmallVec::new(),
             narrows: false,
             progress: false,
+            sent: if head.extent == Extent::Whole {
+                Sent::Alone
+            } else {
+                Sent::InParts
+            },
+            full: false,
             differing: SmallVec::new(),
             compared: 0,
             // What is said of a part leads to no more than that part.
@@ -171,6 +201,14 @@ impl Node {
             // It only takes. Whoever wants to know it, or to know it better, has to begin.
             self.begin_exchange(from);
         }
+        let more = match head.extent {
+            Extent::Truncated | Extent::Last => leg.plan.is_empty() || head.leg >= LAST_LEG,
+            Extent::Whole => leg.full,
+            Extent::Part => false,
+        };
+        if more && leg.progress && theirs != self.table.hash() {
+            self.timers.advance(Timer::CatchUp, self.caught_up.max(now));
+        }
         if head.leg < LAST_LEG && (greet || !leg.plan.is_empty()) {
             leg.plan.reverse();
             self.outbox.push(Outgoing::Answer(Answer {
@@ -181,11 +219,6 @@ impl Node {
                 sent: 0,
                 truncated: leg.truncated,
             }));
-        } else if leg.progress
-            && matches!(head.extent, Extent::Truncated | Extent::Last)
-            && theirs != self.table.hash()
-        {
-            self.timers.advance(Timer::CatchUp, self.caught_up.max(now));
         }
     }
 
@@ -211,7 +244,11 @@ impl Node {
                     // A newcomer, or another life of a known one. What it is, its log will tell.
                     None if leg.may_ask => {
                         leg.narrows = true;
-                        leg.plan.push(Planned::WantUnknown(told.prefix));
+                        let partial = self.recognise_partial(leg.salt, told);
+                        leg.plan.push(match partial {
+                            Some(origin) => Planned::Want(origin),
+                            None => Planned::WantUnknown(told.prefix),
+                        });
                     }
                     None => {}
                 }
@@ -219,11 +256,7 @@ impl Node {
             Item::Want(told) => {
                 let known = self.recognise(leg.salt, told);
                 let Some((origin, generation)) = known.filter(|_| told.frontier > 0) else {
-                    let region = Region::with_prefix(told.prefix);
-                    for record in self.table.region(region).take(MAX_ALIKE) {
-                        leg.name(self, record.id, Generation::ZERO, 0);
-                        leg.give(record.id, 0);
-                    }
+                    self.give_what_begins_with(leg, told.prefix);
                     return;
                 };
                 leg.name(self, origin, generation, told.frontier);
@@ -232,6 +265,24 @@ impl Node {
                 {
                     let after = record.log.serve_from(generation, told.frontier);
                     leg.give(origin, after);
+                }
+            }
+            Item::Resume(Resume {
+                told,
+                least_frontier,
+            }) => {
+                leg.narrows = true;
+                if let Some((origin, generation)) = self.recognise(leg.salt, told)
+                    && let Some(record) = self.table.get(origin)
+                {
+                    let log = &record.log;
+                    leg.resume(
+                        origin,
+                        log.resume_from(generation, told.frontier, least_frontier),
+                    );
+                } else {
+                    // Another life of it is known here.
+                    self.give_what_begins_with(leg, told.prefix);
                 }
             }
             Item::Delta(delta) => {
@@ -243,11 +294,17 @@ impl Node {
                 } = delta;
                 leg.name(self, origin, generation, frontier);
                 let before = self.known(origin);
-                if self.take_in(now, &delta) {
-                    leg.ask(origin);
-                } else if (generation, frontier) < before {
+                match self.take_in(now, &delta, leg.sent) {
+                    Intake::Waits => leg.progress = true,
+                    Intake::Lacks => leg.ask(origin),
+                    Intake::Full => leg.full = true,
                     // What only the deltas tell: of two generations, which is the newer.
-                    self.compare(leg, origin, (generation, frontier));
+                    Intake::Done
+                        if (generation, frontier) < before && !leg.unknown.contains(&origin) =>
+                    {
+                        self.compare(leg, origin, (generation, frontier));
+                    }
+                    Intake::Done => {}
                 }
                 leg.progress |= self.known(origin) > before;
             }
@@ -289,6 +346,25 @@ impl Node {
             let after = log.map_or(0, |log| log.serve_from(generation, frontier));
             leg.give(origin, after);
         }
+    }
+
+    fn give_what_begins_with(&self, leg: &mut Leg, prefix: u32) {
+        let region = Region::with_prefix(prefix);
+        for record in self.table.region(region).take(MAX_ALIKE) {
+            leg.name(self, record.id, Generation::ZERO, 0);
+            leg.unknown.push(record.id);
+            leg.give(record.id, 0);
+        }
+    }
+
+    /// The origin that a summary hints at, if a part of its log has arrived.
+    fn recognise_partial(&self, salt: Salt, told: Summary) -> Option<NodeId> {
+        let mut partials = self.staging.origins();
+        let hinted = |(id, generation): &(NodeId, Generation)| {
+            id.prefix() == told.prefix && salt.check(*id, *generation) == told.check
+        };
+        let (origin, _) = partials.find(hinted)?;
+        Some(origin)
     }
 
     /// The origin that a summary hints at, if it is known under the same generation.
@@ -371,7 +447,9 @@ impl Node {
         }
     }
 
-    /// A newcomer has learned the table once an answer leaves it nothing to ask for.
+    /// A newcomer has learned the table once an answer leaves it nothing to ask for. Of several
+    /// datagrams the last may come first: a newcomer that announced itself then would tell those
+    /// alone whom it knows already.
     fn learn_from_answer(&mut self, now: Instant, head: Exchange, leg: &Leg) {
         let answers_me = head.leg.is_multiple_of(2) && head.extent != Extent::Part;
         let asks = leg
@@ -382,8 +460,14 @@ impl Node {
             && answers_me
             && head.extent != Extent::Truncated
             && !asks
+            && !leg.full
         {
-            self.announce(now);
+            if head.extent == Extent::Last {
+                let all_here = now.saturating_add(OVERTAKING);
+                self.timers.advance(Timer::Announce, all_here);
+            } else {
+                self.announce(now);
+            }
         }
     }
 

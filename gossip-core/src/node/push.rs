@@ -19,11 +19,13 @@ use smallvec::SmallVec;
 
 use super::Node;
 use super::exchange::LAST_LEG;
+use super::intake::Intake;
 use super::outbox::{Answer, News, Outgoing, Planned};
 use super::peers::handovers;
 use super::timers::Timer;
 use crate::id::NodeId;
 use crate::membership::segment::{Delegation, Division, Segment, divide};
+use crate::state::staging::Sent;
 use crate::time::Instant;
 use crate::wire::message::{Delta, Item, Items, ModeTag, Push};
 
@@ -153,7 +155,7 @@ impl Node {
         let mut gaps: SmallVec<[NodeId; 4]> = SmallVec::new();
         for item in items {
             let Item::Delta(delta) = item else { continue };
-            if self.take_in(now, &delta) {
+            if self.take_in(now, &delta, Sent::Alone) == Intake::Lacks {
                 gaps.push(delta.origin);
             }
             if self.serves_first(head.tree, &delta) {
