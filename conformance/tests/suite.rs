@@ -59,6 +59,11 @@ const CAUGHT: &[(Fault, &str, &str)] = &[
         r#"to read ["20", "10"]"#,
     ),
     (
+        Fault::RepeatsEvents,
+        "of_keys_that_are_not_watched_nothing_is_told",
+        "b was told",
+    ),
+    (
         Fault::HidesConflicts,
         "the_last_write_wins_on_both_sides_of_a_split",
         "that 10 has lost to 20",

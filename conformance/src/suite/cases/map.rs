@@ -159,6 +159,57 @@ pub(super) fn later_stands<A: Adapter>(stage: &Stage<A>) -> Check {
     all_come_to_read(stage, &nodes, "at 50", &[])
 }
 
+/// A node that watches some keys is told of no others.
+pub(super) fn watched<A: Adapter>(stage: &Stage<A>) -> Check {
+    let [a, mut b, c] = stage.cluster()?;
+    b.commands(Command::WatchMap {
+        prefixes: vec![key("user/")?, key("end")?],
+    })?;
+    for (name, text) in [
+        ("user/1", "x"),
+        ("other/1", "x"),
+        ("user/1", "y"),
+        ("end", "x"),
+    ] {
+        a.puts(name, text, Policy::LastWriteWins)?;
+        c.comes_to_read(stage, name, &[text])?;
+    }
+    b.hears("of the end", |event| match event {
+        Event::MapChanged { key, .. } if key.as_str() == "end" => Some(()),
+        _ => None,
+    })?;
+    let says = |text: &Option<gossip_core::Value>| {
+        let bytes = text.as_ref().map(gossip_core::Value::as_bytes);
+        bytes.map_or("nothing".into(), |bytes| {
+            String::from_utf8_lossy(bytes).into_owned()
+        })
+    };
+    let told: Vec<String> = b
+        .told
+        .iter()
+        .filter_map(|event| match event {
+            Event::MapChanged {
+                key,
+                old,
+                new,
+                writer,
+                ..
+            } if *writer == a.id => {
+                Some(format!("{}: {} to {}", key.as_str(), says(old), says(new)))
+            }
+            _ => None,
+        })
+        .collect();
+    let right = [
+        "user/1: nothing to x",
+        "user/1: x to y",
+        "end: nothing to x",
+    ];
+    ensure(told == right, || {
+        format!("b was told {told:?}, not {right:?}")
+    })
+}
+
 /// A node that stood still while a key was deleted does not bring it back.
 pub(super) fn delete_stays<A: Adapter>(stage: &Stage<A>) -> Check {
     let nodes = stage.cluster::<5>()?;

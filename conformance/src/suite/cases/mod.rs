@@ -41,6 +41,7 @@ pub fn cases<A: Adapter>() -> Vec<Case<A>> {
             map::later_stands,
         ),
         case("a_delete_stays_when_a_node_returns", map::delete_stays),
+        case("of_keys_that_are_not_watched_nothing_is_told", map::watched),
         case("a_command_is_sent_at_once", data::at_once),
         case("a_refused_command_is_told", data::refused),
         case("commands_come_from_many_threads", data::many_threads),
