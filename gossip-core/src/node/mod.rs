@@ -11,6 +11,7 @@ mod ballots;
 mod broadcast;
 mod events;
 mod exchange;
+mod ghosts;
 mod intake;
 mod judgement;
 mod liveness;
@@ -139,6 +140,8 @@ pub struct Node {
     shared: Box<Shared>,
     /// Where the next round goes on tending records.
     tended: usize,
+    /// See [`ghosts`].
+    horizon: u64,
     // Liveness plane.
     detector: Box<Detector>,
     neighbours: Vec<Neighbour>,
@@ -265,6 +268,7 @@ impl Node {
             broadcasts: Broadcasts::default(),
             shared: Box::new(Shared::new(own, generation, &config)),
             tended: 0,
+            horizon: 0,
             detector: Box::new(detector),
             neighbours: Vec::new(),
             former: Vec::new(),
@@ -545,8 +549,7 @@ impl Node {
 
     /// Milliseconds since this node's generation began, by the wall clock.
     fn age(&self, now: Instant) -> u64 {
-        let began = self.generation.stamp().time().as_millis();
-        self.clock.wall(now).as_millis().saturating_sub(began)
+        self.age_of(now, self.generation)
     }
 
     fn is_eager(&self) -> bool {

@@ -153,6 +153,7 @@ impl Node {
             mode,
             extent,
             hash,
+            horizon: self.horizon,
         })
     }
 
