@@ -144,7 +144,8 @@ pub struct Config {
     /// Events held for the application before [`Event::Lagged`](crate::Event::Lagged). Works from 16
     /// to 65,535. Default 4096: a join of 1000 nodes fits.
     pub event_queue: u16,
-    /// Messages held for the network before repair messages are dropped. Works from 64 to 65,535.
+    /// Messages held for the network before repair messages are dropped. One takes one datagram,
+    /// an answer up to 12, a push of many news up to 64. Works from 64 to 65,535.
     /// Default 1024: about one for each member of a large cluster's push tree several times over.
     pub outbox: u16,
     /// Keys that the members share: it encrypts with the first, and accepts all. At most

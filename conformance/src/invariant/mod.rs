@@ -247,7 +247,7 @@ impl fmt::Display for Violation {
                 limit,
             } => write!(
                 f,
-                "gives {taken} {} for one input; the queue holds {limit}",
+                "gives {taken} {} for one input; its queue allows {limit}",
                 match output {
                     Output::Transmits => "datagrams",
                     Output::Events => "events",

@@ -5,6 +5,10 @@ use gossip_core::{Config, Instant, Metrics, Standing, Status};
 use super::{Held, MemberView, Output, View, Violation};
 use crate::num::count;
 
+/// The most datagrams that one message in a node's queue becomes: a push of as many news as are
+/// handed on at once, each in a datagram of its own.
+const PER_MESSAGE: usize = 64;
+
 /// The limits that a node's configuration sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -26,7 +30,7 @@ impl Limits {
     pub fn of(config: &Config) -> Self {
         Self {
             datagram: usize::from(config.max_datagram),
-            transmits: usize::from(config.outbox),
+            transmits: usize::from(config.outbox).saturating_mul(PER_MESSAGE),
             // The queue, and the event that tells of its overflow.
             events: usize::from(config.event_queue).saturating_add(1),
             members: u64::from(config.max_members),
@@ -115,8 +119,8 @@ mod tests {
 
     #[test]
     fn a_drain_that_does_not_end_is_caught() {
-        assert_eq!(limits().drain(Output::Transmits, 1024), None);
-        assert!(limits().drain(Output::Transmits, 1025).is_some());
+        assert_eq!(limits().drain(Output::Transmits, 65_536), None);
+        assert!(limits().drain(Output::Transmits, 65_537).is_some());
         assert_eq!(limits().drain(Output::Events, 4097), None);
         assert!(limits().drain(Output::Events, 4098).is_some());
     }

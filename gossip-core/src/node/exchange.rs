@@ -28,8 +28,11 @@ use crate::membership::{Condition, Region};
 use crate::rng::below;
 use crate::sort::sort;
 use crate::state::hash::{DIGEST, Salt};
+use crate::state::staging::Sent;
 use crate::time::Instant;
-use crate::wire::message::{Delta, Exchange, Extent, Item, Items, ModeTag, Sender, Summary};
+use crate::wire::message::{
+    Delta, Exchange, Extent, Item, Items, ModeTag, Resume, Sender, Summary,
+};
 
 /// The SYN.
 pub(super) const FIRST_LEG: u8 = 1;
@@ -74,6 +77,8 @@ struct Leg {
     narrows: bool,
     /// Whether it brought something new.
     progress: bool,
+    /// Whether other datagrams of the same leg bring more.
+    sent: Sent,
     /// Whether it brought more than is taken from one datagram.
     full: bool,
     /// Regions that differ, and into how many the sender split them all.
@@ -101,6 +106,13 @@ impl Leg {
     fn give(&mut self, origin: NodeId, after: u64) {
         if self.may_give {
             self.plan.push(Planned::Delta { origin, after });
+        }
+    }
+
+    /// Gives what follows the beginning of a claim, which may lie below the floor.
+    fn resume(&mut self, origin: NodeId, after: u64) {
+        if self.may_give {
+            self.plan.push(Planned::Rest { origin, after });
         }
     }
 
@@ -144,6 +156,11 @@ impl Node {
             unknown: SmallVec::new(),
             narrows: false,
             progress: false,
+            sent: if head.extent == Extent::Whole {
+                Sent::Alone
+            } else {
+                Sent::InParts
+            },
             full: false,
             differing: SmallVec::new(),
             compared: 0,
@@ -224,7 +241,11 @@ impl Node {
                     // A newcomer, or another life of a known one. What it is, its log will tell.
                     None if leg.may_ask => {
                         leg.narrows = true;
-                        leg.plan.push(Planned::WantUnknown(told.prefix));
+                        let partial = self.recognise_partial(leg.salt, told);
+                        leg.plan.push(match partial {
+                            Some(origin) => Planned::Want(origin),
+                            None => Planned::WantUnknown(told.prefix),
+                        });
                     }
                     None => {}
                 }
@@ -232,12 +253,7 @@ impl Node {
             Item::Want(told) => {
                 let known = self.recognise(leg.salt, told);
                 let Some((origin, generation)) = known.filter(|_| told.frontier > 0) else {
-                    let region = Region::with_prefix(told.prefix);
-                    for record in self.table.region(region).take(MAX_ALIKE) {
-                        leg.name(self, record.id, Generation::ZERO, 0);
-                        leg.unknown.push(record.id);
-                        leg.give(record.id, 0);
-                    }
+                    self.give_what_begins_with(leg, told.prefix);
                     return;
                 };
                 leg.name(self, origin, generation, told.frontier);
@@ -246,6 +262,24 @@ impl Node {
                 {
                     let after = record.log.serve_from(generation, told.frontier);
                     leg.give(origin, after);
+                }
+            }
+            Item::Resume(Resume {
+                told,
+                least_frontier,
+            }) => {
+                leg.narrows = true;
+                if let Some((origin, generation)) = self.recognise(leg.salt, told)
+                    && let Some(record) = self.table.get(origin)
+                {
+                    let log = &record.log;
+                    leg.resume(
+                        origin,
+                        log.resume_from(generation, told.frontier, least_frontier),
+                    );
+                } else {
+                    // Another life of it is known here.
+                    self.give_what_begins_with(leg, told.prefix);
                 }
             }
             Item::Delta(delta) => {
@@ -257,8 +291,9 @@ impl Node {
                 } = delta;
                 leg.name(self, origin, generation, frontier);
                 let before = self.known(origin);
-                match self.take_in(now, &delta) {
-                    Intake::Gap => leg.ask(origin),
+                match self.take_in(now, &delta, leg.sent) {
+                    Intake::Waits => leg.progress = true,
+                    Intake::Lacks => leg.ask(origin),
                     Intake::Full => leg.full = true,
                     // What only the deltas tell: of two generations, which is the newer.
                     Intake::Done
@@ -308,6 +343,25 @@ impl Node {
             let after = log.map_or(0, |log| log.serve_from(generation, frontier));
             leg.give(origin, after);
         }
+    }
+
+    fn give_what_begins_with(&self, leg: &mut Leg, prefix: u32) {
+        let region = Region::with_prefix(prefix);
+        for record in self.table.region(region).take(MAX_ALIKE) {
+            leg.name(self, record.id, Generation::ZERO, 0);
+            leg.unknown.push(record.id);
+            leg.give(record.id, 0);
+        }
+    }
+
+    /// The origin that a summary hints at, if a part of its log has arrived.
+    fn recognise_partial(&self, salt: Salt, told: Summary) -> Option<NodeId> {
+        let mut partials = self.staging.origins();
+        let hinted = |(id, generation): &(NodeId, Generation)| {
+            id.prefix() == told.prefix && salt.check(*id, *generation) == told.check
+        };
+        let (origin, _) = partials.find(hinted)?;
+        Some(origin)
     }
 
     /// The origin that a summary hints at, if it is known under the same generation.

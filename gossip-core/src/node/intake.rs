@@ -13,21 +13,23 @@ use crate::command::{Key, Value};
 use crate::event::{Event, UpCause};
 use crate::id::{Generation, Name, NodeId};
 use crate::membership::observers::is_near;
-use crate::membership::{Condition, Record};
+use crate::membership::{Condition, Record, Table};
 use crate::state::attribute::{ADDRESS, Declared, STATUS, VOTES};
 use crate::state::entry::Entries;
 use crate::state::log::{Claim, Log};
-use crate::state::staging::Outcome;
+use crate::state::staging::{Begun, Outcome, Sent};
 use crate::time::Instant;
 use crate::wire::message::Delta;
 
-/// What taking in a delta leaves to be done.
+/// What became of a delta.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Intake {
-    /// Nothing.
+    /// It has taken effect, or has nothing to add.
     Done,
-    /// What lies before it is missing and should be asked for.
-    Gap,
+    /// It waits for parts that are on their way.
+    Waits,
+    /// What lies around it is missing and should be asked for.
+    Lacks,
     /// The datagram has brought as many unknown members as it may: this one is left for another.
     Full,
 }
@@ -43,7 +45,7 @@ impl Node {
     }
 
     /// Takes in a delta.
-    pub(super) fn take_in(&mut self, now: Instant, delta: &Delta<'_>) -> Intake {
+    pub(super) fn take_in(&mut self, now: Instant, delta: &Delta<'_>, sent: Sent) -> Intake {
         let ours = self.known(delta.origin);
         if (delta.generation, delta.frontier) <= ours {
             return Intake::Done;
@@ -71,24 +73,27 @@ impl Node {
             };
             self.room_for_newcomers = room;
         }
-        // Of a removed member nothing is held that a delta could continue.
-        let held = self.table.get(delta.origin);
-        let held = held.filter(|record| record.condition != Condition::Ghost);
-        let held = held.map(|record| &record.log);
+        let held = held(&self.table, delta.origin);
         let max_state = usize::try_from(self.config.max_state)
             .unwrap_or(usize::MAX)
             .saturating_add(PROTOCOL_RESERVE);
-        match self.staging.accept(held, delta, max_state) {
+        match self.staging.accept(held, delta, sent, max_state) {
             Outcome::Whole(claim) => self.apply(now, delta.origin, &claim),
             Outcome::Completed(staged) => self.apply(now, delta.origin, &staged.claim()),
-            Outcome::Kept | Outcome::Stale => {}
-            Outcome::Gap => return Intake::Gap,
+            Outcome::Stale => {}
+            Outcome::Kept if sent == Sent::InParts => return Intake::Waits,
+            Outcome::Kept | Outcome::Gap => return Intake::Lacks,
             Outcome::TooLarge => {
                 count(&mut self.metrics.refused_state);
                 self.staging.discard(delta.origin);
             }
         }
         Intake::Done
+    }
+
+    /// The beginning of a partial claim of an origin that a peer could continue.
+    pub(super) fn resume(&self, origin: NodeId) -> Option<Begun> {
+        self.staging.resume(origin, held(&self.table, origin))
     }
 
     /// A whole claim about another member: makes it known, and everything that follows from it.
@@ -217,6 +222,12 @@ impl Node {
             self.events.push(Event::ClockSkew { id, ahead });
         }
     }
+}
+
+/// The log of an origin that a delta could continue. Of a removed member nothing is held.
+fn held(table: &Table, origin: NodeId) -> Option<&Log> {
+    let record = table.get(origin)?;
+    (record.condition != Condition::Ghost).then_some(&record.log)
 }
 
 /// The application's keys whose values differ between two states of a log, with the new value.

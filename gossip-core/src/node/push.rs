@@ -25,6 +25,7 @@ use super::peers::handovers;
 use super::timers::Timer;
 use crate::id::NodeId;
 use crate::membership::segment::{Delegation, Division, Segment, divide};
+use crate::state::staging::Sent;
 use crate::time::Instant;
 use crate::wire::message::{Delta, Item, Items, ModeTag, Push};
 
@@ -154,7 +155,7 @@ impl Node {
         let mut gaps: SmallVec<[NodeId; 4]> = SmallVec::new();
         for item in items {
             let Item::Delta(delta) = item else { continue };
-            if self.take_in(now, &delta) == Intake::Gap {
+            if self.take_in(now, &delta, Sent::Alone) == Intake::Lacks {
                 gaps.push(delta.origin);
             }
             if self.serves_first(head.tree, &delta) {

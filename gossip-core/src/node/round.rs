@@ -92,7 +92,8 @@ impl Node {
                 continue;
             };
             let id = record.id;
-            let gone = matches!(record.condition, Condition::Down | Condition::Left)
+            let gone = id != self.own
+                && matches!(record.condition, Condition::Down | Condition::Left)
                 && now.saturating_since(record.since) >= self.config.remove_after
                 && (record.condition == Condition::Left || self.evidence(now).is_attested(id));
             let began = record.log.generation().stamp().time().as_millis();

@@ -3,6 +3,7 @@
 use super::*;
 use crate::command::{Key, MAX_WATCHED, Value};
 use crate::stamp::Stamp;
+use crate::state::staging::Sent;
 use crate::wire::frame;
 use crate::wire::message::Delta;
 use proptest::prelude::*;
@@ -328,13 +329,13 @@ fn an_older_generation_is_refused() {
     let mut node = node();
     node.room_for_newcomers = 2;
     let (old, new) = (run_of(2), run_of(3));
-    node.take_in(at(1), &delta(7, generation_after(2), &new));
+    node.take_in(at(1), &delta(7, generation_after(2), &new), Sent::Alone);
     let earlier = Delta {
         upto: 9,
         frontier: 9,
         ..delta(7, generation_after(1), &old)
     };
-    node.take_in(at(2), &earlier);
+    node.take_in(at(2), &earlier, Sent::Alone);
     let known = node.member(NodeId::from_u64(7)).unwrap();
     assert_eq!(known.generation(), generation_after(2));
     assert_eq!(known.address(), address(3));
@@ -345,9 +346,9 @@ fn a_push_is_passed_on_once_in_each_tree() {
     let mut node = node();
     node.room_for_newcomers = 2;
     let run = run_of(2);
-    node.take_in(at(1), &delta(7, generation_after(0), &run));
+    node.take_in(at(1), &delta(7, generation_after(0), &run), Sent::Alone);
     let news = delta(9, generation_after(0), &run);
-    node.take_in(at(1), &news);
+    node.take_in(at(1), &news, Sent::Alone);
     assert!(node.serves_first(0, &news));
     assert!(!node.serves_first(0, &news), "repeated");
     assert!(node.serves_first(1, &news), "another tree");
@@ -358,7 +359,7 @@ fn a_push_is_passed_on_once_in_each_tree() {
         ..news
     };
     assert!(!node.serves_first(0, &later), "not held");
-    node.take_in(at(2), &later);
+    node.take_in(at(2), &later, Sent::Alone);
     assert!(node.serves_first(0, &later));
     assert!(!node.serves_first(1, &news), "no longer news");
 }
@@ -380,10 +381,10 @@ fn a_member_that_is_voted_against_refutes() {
     log.write(0, ADDRESS, Some(&encode_address(address(2))));
     log.write(0, crate::state::attribute::VOTES, Some(&value));
     let run = log.after(0).rest().to_vec();
-    node.take_in(at(1), &delta(7, generation_after(0), &run));
+    node.take_in(at(1), &delta(7, generation_after(0), &run), Sent::Alone);
     assert!(node.known(node.own).1 > cast.frontier, "one entry more");
     let quiet = node.known(node.own);
-    node.take_in(at(2), &delta(8, generation_after(0), &run));
+    node.take_in(at(2), &delta(8, generation_after(0), &run), Sent::Alone);
     assert_eq!(node.known(node.own), quiet, "the same vote is void");
 }
 

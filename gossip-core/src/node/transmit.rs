@@ -13,7 +13,8 @@ use crate::state::hash::{DIGEST, Salt};
 use crate::time::Instant;
 use crate::wire::frame::MOST_FRAME;
 use crate::wire::message::{
-    DELTA_HEAD, Delta, Encoder, Exchange, Extent, Item, Message, ModeTag, Push, Split, Summary,
+    DELTA_HEAD, Delta, Encoder, Exchange, Extent, Item, Message, ModeTag, Push, Resume, Split,
+    Summary,
 };
 
 /// The most bytes of a datagram that are not the keys and values of one entry.
@@ -232,7 +233,7 @@ impl Node {
                 written(encoder.item(&Item::Summary(self.summary(self.salt(), id))))
             }
             Planned::Removed(generation) => written(encoder.item(&Item::Removed(generation))),
-            Planned::Want(id) => written(encoder.item(&Item::Want(self.wanted(id)))),
+            Planned::Want(id) => written(encoder.item(&self.wanted(id))),
             Planned::WantUnknown(prefix) => written(encoder.item(&Item::Want(Summary {
                 prefix,
                 check: 0,
@@ -364,17 +365,20 @@ impl Node {
         summary(salt, origin, generation, frontier)
     }
 
-    /// What to ask for: what follows the frontier, or a partial claim; all of it where the member
+    /// What to ask for: what follows a partial claim, or the frontier; all of it where the member
     /// was removed and nothing but the frontier is left.
-    fn wanted(&self, origin: NodeId) -> Summary {
+    fn wanted(&self, origin: NodeId) -> Item<'static> {
         let ghost = self
             .table
             .get(origin)
             .is_some_and(|record| record.condition == Condition::Ghost);
-        match self.staging.resume(origin) {
-            Some((generation, upto)) => summary(self.salt(), origin, generation, upto),
-            None if ghost => summary(self.salt(), origin, Generation::ZERO, 0),
-            None => self.summary(self.salt(), origin),
+        match self.resume(origin) {
+            Some(begun) => Item::Resume(Resume {
+                told: summary(self.salt(), origin, begun.generation, begun.upto),
+                least_frontier: begun.least_frontier,
+            }),
+            None if ghost => Item::Want(summary(self.salt(), origin, Generation::ZERO, 0)),
+            None => Item::Want(self.summary(self.salt(), origin)),
         }
     }
 

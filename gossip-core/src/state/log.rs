@@ -115,6 +115,20 @@ impl Log {
         if continues { frontier } else { 0 }
     }
 
+    /// The version from which to serve a peer that holds the beginning of a claim of this origin's
+    /// `generation` up to `upto`, from replicas that knew at least `least_frontier`. They held
+    /// nothing that a tombstone collected here has deleted, if that is not below the floor.
+    pub(crate) fn resume_from(
+        &self,
+        generation: Generation,
+        upto: u64,
+        least_frontier: u64,
+    ) -> u64 {
+        let continues =
+            generation == self.generation && least_frontier >= self.floor && upto <= self.frontier;
+        if continues { upto } else { 0 }
+    }
+
     /// The entries above a version.
     pub(crate) fn after(&self, version: u64) -> Entries<'_> {
         Entries::new(self.entries().after(version))

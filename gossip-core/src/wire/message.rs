@@ -123,6 +123,8 @@ pub(crate) enum Item<'a> {
     /// "Here are its latest writes."
     #[serde(borrow)]
     MapRun(Run<'a>),
+    /// "I hold this origin's log so far, but not the rest that would let me use it."
+    Resume(Resume),
 }
 
 /// What a node tells of its shared map first.
@@ -149,6 +151,15 @@ pub(crate) struct Summary {
     #[serde(with = "postcard::fixint::le")]
     pub(crate) check: u16,
     pub(crate) frontier: u64,
+}
+
+/// The beginning of a claim that is still partial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Resume {
+    /// The origin, and the version up to which its log has arrived.
+    pub(crate) told: Summary,
+    /// Who has collected tombstones above this has nothing that would belong to it.
+    pub(crate) least_frontier: u64,
 }
 
 /// Entries of one origin's log in version order: all that live with versions in
@@ -256,6 +267,7 @@ impl Items<'_> {
                 Item::MapRun(run) => run.is_valid(),
                 Item::Summary(_)
                 | Item::Want(_)
+                | Item::Resume(_)
                 | Item::Removed(_)
                 | Item::MapSummary(_)
                 | Item::MapTold(_) => true,

@@ -60,6 +60,7 @@ fn teach(node: &mut Node, now: Instant, origin: NodeId, entries: u64) {
             floor: 0,
             entries: log.after(0).rest(),
         },
+        Sent::Alone,
     );
 }
 
