@@ -79,6 +79,13 @@ pub(super) struct Shared {
     ahead: Vec<(Cursor, Vec<u8>)>,
 }
 
+/// What a write does where there are several values.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Siblings {
+    Refused,
+    Replaced,
+}
+
 /// A message about the map that waits to be written.
 #[derive(Debug)]
 pub(crate) enum MapOutgoing {
@@ -212,16 +219,14 @@ impl Node {
         policy: Policy,
         lifetime: Option<Duration>,
     ) -> Result<(), CommandError> {
-        self.refuse_unresolved(key)?;
-        self.write_map(now, key, Some(value), policy, lifetime)
+        self.write_map(now, key, Some(value), (policy, lifetime), Siblings::Refused)
     }
 
     pub(super) fn delete(&mut self, now: Instant, key: &Key) -> Result<(), CommandError> {
-        self.refuse_unresolved(key)?;
         let Some(policy) = self.get(key).map(|reading| reading.policy) else {
             return Ok(());
         };
-        self.write_map(now, key, None, policy, None)
+        self.write_map(now, key, None, (policy, None), Siblings::Refused)
     }
 
     /// Replaces all siblings.
@@ -232,14 +237,7 @@ impl Node {
         value: Option<&Value>,
     ) -> Result<(), CommandError> {
         let policy = self.get(key).map_or(Policy::default(), |r| r.policy);
-        self.write_map(now, key, value, policy, None)
-    }
-
-    fn refuse_unresolved(&self, key: &Key) -> Result<(), CommandError> {
-        match self.siblings(key).len() {
-            0 | 1 => Ok(()),
-            siblings => Err(CommandError::Unresolved { siblings }),
-        }
+        self.write_map(now, key, value, (policy, None), Siblings::Replaced)
     }
 
     fn write_map(
@@ -247,12 +245,16 @@ impl Node {
         now: Instant,
         key: &Key,
         value: Option<&Value>,
-        policy: Policy,
-        lifetime: Option<Duration>,
+        (policy, lifetime): (Policy, Option<Duration>),
+        several: Siblings,
     ) -> Result<(), CommandError> {
         let value = value.map(Value::as_bytes);
         let map = &self.shared.map;
-        let size = map.bytes().saturating_add(map.size_of(key, value));
+        let (siblings, size) = map.weigh(key, value);
+        if siblings > 1 && several == Siblings::Refused {
+            return Err(CommandError::Unresolved { siblings });
+        }
+        let size = size.saturating_add(map.bytes());
         let limit = usize::try_from(self.config.max_map).unwrap_or(usize::MAX);
         if value.is_some() && size > limit {
             return Err(CommandError::MapFull { size, limit });

@@ -101,7 +101,6 @@ impl Map {
             .take(BATCH)
             .copied()
             .collect();
-        let mut collected = false;
         for (at, slot) in dead {
             let Some(held) = self.slab.get(slot) else {
                 continue;
@@ -110,13 +109,10 @@ impl Map {
             let mine = self.origin_of(held) == Some(self.own);
             if !self.hides_values(slot) {
                 self.discard(slot);
-                collected |= self.logs.raise_floor(log, version);
+                self.collected(log, version);
             } else if !self.is_outdated() && (mine || patient.is_some_and(|due| at <= due)) {
                 self.supersede(slot, stamp);
             }
-        }
-        if collected {
-            self.epoch = self.epoch.saturating_add(1);
         }
     }
 
@@ -155,7 +151,7 @@ impl Map {
             write.policy == Policy::LastWriteWins
         });
         let put = Put::delete(Policy::LastWriteWins);
-        self.append(stamp, &key, put, Replaces::Context, &dots);
+        self.append(stamp, (&key, Ok(place)), put, Replaces::Context, &dots);
     }
 
     /// Nobody writes an origin's log any more. Once nothing in it lives, it is a ghost.
@@ -228,8 +224,7 @@ impl Map {
         };
         self.logs.mark(log, self.applied.latest());
         self.raise(log, version);
-        self.logs.raise_floor(log, version);
-        self.epoch = self.epoch.saturating_add(1);
+        self.collected(log, version);
         // A run across it would claim it without the lists.
         self.forget_unpushed();
         self.unnamed = false;
@@ -328,6 +323,7 @@ impl Map {
             policy: write.policy,
             lifetime: write.lifetime,
         };
-        self.append(write.stamp, write.key, put, write.replaces, &dots);
+        let place = self.order.find(&self.slab, write.key);
+        self.append(write.stamp, (write.key, place), put, write.replaces, &dots);
     }
 }

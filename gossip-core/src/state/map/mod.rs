@@ -48,6 +48,7 @@ mod delta;
 mod forgotten;
 mod listing;
 mod notice;
+mod order;
 mod origin;
 mod push;
 mod serving;
@@ -73,9 +74,10 @@ use crate::time::UnixTime;
 use applied::{Applied, Change};
 use forgotten::Forgotten;
 use notice::Notices;
+use order::{Order, Place};
 use origin::{LogSlot, Logs};
 use push::Unpushed;
-use slab::{Held, Order, Place, Slab, Slot};
+use slab::{Held, Slab, Slot};
 
 pub use collect::Memory;
 pub use delta::{
@@ -368,28 +370,32 @@ impl Map {
     /// stamp seen. Returns the version.
     pub fn put(&mut self, stamp: Stamp, key: &Key, put: Put<'_>) -> u64 {
         let key = key.as_str().as_bytes();
-        let dots = match self.order.find(&self.slab, key) {
+        let place = self.order.find(&self.slab, key);
+        let dots = match place {
             Ok(place) => self.context_of(self.order.first(place), Replaces::Own, |_| true),
             Err(_) => Dotted::new(),
         };
-        self.append(stamp, key, put, Replaces::Own, &dots)
+        self.append(stamp, (key, place), put, Replaces::Own, &dots)
     }
 
-    /// How large the context would be of a write of this key, in bytes at most.
+    /// How many values are read under a key, and how large a write of it would be, in bytes at most.
     #[must_use]
-    pub fn size_of(&self, key: &Key, value: Option<&[u8]>) -> usize {
+    pub fn weigh(&self, key: &Key, value: Option<&[u8]>) -> (usize, usize) {
         let key = key.as_str().as_bytes();
-        let context = match self.order.find(&self.slab, key) {
-            Ok(place) => self
-                .context_of(self.order.first(place), Replaces::Own, |_| true)
-                .len(),
-            Err(_) => 0,
+        let (siblings, context) = match self.order.find(&self.slab, key) {
+            Ok(place) => {
+                let first = self.order.first(place);
+                let dots = self.context_of(first, Replaces::Own, |_| true);
+                (self.read(first).len(), dots.len())
+            }
+            Err(_) => (0, 0),
         };
-        context
+        let size = context
             .saturating_mul(26)
             .saturating_add(key.len())
             .saturating_add(value.map_or(0, <[u8]>::len))
-            .saturating_add(WRITE_HEAD)
+            .saturating_add(WRITE_HEAD);
+        (siblings, size)
     }
 
     /// The version vector of those of a key's writes that are to be replaced.
@@ -421,11 +427,11 @@ impl Map {
         dots
     }
 
-    /// One more write of the own log.
+    /// One more write of the own log, of a key that is at this place, or would be.
     fn append(
         &mut self,
         stamp: Stamp,
-        key: &[u8],
+        (key, place): (&[u8], Result<Place, Place>),
         put: Put<'_>,
         replaces: Replaces,
         dots: &Dotted,
@@ -446,7 +452,7 @@ impl Map {
             return version;
         };
         self.logs.mark(log, self.applied.latest());
-        self.insert(log, write.encode());
+        self.insert_at(place, log, write.encode());
         self.raise(log, version);
         self.unpushed.written(version);
         version
@@ -454,6 +460,12 @@ impl Map {
 
     /// Takes in a write that is above its log's frontier, unless something held replaces it.
     fn insert(&mut self, log: LogSlot, bytes: Box<[u8]>) {
+        let place = self.order.find(&self.slab, write::key_of(&bytes));
+        self.insert_at(place, log, bytes);
+    }
+
+    /// The same, where the place of its key is known.
+    fn insert_at(&mut self, place: Result<Place, Place>, log: LogSlot, bytes: Box<[u8]>) {
         let Some(origin) = self.logs.at(log).map(|log| log.origin) else {
             return;
         };
@@ -461,8 +473,8 @@ impl Map {
             return;
         };
         let (version, dies) = (write.version, write.dies_at());
-        let place = self.order.find(&self.slab, write.key);
         let mut replaced: SmallVec<[Slot; 2]> = SmallVec::new();
+        let mut collected: SmallVec<[(LogSlot, u64); 2]> = SmallVec::new();
         let mut concurrent = false;
         if let Ok(place) = place {
             for (slot, held) in self.slab.siblings(self.order.first(place)) {
@@ -470,10 +482,18 @@ impl Map {
                     continue;
                 };
                 let same = held.log == log && held.version == version;
-                if same || held.write().replaces(other, origin, version) {
+                let held_write = held.write();
+                if same || held_write.replaces(other, origin, version) {
                     return;
                 }
                 if write.replaces(origin, other, held.version) {
+                    // Its writer had collected what it replaces: what that had replaced it does not
+                    // tell, as if it had been collected here.
+                    let carries =
+                        |(other, upto)| write.replaces(origin, other, upto) || self.refuses(other);
+                    if !Context(held_write.context).into_iter().all(carries) {
+                        collected.push((held.log, held.version));
+                    }
                     replaced.push(slot);
                 } else {
                     concurrent |= held.log != log;
@@ -490,7 +510,7 @@ impl Map {
         };
         let place = match place {
             Err(place) => {
-                self.order.insert(place, slot);
+                self.order.insert(&self.slab, place, slot);
                 None
             }
             Ok(place) => {
@@ -501,6 +521,9 @@ impl Map {
                 Some(place)
             }
         };
+        for (log, version) in collected {
+            self.collected(log, version);
+        }
         self.logs.hold(log);
         if let Some(at) = dies {
             self.mortal.insert((at, slot));
@@ -556,6 +579,13 @@ impl Map {
         let gone = self.order.take(&mut self.slab, place, slot);
         self.drop_write(slot);
         gone
+    }
+
+    /// What a write had replaced is told by no other: whoever does not know it needs the lists.
+    fn collected(&mut self, log: LogSlot, version: u64) {
+        if self.logs.raise_floor(log, version) {
+            self.epoch = self.epoch.saturating_add(1);
+        }
     }
 
     fn drop_write(&mut self, slot: Slot) {

@@ -1,4 +1,4 @@
-//! Where the writes are: a slab of them, and the order of their keys.
+//! Where the writes are.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -12,7 +12,7 @@ use crate::stamp::Stamp;
 pub(super) type Slot = u32;
 
 /// No slot.
-const NONE: Slot = Slot::MAX;
+pub(super) const NONE: Slot = Slot::MAX;
 
 /// Slots stay below this, so that the order of application can mark them with one bit.
 const MAX: Slot = 1 << 31;
@@ -27,7 +27,7 @@ pub(super) struct Held {
     pub(super) applied: u64,
     pub(super) log: LogSlot,
     /// The next write of the same key; or, in the list of free slots, the next of those.
-    next: Slot,
+    pub(super) next: Slot,
 }
 
 impl Held {
@@ -172,137 +172,9 @@ impl Slab {
     }
 
     /// Makes `slot` the first of a key's writes.
-    fn link(&mut self, slot: Slot, next: Slot) {
+    pub(super) fn link(&mut self, slot: Slot, next: Slot) {
         if let Some(held) = self.get_mut(slot) {
             held.next = next;
         }
-    }
-}
-
-/// Pages hold at most this many keys: small enough to move, large enough that few are needed.
-const PAGE: usize = 256;
-
-/// The first write of each key, in the order of the keys: sorted pages, as the leaves of a B-tree.
-#[derive(Debug)]
-pub(super) struct Order {
-    pages: Vec<Vec<Slot>>,
-    len: usize,
-}
-
-/// Where a key is, or would be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    page: usize,
-    index: usize,
-}
-
-impl Order {
-    pub(super) const fn new() -> Self {
-        Self {
-            pages: Vec::new(),
-            len: 0,
-        }
-    }
-
-    /// How many keys there are.
-    pub(super) const fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Where a key is, or would be.
-    pub(super) fn find(&self, slab: &Slab, key: &[u8]) -> Result<Place, Place> {
-        let key_at = |slot: &Slot| slab.get(*slot).map_or(&[][..], Held::key);
-        let page = self
-            .pages
-            .partition_point(|page| page.first().is_some_and(|first| key_at(first) <= key))
-            .saturating_sub(1);
-        let slots = self.pages.get(page).map_or(&[][..], Vec::as_slice);
-        match slots.binary_search_by(|slot| key_at(slot).cmp(key)) {
-            Ok(index) => Ok(Place { page, index }),
-            Err(index) => Err(Place { page, index }),
-        }
-    }
-
-    /// The first write of the key at a place.
-    pub(super) fn first(&self, place: Place) -> Slot {
-        self.pages
-            .get(place.page)
-            .and_then(|page| page.get(place.index))
-            .copied()
-            .unwrap_or(NONE)
-    }
-
-    /// Adds a key that is not there yet, with its only write.
-    pub(super) fn insert(&mut self, place: Place, slot: Slot) {
-        self.len = self.len.saturating_add(1);
-        let Some(page) = self.pages.get_mut(place.page) else {
-            self.pages.push(alloc::vec![slot]);
-            return;
-        };
-        page.insert(place.index.min(page.len()), slot);
-        if page.len() > PAGE {
-            // In order of time keys often rise; leave the lower page well filled.
-            let upper = page.split_off(PAGE.saturating_mul(3).div_euclid(4));
-            page.shrink_to_fit();
-            self.pages.insert(place.page.saturating_add(1), upper);
-        }
-    }
-
-    /// One more write of the key at a place.
-    pub(super) fn add(&mut self, slab: &mut Slab, place: Place, slot: Slot) {
-        let first = self.first(place);
-        slab.link(slot, first);
-        self.set(place, slot);
-    }
-
-    /// One write less of the key at a place. The write is still in the slab. Tells whether it was
-    /// the last one, and the key is gone.
-    pub(super) fn take(&mut self, slab: &mut Slab, place: Place, slot: Slot) -> bool {
-        let next = slab.get(slot).map_or(NONE, |held| held.next);
-        let first = self.first(place);
-        if first != slot {
-            let before = slab.siblings(first).find(|(_, held)| held.next == slot);
-            if let Some((before, _)) = before {
-                slab.link(before, next);
-            }
-            return false;
-        }
-        if next != NONE {
-            self.set(place, next);
-            return false;
-        }
-        if let Some(page) = self.pages.get_mut(place.page)
-            && place.index < page.len()
-        {
-            page.remove(place.index);
-            self.len = self.len.saturating_sub(1);
-            if page.is_empty() {
-                self.pages.remove(place.page);
-            }
-        }
-        true
-    }
-
-    fn set(&mut self, place: Place, slot: Slot) {
-        if let Some(first) = self
-            .pages
-            .get_mut(place.page)
-            .and_then(|page| page.get_mut(place.index))
-        {
-            *first = slot;
-        }
-    }
-
-    /// The first writes of all keys from a place on, in order.
-    pub(super) fn from(&self, place: Place) -> impl Iterator<Item = Slot> {
-        self.pages
-            .iter()
-            .skip(place.page)
-            .enumerate()
-            .flat_map(move |(n, page)| {
-                let start = if n == 0 { place.index } else { 0 };
-                page.get(start..).unwrap_or_default()
-            })
-            .copied()
     }
 }

@@ -468,10 +468,8 @@ impl Map {
                 Some((held.log, held.version))
             });
             self.discard(slot);
-            if let Some((log, version)) = collected
-                && self.logs.raise_floor(log, version)
-            {
-                self.epoch = self.epoch.saturating_add(1);
+            if let Some((log, version)) = collected {
+                self.collected(log, version);
             }
         }
         for origin in gone {

@@ -185,6 +185,75 @@ fn who_drops_a_tombstone_that_another_has_collected_remembers_that_there_was_one
 }
 
 #[test]
+fn a_write_after_a_collected_delete_does_not_hide_what_the_delete_had_replaced() {
+    let (mut a, mut b, mut c) = (map(1), map(2), map(3));
+    keep(&mut c, 50, "k", "old");
+    learn(&mut a, &c);
+    delete(&mut a, 100, "k");
+    learn(&mut b, &a);
+    collect(&mut a, 1_000);
+    let mut buffer = Vec::new();
+    a.forget_unpushed();
+    keep(&mut a, 1_100, "k", "new");
+    // It replaces a's delete, and does not tell what that had replaced.
+    let run = a.poll_push(1000, &mut buffer).unwrap();
+    assert_eq!(b.apply_push(&run), Pushed::Applied);
+    learn(&mut c, &b);
+    for replica in [&a, &b, &c] {
+        assert_eq!(replica.siblings(b"k").len(), 1);
+    }
+}
+
+#[test]
+fn two_that_knew_different_amounts_of_a_departed_node_agree_when_it_is_forgotten() {
+    let (mut a, mut b, mut c) = (map(1), map(2), map(3));
+    put(&mut a, 40, "k", "old");
+    meet(&mut a, &mut b);
+    meet(&mut a, &mut c);
+    // c deletes it, which only b hears, and departs. What was left of it is collected.
+    delete(&mut c, 50, "k");
+    learn(&mut b, &c);
+    collect(&mut b, 1_000);
+    for replica in [&mut a, &mut b] {
+        put(replica, 1_000, "other", "v");
+        replica.close(c.own());
+        replica.tick(UnixTime::from_millis(1_000));
+        replica.forget(FORGET);
+        assert_eq!(replica.frontier(c.own()), 0);
+    }
+    assert_eq!((get(&a, "k").as_deref(), get(&b, "k")), (Some("old"), None));
+    for _ in 0..2 {
+        learn(&mut a, &b);
+        learn(&mut b, &a);
+    }
+    assert_eq!(a.summary(), b.summary());
+    assert_eq!((get(&a, "k"), get(&b, "k")), (None, None));
+}
+
+#[test]
+fn a_member_that_was_taken_for_gone_for_long_loses_nothing_and_brings_nothing_back() {
+    let (mut a, mut b) = (map(1), map(2));
+    put(&mut b, 40, "deleted", "v");
+    meet(&mut a, &mut b);
+    delete(&mut a, 50, "deleted");
+    collect(&mut a, 1_000);
+    a.close(b.own());
+    a.forget(FORGET);
+    assert_eq!(a.graves().collect::<Vec<_>>(), [(b.own(), 1)]);
+    put(&mut b, 60, "new", "v");
+    for _ in 0..2 {
+        learn(&mut a, &b);
+        learn(&mut b, &a);
+    }
+    assert_eq!(a.summary(), b.summary());
+    for replica in [&a, &b] {
+        assert_eq!(get(replica, "deleted"), None);
+        assert_eq!(get(replica, "new").unwrap(), "v");
+    }
+    assert_eq!(b.own(), origin(2, 1), "it need not begin anew");
+}
+
+#[test]
 fn a_stale_replica_does_not_infect_a_newcomer_for_good() {
     let (mut a, mut stale, mut newcomer) = (map(1), map(2), map(3));
     put(&mut a, 50, "k", "old");
