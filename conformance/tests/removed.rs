@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use conformance::sim::network::{Delay, Effect, Fault, FaultId, Scope};
 use conformance::sim::{Action, HostId, HostSet, Time, World};
-use gossip_core::{Config, Mode};
+use gossip_core::{Command, Config, Mode};
 
 fn host(number: u32) -> HostId {
     HostId::new(number)
@@ -16,6 +16,10 @@ fn formed(seed: u64, nodes: usize) -> World {
 }
 
 fn formed_in(mode: Mode, seed: u64, nodes: usize) -> World {
+    formed_with(mode, seed, nodes, |_| {})
+}
+
+fn formed_with(mode: Mode, seed: u64, nodes: usize, change: impl Fn(&mut Config)) -> World {
     let millis = Duration::from_millis;
     let mut world = World::new(seed, Delay::uniform(millis(1), millis(10)));
     let mut config = Config::lan();
@@ -23,6 +27,7 @@ fn formed_in(mode: Mode, seed: u64, nodes: usize) -> World {
     config.remove_after = Duration::from_secs(20);
     config.neighbours = 4;
     config.mode = mode;
+    change(&mut config);
     for number in 0..nodes {
         let added = world.add(&format!("n{number}"), config.clone());
         world.perform(Action::Start(added.expect("it can be")));
@@ -104,4 +109,43 @@ fn who_restarts_learns_of_the_removed_in_every_mode() {
         world.run_until(Time::from_secs(150));
         assert_eq!(world.check_quiescence(), [], "{mode:?}");
     }
+}
+
+/// Forty nodes come and go, each under a name of its own. All forget them together, but for a few.
+#[test]
+fn of_those_who_came_and_went_a_few_traces_are_kept() {
+    let mut world = formed_with(Mode::PushPull, 1, 5, |config| config.max_ghosts = 8);
+    let config = world.host(host(0)).config().clone();
+    for guest in 0_u32..40 {
+        let added = world.add(&format!("guest{guest}"), config.clone());
+        let id = added.expect("it can be");
+        world.perform(Action::Start(id));
+        world.run_until(Time::from_secs(u64::from(guest) * 3 + 23));
+        if guest % 2 == 0 {
+            world.perform(Action::Crash(id));
+        } else {
+            world.perform(Action::Command(id, Command::Leave));
+        }
+    }
+    let held = |world: &World, number| {
+        let node = world.host(host(number)).node().expect("it runs");
+        node.metrics().members
+    };
+    world.run_until(Time::from_secs(160));
+    assert!(held(&world, 0) > 5 + 8, "young ghosts linger");
+    world.run_until(Time::from_secs(300));
+    for number in 0..5 {
+        assert!(
+            held(&world, number) <= 5 + 8,
+            "n{number}: {}",
+            held(&world, number)
+        );
+    }
+    assert_eq!(world.check_quiescence(), []);
+    // Who begins now is told of no more than that.
+    world.perform(Action::Crash(host(4)));
+    world.perform(Action::Start(host(4)));
+    world.run_until(Time::from_secs(310));
+    assert!(held(&world, 4) <= 5 + 8);
+    assert_eq!(world.check_quiescence(), []);
 }

@@ -90,10 +90,21 @@ impl Record {
         self.log.get(DATACENTER).map(|value| text(Some(value)))
     }
 
+    /// When it was removed, by the clock of whoever was the first to do so, in seconds of Unix time.
+    pub(crate) fn buried(&self) -> Option<u64> {
+        Some(buried_at(self.log.generation(), self.log.buried()?))
+    }
+
     /// Its name as the application is told it.
     pub(crate) fn display_name(&self) -> Name {
         Name::new(self.name()).unwrap_or_else(|_| Name::placeholder())
     }
+}
+
+/// The second of Unix time in which a generation had reached an age in milliseconds.
+pub(crate) const fn buried_at(generation: Generation, age: u64) -> u64 {
+    let began = generation.stamp().time().as_millis();
+    began.saturating_add(age).div_euclid(1000)
 }
 
 fn text(value: Option<&[u8]>) -> &str {

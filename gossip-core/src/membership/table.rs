@@ -327,10 +327,40 @@ impl Table {
         if let Some(part) = part(condition) {
             self.datacenters.enter(place, part, id);
         }
-        if condition == Condition::Ghost {
-            self.change_log(id, Log::bury);
-        }
         true
+    }
+
+    /// Forgets the ghosts that are over. O(members).
+    pub(crate) fn forget(&mut self, is_over: impl Fn(&Record) -> bool) {
+        let is_over = |record: &Record| record.condition == Condition::Ghost && is_over(record);
+        let over: Vec<NodeId> = self.iter().filter(|r| is_over(r)).map(|r| r.id).collect();
+        if over.is_empty() {
+            return;
+        }
+        for id in &over {
+            let change = self.own_contribution(*id).wrapping_neg();
+            let size = self.get(*id).map_or(0, |record| record.log.size());
+            self.hash = self.hash.wrapping_add(change);
+            self.buckets.add(*id, change);
+            self.state_bytes = self.state_bytes.saturating_sub(size);
+            self.note_change(*id);
+        }
+        let stays = |id: &NodeId| over.binary_search(id).is_err();
+        self.records.retain(|record| stays(&record.id));
+        self.order.retain(stays);
+        // What came after them has moved up.
+        self.index.clear();
+        let (records, key) = (&self.records, &self.index_key);
+        let hash_at = |slot: &Slot| {
+            let record = records.get(position(*slot));
+            record.map_or(0, |record| index_hash(key, record.id))
+        };
+        for (slot, record) in (0..).zip(records) {
+            let hash = index_hash(key, record.id);
+            self.index.insert_unique(hash, slot, hash_at);
+        }
+        let slots = self.order.iter().filter_map(|id| self.slot(*id)).collect();
+        self.slots = slots;
     }
 
     fn slot(&self, id: NodeId) -> Option<Slot> {
@@ -346,7 +376,7 @@ impl Table {
     fn at(&self, slot: Slot) -> &Record {
         #[expect(
             clippy::indexing_slicing,
-            reason = "slots are made by this table and never freed"
+            reason = "slots are made by this table, and renumbered when it forgets"
         )]
         &self.records[position(slot)]
     }

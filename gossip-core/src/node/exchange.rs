@@ -22,6 +22,7 @@ use super::intake::Intake;
 use super::outbox::{Answer, Outgoing, Planned};
 use super::timers::Timer;
 use super::{Node, Standing, count, recents};
+use crate::config::Mode;
 use crate::id::{Generation, NodeId};
 use crate::membership::region::PARTS;
 use crate::membership::{Condition, Region};
@@ -57,6 +58,8 @@ const OVERTAKING: Duration = Duration::from_millis(50);
 const FRESH: u32 = 4;
 /// Intervals for which a change is news while tables differ.
 const LINGERING: u32 = 60;
+/// Of so many changes, one may be left to be found by comparing tables, where nobody asks for it.
+const MISSED: f64 = 1000.0;
 /// The most changes that are given unasked to a peer that does not tell of them.
 pub(super) const GIVEN: usize = 12;
 /// The most origins whose ids begin alike that are looked at. Two of ten thousand do, by chance,
@@ -133,6 +136,7 @@ impl Node {
         head: Exchange,
         items: Items<'_>,
     ) {
+        self.raise_horizon(now, head.horizon);
         let theirs = u128::from_le_bytes(head.hash);
         let stranger = !self.table.get(sender.id).is_some_and(|record| {
             record.condition == Condition::Live && record.log.generation() == sender.generation
@@ -480,8 +484,28 @@ impl Node {
     pub(super) fn news_horizon(&self, now: Instant) -> Duration {
         let lately = now.saturating_sub(self.intervals(2));
         let differ = self.differed.is_some_and(|at| at >= lately);
-        self.intervals(if differ { LINGERING } else { FRESH })
+        match self.config.mode {
+            _ if differ => self.intervals(LINGERING),
+            Mode::Push => {
+                let live = self.table.home(self.own).live().len();
+                let fresh = rounds_of_pushing(live, self.config.fanout, self.loss.share());
+                self.config.interval.mul_f64(fresh)
+            }
+            Mode::Pull | Mode::PushPull => self.intervals(FRESH),
+        }
     }
+}
+
+/// How many rounds a change is told where nobody asks: who pushes does not hear who has missed it.
+///
+/// Once most know, a member is told `fanout * (1 - loss)` times in a round, and misses it in `h` rounds
+/// with probability `exp(-h * fanout * (1 - loss))`. As many as leave nobody out but once in
+/// [`MISSED`] changes.
+fn rounds_of_pushing(members: usize, fanout: u8, loss: f64) -> f64 {
+    let members = f64::from(u32::try_from(members).unwrap_or(u32::MAX).max(1));
+    let told = f64::from(fanout) * (1.0 - loss);
+    let rounds = libm::log(members * MISSED) / told.max(0.1);
+    rounds.clamp(f64::from(FRESH), f64::from(LINGERING))
 }
 
 #[cfg(test)]

@@ -62,6 +62,9 @@ impl Node {
             return Intake::Done;
         }
         let unknown = ours.1 == 0;
+        if unknown && self.is_forgotten(now, delta) {
+            return Intake::Done;
+        }
         if unknown && length(self.table.len()) >= u64::from(self.config.max_members) {
             count(&mut self.metrics.refused_members);
             return Intake::Done;
@@ -120,7 +123,7 @@ impl Node {
 
         let restarted = old.frontier() > 0 && new.generation() > old.generation();
         let declared = record.declared();
-        let buried = new.size() == 0;
+        let buried = new.size() == 0 || new.buried().is_some();
         let condition = if buried {
             Condition::Ghost
         } else if declared == Declared::Left {

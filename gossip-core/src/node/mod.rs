@@ -11,6 +11,7 @@ mod ballots;
 mod broadcast;
 mod events;
 mod exchange;
+mod ghosts;
 mod intake;
 mod judgement;
 mod liveness;
@@ -143,6 +144,8 @@ pub struct Node {
     lost: Lost,
     /// Where the next round goes on tending records.
     tended: usize,
+    /// See [`ghosts`].
+    horizon: u64,
     // Liveness plane.
     detector: Box<Detector>,
     neighbours: Vec<Neighbour>,
@@ -270,6 +273,7 @@ impl Node {
             shared: Box::new(Shared::new(own, generation, &config)),
             lost: Lost::default(),
             tended: 0,
+            horizon: 0,
             detector: Box::new(detector),
             neighbours: Vec::new(),
             former: Vec::new(),
@@ -550,8 +554,7 @@ impl Node {
 
     /// Milliseconds since this node's generation began, by the wall clock.
     fn age(&self, now: Instant) -> u64 {
-        let began = self.generation.stamp().time().as_millis();
-        self.clock.wall(now).as_millis().saturating_sub(began)
+        self.age_of(now, self.generation)
     }
 
     fn is_eager(&self) -> bool {

@@ -106,6 +106,7 @@ impl Node {
             self.tended = self.tended.saturating_add(1);
             if self.tended >= self.table.len() {
                 self.tended = 0;
+                self.tend_ghosts(now);
             }
             let Some(record) = self.table.record_at(self.tended) else {
                 continue;
@@ -131,7 +132,7 @@ impl Node {
         let Some(record) = self.table.get(id) else {
             return;
         };
-        let name = record.display_name();
+        let (name, generation) = (record.display_name(), record.log.generation());
         let is_down = record.condition == Condition::Down;
         if is_down && !self.evidence(now).is_down_by_its_own(id) {
             self.warn_of_removal(now, id);
@@ -140,6 +141,8 @@ impl Node {
             self.lost.note(id, address);
         }
         self.withdraw_all_votes_of(id);
+        let age = self.age_of(now, generation);
+        self.table.change_log(id, |log| log.bury(age));
         self.table.set_condition(id, now, Condition::Ghost);
         self.staging.discard(id);
         self.stale.neighbours = true;

@@ -159,6 +159,7 @@ impl Node {
             mode,
             extent,
             hash,
+            horizon: self.horizon,
         })
     }
 

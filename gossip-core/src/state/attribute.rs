@@ -23,6 +23,8 @@ pub(crate) const DATACENTER: &[u8] = &[3];
 /// Its votes against members that it observes.
 pub(crate) const VOTES: &[u8] = &[4];
 // 5 and 6: see `broadcast`.
+/// All that is left of a removed member: that it was removed, at the time of this entry.
+pub(crate) const BURIED: &[u8] = &[7];
 
 /// The application's key, or `None` for one of the protocol's.
 pub(crate) fn user_key(key: &[u8]) -> Option<&str> {

@@ -12,6 +12,7 @@ use alloc::vec::Vec;
 
 use smallvec::SmallVec;
 
+use super::attribute::BURIED;
 use super::broadcast;
 use super::entry::{Entries, Entry};
 use crate::id::Generation;
@@ -168,11 +169,24 @@ impl Log {
         self.floor = self.floor.max(floor);
     }
 
-    /// Drops all entries. The frontier stays, so that nobody serves them again; everything at or
-    /// below it counts as collected.
-    pub(crate) fn bury(&mut self) {
+    /// Drops all entries but one, which takes the last version and says at what age of this
+    /// generation, in milliseconds, that was done. The frontier stays, so that nobody serves them
+    /// again; everything at or below it counts as collected.
+    pub(crate) fn bury(&mut self, age: u64) {
         self.run = Box::default();
         self.floor = self.frontier;
+        self.put(Entry {
+            version: self.frontier,
+            age,
+            key: BURIED,
+            value: Some(&[]),
+        });
+    }
+
+    /// The age of this generation at which its log was buried, in milliseconds, if it was.
+    pub(crate) fn buried(&self) -> Option<u64> {
+        let entry = self.entries().find(|entry| entry.key == BURIED)?;
+        Some(entry.age)
     }
 
     /// Appends an entry in place of the key's older one.

@@ -57,6 +57,8 @@ pub(crate) struct Exchange {
     pub(crate) extent: Extent,
     /// The sender's table hash at this moment.
     pub(crate) hash: [u8; 16],
+    /// The second of Unix time up to which removed members are forgotten; 0 while none is.
+    pub(crate) horizon: u64,
 }
 
 /// Whether a datagram is all that its sender has to say in this leg.
@@ -372,6 +374,7 @@ mod tests {
             mode: ModeTag::PushPull,
             extent: Extent::Whole,
             hash: [3; 16],
+            horizon: 5,
         });
         let mut encoder = Encoder::new(&mut buffer, SENDER, head).unwrap();
         let summary = Summary {
@@ -396,6 +399,7 @@ mod tests {
             mode: ModeTag::PushPull,
             extent: Extent::Whole,
             hash: [255; 16],
+            horizon: u64::MAX,
         });
         let len = Encoder::new(&mut buffer, SENDER, head).unwrap().len();
         assert!(len + crate::wire::frame::HEADER + crate::wire::frame::TRAILER <= 64);
@@ -432,6 +436,7 @@ mod tests {
             mode: ModeTag::PushPull,
             extent: Extent::Whole,
             hash: [3; 16],
+            horizon: 5,
         });
         let mut encoder = Encoder::new(&mut buffer, SENDER, head).unwrap();
         let mut run = std::vec::Vec::new();

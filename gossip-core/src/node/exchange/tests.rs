@@ -164,3 +164,13 @@ fn ten_old_differences_among_ten_thousand_origins_are_narrowed_down() {
         assert!(cost.bytes <= 4_096, "{cost:?}");
     }
 }
+
+#[test]
+fn in_push_mode_a_change_is_told_for_as_long_as_it_takes() {
+    // ln(100 * 1000) / 3 and / 1.5.
+    assert!((rounds_of_pushing(100, 3, 0.0) - 4.0).abs() < 1e-9);
+    assert!((rounds_of_pushing(100, 3, 0.5) - 7.675).abs() < 0.01);
+    assert!((rounds_of_pushing(1000, 3, 0.5) - 9.21).abs() < 0.01);
+    assert!((rounds_of_pushing(1000, 1, 1.0) - 60.0).abs() < 1e-9);
+    assert!((rounds_of_pushing(0, 16, f64::NAN) - 60.0).abs() < 1e-9);
+}

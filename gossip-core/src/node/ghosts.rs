@@ -1,0 +1,112 @@
+//! What is left of removed members, and when that goes, too.
+//!
+//! A ghost keeps whoever has not removed a member yet from bringing it back. It is part of the table
+//! hash, so all must forget it together: each node keeps a **horizon**, a second of Unix time, told
+//! at the head of every leg and merged by maximum. A ghost that was buried at or before the horizon
+//! is forgotten, and not taken in again. The time of burial travels with the ghost: where members
+//! removed one at different moments and the horizon comes to lie between, the later one counts.
+//!
+//! Who raises it: whoever holds a ghost for longer than `forget_after`, or more than `max_ghosts`;
+//! never beyond [`LINGERS`], the time in which all who will remove a member have done so. What comes
+//! back all the same, from a replica that slept through the horizon, is a member that nobody hears:
+//! it is found silent, goes down and is removed once more. No verdict rests on a ghost.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::Node;
+use crate::id::Generation;
+use crate::membership::Condition;
+use crate::membership::member::buried_at;
+use crate::sort::sort;
+use crate::state::attribute::BURIED;
+use crate::state::entry::Entries;
+use crate::time::Instant;
+use crate::wire::message::Delta;
+
+/// Intervals for which a ghost is kept whatever the bounds are.
+const LINGERS: u32 = 64;
+
+impl Node {
+    /// The Unix time now, in seconds.
+    fn second(&self, now: Instant) -> u64 {
+        self.clock.wall(now).as_millis().div_euclid(1000)
+    }
+
+    /// Milliseconds since a generation began, by this node's wall clock.
+    pub(super) fn age_of(&self, now: Instant, generation: Generation) -> u64 {
+        let began = generation.stamp().time().as_millis();
+        self.clock.wall(now).as_millis().saturating_sub(began)
+    }
+
+    /// Somebody has forgotten the ghosts up to here, or it is time to. A horizon in the future is
+    /// not believed: it is somebody's clock.
+    pub(super) fn raise_horizon(&mut self, now: Instant, horizon: u64) {
+        let second = self.second(now);
+        if self.horizon > second {
+            // The own clock was ahead when this was set.
+            self.horizon = 0;
+        }
+        if horizon <= self.horizon || horizon > second {
+            return;
+        }
+        self.horizon = horizon;
+        // A time of burial that lies in the future is a forgery, or somebody's clock.
+        let learned = |since: Instant| {
+            let ago = now.saturating_since(since);
+            second.saturating_sub(ago.as_secs())
+        };
+        self.table.forget(|record| {
+            let learned = learned(record.since);
+            record.buried().unwrap_or(learned).min(learned) <= horizon
+        });
+    }
+
+    /// Whether a delta tells of a ghost that lies behind the horizon.
+    pub(super) fn is_forgotten(&self, now: Instant, delta: &Delta<'_>) -> bool {
+        let grave = Entries::new(delta.entries).find(|entry| entry.key == BURIED);
+        grave.is_some_and(|grave| {
+            let buried = buried_at(delta.generation, grave.age);
+            buried.min(self.second(now)) <= self.horizon
+        })
+    }
+
+    /// Raises the horizon where ghosts are old or many. O(members); once in a turn of tending.
+    pub(super) fn tend_ghosts(&mut self, now: Instant) {
+        let seconds = |time: Duration| time.as_secs();
+        let second = self.second(now);
+        let ghosts = self
+            .table
+            .iter()
+            .filter(|record| record.condition == Condition::Ghost);
+        let mut buried: Vec<u64> = ghosts
+            .map(|record| record.buried().unwrap_or(0).min(second))
+            .collect();
+        sort(&mut buried);
+        let Some(eldest) = buried.first() else {
+            return;
+        };
+        let lingers = second.saturating_sub(seconds(self.intervals(LINGERS)));
+        let kept = seconds(self.config.forget_after);
+        // A sixteenth later, so that many go at a time.
+        let overdue = eldest
+            .saturating_add(kept)
+            .saturating_add(kept.div_euclid(16))
+            <= second;
+        let max = usize::try_from(self.config.max_ghosts).unwrap_or(usize::MAX);
+        let mut horizon = 0;
+        if overdue {
+            horizon = second.saturating_sub(kept);
+        }
+        if buried.len() > max {
+            // An eighth more than must, so that many go at a time.
+            let over = buried
+                .len()
+                .saturating_sub(max)
+                .saturating_add(max.div_euclid(8));
+            let last = over.min(buried.len()).saturating_sub(1);
+            horizon = buried.get(last).copied().unwrap_or(0).max(horizon);
+        }
+        self.raise_horizon(now, horizon.min(lingers));
+    }
+}
