@@ -62,12 +62,12 @@ impl Body {
         self.byte(1).varint(token.into())
     }
 
-    /// The head of a whole leg in push-pull mode.
+    /// The head of a whole leg in push-pull mode, from who has forgotten nobody.
     #[must_use]
     pub fn exchange(self, leg: u8, hash: u128) -> Self {
         let mut body = self.byte(3).byte(leg).byte(2).byte(0);
         body.0.extend_from_slice(&hash.to_le_bytes());
-        body
+        body.byte(0)
     }
 
     /// "I hold this name since then."

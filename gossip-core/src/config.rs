@@ -117,11 +117,13 @@ pub struct Config {
     /// How long a tombstone is kept, of an attribute or of a key of the shared map. Works from 1 min
     /// to 1 year. Default 10 days, as Cassandra's.
     pub gc_grace: Duration,
-    /// How long a departed writer of the shared map stays in the version vector once nothing of it
+    /// How long the trace of a removed member is kept in the table, and how long a departed writer of
+    /// the shared map stays in the version vector once nothing of it
     /// lives. Works from `gc_grace` to 10 years. Default 30 days: as long as members may be away
     /// without being told the lists of what lives.
     pub forget_after: Duration,
-    /// The most departed writers that stay in the vector so, and the most others of which it is
+    /// The most traces of removed members in the table, but for those of the last 64 intervals; the
+    /// most departed writers that stay in the vector so, and the most others of which it is
     /// remembered up to where they are dead; the eldest go first. Works from 8 to 1,000,000. Default
     /// 1024: with it, they take less memory than the members of a large cluster.
     pub max_ghosts: u32,

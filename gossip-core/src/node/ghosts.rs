@@ -110,3 +110,97 @@ impl Node {
         self.raise_horizon(now, horizon.min(lingers));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::id::{Identity, NodeId};
+    use crate::stamp::Stamp;
+    use crate::state::log::{Claim, Log};
+    use crate::time::UnixTime;
+
+    const WALL: u64 = 1_800_000_000;
+
+    fn at(seconds: u64) -> Instant {
+        Instant::from_nanos(seconds * 1_000_000_000)
+    }
+
+    /// A node that removed members 1, 2 and 3 after 10, 20 and 30 s.
+    fn mourner(config: Config) -> Node {
+        let identity = Identity::new("own", "10.0.0.1:1".parse().unwrap()).unwrap();
+        let wall = UnixTime::from_millis(WALL * 1000);
+        let mut node = Node::new(config, identity, [1; 32], at(0), wall).unwrap();
+        for id in 1..=3 {
+            let mut log = Log::new(Generation::new(Stamp::at(wall)));
+            log.write(0, b"key", Some(b"value"));
+            let claim = Claim {
+                generation: log.generation(),
+                after: 0,
+                frontier: log.frontier(),
+                floor: 0,
+                run: log.after(0).rest(),
+            };
+            let id = NodeId::from_u64(id);
+            node.table.apply(id, at(0), &claim);
+            node.remove(at(10 * id.as_u64()), id);
+        }
+        node
+    }
+
+    #[test]
+    fn ghosts_up_to_the_horizon_are_forgotten_and_not_taken_in_again() {
+        let mut node = mourner(Config::lan());
+        let hash = node.table_hash();
+        let first = node.table.get(NodeId::from_u64(1)).unwrap().log.clone();
+        node.raise_horizon(at(40), WALL + 20);
+        assert_eq!(node.table.len(), 2);
+        assert!(node.table.get(NodeId::from_u64(3)).is_some());
+        let delta = Delta {
+            origin: NodeId::from_u64(1),
+            generation: first.generation(),
+            after: 0,
+            upto: 1,
+            frontier: 1,
+            floor: 1,
+            entries: first.after(0).rest(),
+        };
+        assert!(node.is_forgotten(at(40), &delta));
+        node.horizon = 0;
+        assert!(!node.is_forgotten(at(40), &delta));
+        node.raise_horizon(at(40), WALL + 40);
+        assert_eq!(node.table.len(), 1);
+        assert_ne!(node.table_hash(), hash);
+        assert_eq!(node.table_hash(), node.table.own_contribution(node.own));
+    }
+
+    #[test]
+    fn a_horizon_in_the_future_is_not_believed() {
+        let mut node = mourner(Config::lan());
+        node.raise_horizon(at(40), WALL + 41);
+        node.raise_horizon(at(40), u64::MAX);
+        assert_eq!((node.table.len(), node.horizon), (4, 0));
+        // Nor the own one, set while the clock was ahead.
+        node.horizon = WALL + 1_000_000;
+        node.raise_horizon(at(40), WALL + 10);
+        assert_eq!((node.table.len(), node.horizon), (3, WALL + 10));
+    }
+
+    #[test]
+    fn the_old_go_and_the_young_linger() {
+        let mut config = Config::lan();
+        config.gc_grace = Duration::from_secs(60);
+        config.forget_after = Duration::from_secs(160);
+        let mut node = mourner(config);
+        node.tend_ghosts(at(179));
+        assert_eq!(node.table.len(), 4, "160 s and a sixteenth");
+        node.tend_ghosts(at(181));
+        assert_eq!(node.table.len(), 2, "older than 160 s");
+        node.config.max_ghosts = 0;
+        node.config.forget_after = Duration::from_secs(3600);
+        node.tend_ghosts(at(93));
+        assert_eq!(node.table.len(), 2, "younger than 64 intervals");
+        node.tend_ghosts(at(94));
+        assert_eq!(node.table.len(), 1);
+    }
+}
