@@ -93,6 +93,7 @@ impl Node {
                 self.unwatch(&key);
                 Ok(())
             }
+            Command::WatchMap { prefixes } => self.watch_map(prefixes),
             Command::Leave => {
                 self.leave(now);
                 Ok(())
