@@ -273,6 +273,7 @@ impl Node {
             Some(Condition::Live) => Err(CommandError::MemberAlive(id)),
             Some(Condition::Down | Condition::Left) => {
                 self.remove(now, id);
+                self.lost.forget(id);
                 Ok(())
             }
         }
