@@ -15,7 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use conformance::scenario::{Clock, Figure, Gauges, Loss, Partition, Scenario, Setup, Whose};
 use conformance::sim::network::{Effect, Fault, FaultId, Scope};
 use conformance::sim::{Action, HostId, HostSet, Time, WallClock, World};
-use gossip_core::{Command, Config, Event, Generation, NodeId, Status, UpCause};
+use gossip_core::{
+    Command, Config, DownReason, Event, Generation, NodeId, Status, SuspicionReason, UpCause,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 const FAULT: FaultId = FaultId::new(7);
@@ -494,6 +496,109 @@ fn islands_merge_when_one_node_is_given_a_seed_on_the_other() {
     let all: Vec<u32> = trial.nodes().collect();
     trial.until(15.0, |trial| trial.whole(&all));
     assert_eq!(trial.downs(), Downs::new());
+}
+
+/// A split that outlasts `remove_after`, with no seed on the other side: neither has the other in its
+/// table any more.
+#[test]
+fn sides_that_have_removed_each_other_find_together_without_a_seed() {
+    let mut trial = Trial::with(12, |_, config| {
+        config.remove_after = Duration::from_secs(60);
+    });
+    let all: Vec<u32> = trial.nodes().collect();
+    let (left, right) = all.split_at(6);
+    for side in [left, right] {
+        let first = trial.world.host(HostId::new(side[0])).node().unwrap();
+        let seeds = vec![first.member(first.id()).unwrap().address()];
+        for node in side {
+            let seeds = seeds.clone();
+            trial.act(Action::Command(
+                HostId::new(*node),
+                Command::SetSeeds { seeds },
+            ));
+        }
+    }
+    trial.set(Scope::Across(hosts(left.iter().copied())), Effect::Cut);
+    trial.pass(180.0);
+    let gone = |viewer: &u32, about: &u32| trial.status(*viewer, *about).is_none();
+    assert!(left.iter().all(|one| {
+        right
+            .iter()
+            .all(|other| gone(one, other) && gone(other, one))
+    }));
+    trial.mend();
+    trial.until(30.0, |trial| trial.whole(&all));
+}
+
+/// Its log begins with a lower generation than the one that others remember.
+#[test]
+fn a_node_whose_clock_went_back_returns_above_its_earlier_life() {
+    let mut trial = Trial::new(8);
+    let generation = |trial: &Trial| {
+        let viewer = trial.world.host(HostId::new(1)).node().unwrap();
+        let member = viewer.member(HostId::new(6).node_id()).unwrap();
+        member.generation()
+    };
+    let before = generation(&trial);
+    trial.act(Action::Crash(HostId::new(6)));
+    // Within `max_clock_skew`; one that lies further back refuses everybody, and says so.
+    let back = WallClock { ahead_ms: -40_000 };
+    trial.act(Action::SetClock(HostId::new(6), back));
+    trial.act(Action::Start(HostId::new(6)));
+    let all: Vec<u32> = trial.nodes().collect();
+    trial.until(5.0, |trial| generation(trial) > before && trial.whole(&all));
+    trial.told.clear();
+    trial.pass(20.0);
+    assert_eq!(trial.downs(), Downs::new());
+}
+
+#[test]
+fn suspicions_and_verdicts_say_why() {
+    let mut trial = Trial::new(20);
+    trial.act(Action::Crash(HostId::new(6)));
+    trial.pass(10.0);
+    let id = HostId::new(6).node_id();
+    let suspected = trial.told.iter().filter_map(|(_, by, event)| match event {
+        Event::MemberSuspected {
+            id: about,
+            phi,
+            reason,
+            ..
+        } if *about == id => Some((*by, *phi, *reason)),
+        _ => None,
+    });
+    let suspected: Vec<_> = suspected.collect();
+    // Each of its eight observers, but for those that heard of the verdict first.
+    assert!((5..=8).contains(&suspected.len()));
+    for (by, phi, reason) in suspected {
+        let reached = phi >= 5.99;
+        assert_eq!(reason == SuspicionReason::Phi, reached, "{by}: {phi}");
+    }
+    let down = |trial: &Trial, wanted: DownReason| {
+        let told = trial.told.iter();
+        told.filter(|(_, _, event)| {
+            matches!(event, Event::MemberDown { reason, votes, .. }
+                if *reason == wanted && (*votes > 0 || wanted == DownReason::Silence))
+        })
+        .count()
+    };
+    assert_eq!(down(&trial, DownReason::Votes), 19);
+    // Who is cut off alone has nobody's word but its own.
+    trial.told.clear();
+    trial.set(Scope::Around(hosts([4])), Effect::Cut);
+    trial.pass(15.0);
+    let by_itself = trial.told.iter().filter(|(_, by, event)| {
+        let silence = DownReason::Silence;
+        *by == 4 && matches!(event, Event::MemberDown { reason, .. } if *reason == silence)
+    });
+    assert_eq!(by_itself.count(), 18);
+    trial.mend();
+    trial.pass(5.0);
+    assert!(trial.told.iter().any(|(_, by, event)| {
+        *by != 4
+            && matches!(event, Event::MemberUp { cause: UpCause::Recovered, phi, .. }
+            if phi.is_some_and(|phi| phi < 1.0))
+    }));
 }
 
 #[test]

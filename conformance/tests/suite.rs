@@ -44,6 +44,31 @@ const CAUGHT: &[(Fault, &str, &str)] = &[
         "does not hold it",
     ),
     (
+        Fault::LosesDeletes,
+        "a_delete_stays_when_a_node_returns",
+        "to read [] under",
+    ),
+    (
+        Fault::LosesDeletes,
+        "a_delete_beats_what_is_earlier_and_no_more",
+        "to read [] under",
+    ),
+    (
+        Fault::DecidesConflicts,
+        "siblings_are_kept_until_they_are_resolved",
+        r#"to read ["20", "10"]"#,
+    ),
+    (
+        Fault::RepeatsEvents,
+        "of_keys_that_are_not_watched_nothing_is_told",
+        "b was told",
+    ),
+    (
+        Fault::HidesConflicts,
+        "the_last_write_wins_on_both_sides_of_a_split",
+        "that 10 has lost to 20",
+    ),
+    (
         Fault::SwallowsRefusals,
         "a_refused_command_is_told",
         "beyond max_state came to Ok",

@@ -187,6 +187,12 @@ pub enum Command {
         /// The key.
         key: Key,
     },
+    /// From now on, tells of changes and conflicts of those keys of the shared map only that begin with
+    /// one of these; of all keys where there are none, as at the beginning. At most [`MAX_WATCHED`].
+    WatchMap {
+        /// The beginnings.
+        prefixes: Vec<Key>,
+    },
     /// Replaces all siblings of a key of the shared map.
     Resolve {
         /// The key.
@@ -284,7 +290,7 @@ pub enum CommandError {
     )]
     TooManyBroadcasts,
     /// As many attributes are watched as can be.
-    #[error("this node already watches {MAX_WATCHED} attributes: unwatch one first")]
+    #[error("more than {MAX_WATCHED} attributes or beginnings of keys: watch fewer")]
     TooManyWatched,
     /// No such member.
     #[error("no member has the id {0}: look it up with members()")]

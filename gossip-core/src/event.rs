@@ -34,6 +34,10 @@ pub enum Event {
         generation: Generation,
         /// What brought it up.
         cause: UpCause,
+        /// Its phi at this moment, where this node observes it.
+        phi: Option<f64>,
+        /// How many valid votes still stand against it, too few for a majority.
+        votes: usize,
     },
     /// This node has heard nothing from a neighbour for suspiciously long and is probing it.
     MemberSuspected {
@@ -41,13 +45,18 @@ pub enum Event {
         id: NodeId,
         /// Its phi at this moment.
         phi: f64,
+        /// How many valid votes of others stand against it already.
+        votes: usize,
+        /// Why now.
+        reason: SuspicionReason,
     },
     /// A suspected neighbour has shown life.
     SuspicionCleared {
         /// The neighbour.
         id: NodeId,
     },
-    /// A majority of a member's witnesses find it silent.
+    /// A majority of a member's witnesses find it silent. Who they are,
+    /// [`Node::votes`](crate::Node::votes) tells.
     MemberDown {
         /// The member.
         id: NodeId,
@@ -55,8 +64,10 @@ pub enum Event {
         generation: Generation,
         /// Its phi, where this node observes it.
         phi: Option<f64>,
-        /// How many valid votes stand against it.
+        /// How many valid votes stand against it, this node's own included.
         votes: usize,
+        /// On whose word.
+        reason: DownReason,
     },
     /// A member has left by its own announcement.
     MemberLeft {
@@ -180,6 +191,27 @@ pub enum Event {
     LeaveCompleted,
     /// Events were lost because nobody took them in time: look at the views.
     Lagged,
+}
+
+/// Why a neighbour is suspected now and not earlier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SuspicionReason {
+    /// Its phi has reached `phi_suspect`: by what its heartbeats have been like, so long a silence
+    /// is improbable.
+    Phi,
+    /// Phi alone would grant more, but no silence is granted longer than the acceptable pause, two
+    /// and a half intervals and five deviations: there are few samples yet, or wild ones.
+    LongestSilence,
+}
+
+/// On whose word a member is held down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DownReason {
+    /// Its observers have voted: a majority of those who can be relied on find it silent.
+    Votes,
+    /// It does not answer this node, and nobody whom this node hears could speak for it: its
+    /// observers are down or silent themselves, as across a split, or there are none.
+    Silence,
 }
 
 /// What brought a member up.

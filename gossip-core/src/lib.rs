@@ -112,7 +112,7 @@ pub use command::{
     Value, ValueError,
 };
 pub use config::{Config, ConfigError, ConfigWarning, Dissemination, Mode, PhiModel};
-pub use event::{Event, UpCause};
+pub use event::{DownReason, Event, SuspicionReason, UpCause};
 pub use id::{Generation, Identity, IdentityError, MAX_NAME, Name, NameError, NodeId};
 pub use metrics::{Dropped, Metrics};
 pub use node::{Agreement, Broadcast, Member, Node, Shown, Standing, Status, Transmit, Vote};

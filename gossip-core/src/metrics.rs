@@ -12,6 +12,9 @@ pub struct Metrics {
     pub bytes_in: u64,
     /// Payload bytes sent.
     pub bytes_out: u64,
+    /// Payload bytes sent to see who lives: heartbeats, pings and their answers. What else is sent
+    /// carries state: exchanges and pushes, votes among what they bring.
+    pub liveness_bytes_out: u64,
     /// Datagrams dropped on arrival, by reason.
     pub dropped: Dropped,
     /// Exchanges begun: SYNs sent.

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant as Clock, SystemTime};
 
 use gossip_core::adapter::{Config, Faults, NoAgreement, SpawnError};
-use gossip_core::{Command, CommandError, Event, Key, Node};
+use gossip_core::{Command, CommandError, Event, Key, Node, Policy, Value};
 use mio::net::UdpSocket;
 use mio::{Poll, Waker};
 
@@ -90,6 +90,55 @@ impl Handle {
             state.node.handle_timeout(self.0.0.now());
         }
         view(&state.node)
+    }
+
+    /// Writes a key of the shared map, by [`Command::Put`]: the last write wins, and stays.
+    ///
+    /// # Errors
+    /// As [`Handle::command`].
+    pub fn put(&self, key: Key, value: Value) -> Result<(), CommandError> {
+        self.command(Command::Put {
+            key,
+            value,
+            policy: Policy::LastWriteWins,
+            lifetime: None,
+        })
+    }
+
+    /// Deletes a key of the shared map, by [`Command::Delete`].
+    ///
+    /// # Errors
+    /// As [`Handle::command`].
+    pub fn delete(&self, key: Key) -> Result<(), CommandError> {
+        self.command(Command::Delete { key })
+    }
+
+    /// What is read under a key of the shared map, as by [`Node::get`].
+    #[must_use]
+    pub fn get(&self, key: &Key) -> Option<Value> {
+        self.read(|node| Value::new(node.get(key)?.value).ok())
+    }
+
+    /// The keys of the shared map that begin with `prefix`, in order, with what is read under each, as
+    /// by [`Node::entries`]. All of them are copied; [`Handle::read`] can look at a few.
+    #[must_use]
+    pub fn entries(&self, prefix: &str) -> Vec<(Key, Value)> {
+        self.read(|node| {
+            let entries = node.entries(prefix);
+            let owned = entries.filter_map(|(key, reading)| {
+                Some((Key::new(key).ok()?, Value::new(reading.value).ok()?))
+            });
+            owned.collect()
+        })
+    }
+
+    /// From now on, tells of changes of those keys of the shared map only that begin with one of
+    /// these, by [`Command::WatchMap`].
+    ///
+    /// # Errors
+    /// [`CommandError::TooManyWatched`]; else as [`Handle::command`].
+    pub fn watch_map(&self, prefixes: Vec<Key>) -> Result<(), CommandError> {
+        self.command(Command::WatchMap { prefixes })
     }
 
     /// The address at which the node receives.

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use conformance::map::{Missing, Tally};
+use conformance::map::{Budget, Missing, Tally, explore};
 
 /// Plays random schedules over replicas of the shared map, and counts what goes wrong.
 #[derive(Debug, Parser)]
@@ -23,6 +23,11 @@ struct Cli {
     /// Take this rule away: lists, all-origins, contexts, atomic, causal, names or graves.
     #[arg(long, value_parser = rule)]
     without: Option<Missing>,
+    /// Instead of random schedules, go through all states that three replicas can come to by so many
+    /// writes, deletes, collections, crashes and burials of ended lives, with any number of deltas in
+    /// between.
+    #[arg(long, num_args = 5, value_names = ["W", "D", "C", "X", "B"])]
+    explore: Option<Vec<u8>>,
     /// Stop at the first failure.
     #[arg(long)]
     until_failure: bool,
@@ -40,10 +45,37 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let missing = cli.without.unwrap_or(Missing::Nothing);
     let started = Instant::now();
+    if let Some([writes, deletes, collections, crashes, burials]) = cli.explore.as_deref() {
+        let explored = explore(
+            Budget {
+                writes: *writes,
+                deletes: *deletes,
+                collections: *collections,
+                crashes: *crashes,
+                burials: *burials,
+            },
+            missing,
+        );
+        let seconds = started.elapsed().as_secs_f64();
+        println!(
+            "without {}: {} states, in {seconds:.0} s",
+            missing.name(),
+            explored.states
+        );
+        if let Some((failure, path)) = &explored.failure {
+            println!("{failure} after {}", path.join(", "));
+        }
+        return verdict(explored.failure.is_none(), missing);
+    }
     let tally = Tally::of(cli.seed, cli.schedules, missing, cli.until_failure);
     let seconds = started.elapsed().as_secs_f64();
     println!("without {}: {tally}, in {seconds:.0} s", missing.name());
-    if tally.failures.is_empty() == (missing == Missing::Nothing) {
+    verdict(tally.failures.is_empty(), missing)
+}
+
+/// With all rules in place nothing may fail; with one missing, something must.
+fn verdict(sound: bool, missing: Missing) -> ExitCode {
+    if sound == (missing == Missing::Nothing) {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

@@ -12,6 +12,7 @@
     reason = "positions are drawn below the number of replicas"
 )]
 
+mod explore;
 mod replica;
 mod tamper;
 mod truth;
@@ -25,6 +26,7 @@ use gossip_core::{Key, Policy};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+pub use explore::{Budget, Explored, explore};
 use replica::{Datagram, Replica};
 pub use tamper::Missing;
 use truth::{Knowledge, Truth, Value};
@@ -54,6 +56,7 @@ impl fmt::Display for Failure {
 }
 
 /// Replicas, and what is between them.
+#[derive(Clone)]
 struct World {
     rng: ChaCha8Rng,
     missing: Missing,
@@ -145,6 +148,11 @@ impl World {
         for _ in 0..self.rng.random_range(5..90) {
             self.step();
         }
+        self.finish()
+    }
+
+    /// Leaves the replicas alone, and looks at what they come to.
+    fn finish(mut self) -> Option<Failure> {
         let held: BTreeSet<Value> = self
             .replicas
             .iter()

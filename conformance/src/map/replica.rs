@@ -29,7 +29,7 @@ pub(super) enum Datagram {
 }
 
 /// One replica.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Replica {
     pub(super) map: Map,
     serving: Serving,

@@ -12,7 +12,7 @@ pub(super) type Dot = (Origin, u64);
 pub(super) type Value = u64;
 
 /// The ground truth of one schedule.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Truth {
     /// The writes that replaced each value.
     killers: BTreeMap<Value, BTreeSet<Dot>>,
@@ -29,7 +29,7 @@ pub(super) struct Truth {
 }
 
 /// What a replica has come to know, whether it still has a record of it or not.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(super) struct Knowledge {
     /// Of each origin, up to where it knows what its writes replaced.
     sure: BTreeMap<Origin, u64>,

@@ -14,6 +14,7 @@ mod partition;
 mod report;
 mod restart;
 mod sampler;
+mod soak;
 mod spread;
 mod steady;
 mod tally;
@@ -29,6 +30,7 @@ pub use loss::{Loss, Whose};
 pub use partition::Partition;
 pub use report::{Curve, Figure, Panel, Report};
 pub use restart::Restart;
+pub use soak::Soak;
 pub use spread::Spread;
 pub use steady::Steady;
 pub use tally::{Sighting, Tally, Verdict};
@@ -58,6 +60,8 @@ pub enum Scenario {
     Slow(Disturb),
     /// Nodes come and go.
     Churn(Churn),
+    /// Random loss, delays and pauses, for long.
+    Soak(Soak),
     /// Several datacenters, and little between them.
     Datacenters(Datacenters),
 }
@@ -106,6 +110,7 @@ impl Scenario {
             Self::Pause(_) => "pause",
             Self::Slow(_) => "slow",
             Self::Churn(_) => "churn",
+            Self::Soak(_) => "soak",
             Self::Datacenters(_) => "datacenters",
         }
     }
@@ -115,6 +120,7 @@ impl Scenario {
     pub const fn loss(&self) -> Option<f64> {
         match self {
             Self::Loss(loss) => Some(loss.share),
+            Self::Soak(soak) => Some(soak.loss),
             _ => None,
         }
     }
@@ -134,6 +140,7 @@ impl Scenario {
             Self::Restart(restart) => restart.play(setup, clock),
             Self::Pause(disturb) | Self::Slow(disturb) => disturb.play(setup, clock),
             Self::Churn(churn) => churn.play(setup, clock),
+            Self::Soak(soak) => soak.play(setup, clock),
             Self::Datacenters(datacenters) => datacenters.play(setup, clock),
         }
     }

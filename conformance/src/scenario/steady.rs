@@ -41,6 +41,7 @@ impl Steady {
 
         // First undisturbed, for the speed; then with the clock in hand, for the share of the core.
         let steps = cluster.world.steps();
+        let liveness = liveness_bytes(&cluster);
         let allocated = gauges.allocated();
         let cpu = ThreadTime::now();
         cluster.run(self.lasts);
@@ -48,6 +49,7 @@ impl Steady {
         let allocated = gauges.allocated_since(allocated);
         let steps = cluster.world.steps().saturating_sub(steps);
         let traffic = cluster.traffic().since(joining);
+        let liveness = liveness_bytes(&cluster).saturating_sub(liveness);
         let share = core_share(&mut cluster);
 
         let seconds = self.lasts.as_secs_f64();
@@ -55,6 +57,7 @@ impl Steady {
         let each = |amount: u64| real(amount) / node_seconds;
         let report = Report::default()
             .with("bytes_per_node_per_s", each(traffic.bytes_out))
+            .with("liveness_bytes_per_node_per_s", each(liveness))
             .with("datagrams_per_node_per_s", each(traffic.datagrams_out))
             .with("max_datagram", traffic.longest)
             .with("cpu_us_per_node_per_s", 1e6 * cpu * share / node_seconds)
@@ -73,6 +76,12 @@ impl Steady {
             .with(format!("seed {}", setup.seed), cluster.sampler.byte_rates());
         Ok(Outcome::new(cluster, report, vec![panel]))
     }
+}
+
+/// What all nodes have sent to see who lives.
+fn liveness_bytes(cluster: &Cluster) -> u64 {
+    let nodes = cluster.world.hosts().iter().filter_map(|host| host.node());
+    nodes.map(|node| node.metrics().liveness_bytes_out).sum()
 }
 
 /// The share of the time that nodes take.

@@ -32,7 +32,7 @@ pub use inspector::{Finding, Scrutiny};
 pub use meter::{Meter, Metering};
 pub use network::Network;
 pub use seeds::{Seeds, Stream};
-pub(crate) use seeds::{between, chance, pick};
+pub(crate) use seeds::{between, chance, pick, unit};
 pub use time::Time;
 pub(crate) use time::nanos;
 pub use trace::TraceHash;

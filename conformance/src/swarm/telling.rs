@@ -12,15 +12,18 @@ pub(super) fn event(event: &Event) -> String {
             cause,
             ..
         } => format!("{id} is up ({cause:?}, generation {generation})"),
-        Event::MemberSuspected { id, phi } => format!("suspects {id} (phi {phi:.1})"),
+        Event::MemberSuspected {
+            id, phi, reason, ..
+        } => format!("suspects {id} (phi {phi:.1}, {reason:?})"),
         Event::MemberDown {
             id,
             generation,
             phi,
             votes,
+            reason,
         } => {
             let phi = phi.map_or_else(String::new, |phi| format!(", phi {phi:.1}"));
-            format!("{id} is down ({votes} votes{phi}, generation {generation})")
+            format!("{id} is down ({reason:?}, {votes} votes{phi}, generation {generation})")
         }
         Event::MemberLeft { id, generation } => format!("{id} has left (generation {generation})"),
         Event::MemberRemoved { id, .. } => format!("{id} is removed"),

@@ -17,6 +17,12 @@ pub(crate) enum Fault {
     SleepsThroughCommands,
     /// Accepts commands and does not carry out some of them.
     LosesCommands,
+    /// Accepts deletes of the shared map and does not carry them out.
+    LosesDeletes,
+    /// Lets the last write win where both are to be kept.
+    DecidesConflicts,
+    /// Does not tell of conflicts.
+    HidesConflicts,
     /// Says that every command was accepted.
     SwallowsRefusals,
     /// Holds the lock on the node while it waits for a datagram.

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant as Clock, SystemTime};
 
 use conformance::suite::{self, Ability, Adapter, NoEvent, Room, Spec, StartError};
-use gossip_core::{Command, CommandError, Event, Identity, Instant, Node};
+use gossip_core::{Command, CommandError, Event, Identity, Instant, Node, Policy};
 
 pub(crate) use fault::Fault;
 
@@ -179,6 +179,15 @@ impl suite::Handle for Handle {
         if shared.has(Fault::LosesCommands) && now.as_nanos().is_multiple_of(4) {
             return Ok(());
         }
+        if shared.has(Fault::LosesDeletes) && matches!(command, Command::Delete { .. }) {
+            return Ok(());
+        }
+        let mut command = command;
+        if shared.has(Fault::DecidesConflicts)
+            && let Command::Put { policy, .. } = &mut command
+        {
+            *policy = Policy::LastWriteWins;
+        }
         let done = state.node.handle_command(now, command);
         drop(state);
         if !shared.has(Fault::SleepsThroughCommands) {
@@ -271,6 +280,10 @@ impl suite::Events for Events {
             },
             Some(Fault::ForgetsLagged) => match self.take(timeout) {
                 Ok(Event::Lagged) => self.take(timeout),
+                other => other,
+            },
+            Some(Fault::HidesConflicts) => match self.take(timeout) {
+                Ok(Event::Conflict { .. }) => self.take(timeout),
                 other => other,
             },
             _ => self.take(timeout),

@@ -105,6 +105,8 @@ impl Node {
         let old = held.map_or_else(|| Log::new(Generation::ZERO), |record| record.log.clone());
         let was = held.map_or(Condition::Live, |record| record.condition);
         let name = held.map_or_else(Name::placeholder, Record::display_name);
+        let down = held.filter(|record| record.condition == Condition::Down);
+        let lost = down.and_then(Record::address);
         self.table.apply(origin, now, claim);
         if let Some(record) = self.table.get_mut(origin) {
             record.served = 0;
@@ -146,6 +148,9 @@ impl Node {
         self.stale.verdicts |= changed || is_new && self.is_anybody_contested();
         if changed && buried && !is_new {
             // Whoever brought this has removed it.
+            if let Some(address) = lost {
+                self.lost.note(origin, address);
+            }
             self.events.push(Event::MemberRemoved { id: origin, name });
         }
         if restarted {

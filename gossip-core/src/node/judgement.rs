@@ -6,7 +6,7 @@ use core::time::Duration;
 use super::liveness::SETTLING;
 use super::timers::Timer;
 use super::{Node, count};
-use crate::event::{Event, UpCause};
+use crate::event::{DownReason, Event, UpCause};
 use crate::id::NodeId;
 use crate::liveness::observation::{Damping, Observation};
 use crate::liveness::probes::TURN;
@@ -196,18 +196,20 @@ impl Node {
         };
         let generation = record.log.generation();
         let was_up = record.declared() != Declared::Joining;
-        let observation = self
-            .observations
-            .iter()
-            .find(|observation| observation.id == id);
-        let phi = observation.map(|observation| observation.phi(&self.detector, now));
+        let phi = self.phi(id);
         let votes = self.votes(id).count();
+        let reason = if self.votes(id).any(|vote| vote.observer != self.own) {
+            DownReason::Votes
+        } else {
+            DownReason::Silence
+        };
         if was_up {
             self.events.push(Event::MemberDown {
                 id,
                 generation,
                 phi,
                 votes,
+                reason,
             });
         }
     }
@@ -263,6 +265,8 @@ impl Node {
             address,
             generation: record.log.generation(),
             cause,
+            phi: self.phi(id),
+            votes: self.votes(id).count(),
         });
     }
 }

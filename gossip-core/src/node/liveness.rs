@@ -7,7 +7,7 @@ use rand_core::Rng;
 use super::outbox::Outgoing;
 use super::timers::Timer;
 use super::{Node, count};
-use crate::event::Event;
+use crate::event::{Event, SuspicionReason};
 use crate::id::{Generation, NodeId};
 use crate::liveness::loss::Loss;
 use crate::liveness::observation::{Due, Observation, Relief};
@@ -147,7 +147,19 @@ impl Node {
                             .is_some_and(|r| r.condition == Condition::Live)
                         {
                             count(&mut self.metrics.suspicions);
-                            self.events.push(Event::MemberSuspected { id, phi });
+                            // The deadline is rounded to microseconds.
+                            let reason = if phi > self.config.phi_suspect - 0.01 {
+                                SuspicionReason::Phi
+                            } else {
+                                SuspicionReason::LongestSilence
+                            };
+                            let votes = self.votes(id).count();
+                            self.events.push(Event::MemberSuspected {
+                                id,
+                                phi,
+                                votes,
+                                reason,
+                            });
                         }
                         self.ping(id);
                     }

@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 use super::outbox::Outgoing;
 use super::transmit::{Rest, Written};
 use super::{Node, count};
-use crate::command::{CommandError, Key, Policy, Value};
+use crate::command::{CommandError, Key, MAX_WATCHED, Policy, Value};
 use crate::config::{Config, Mode};
 use crate::event::Event;
 use crate::id::{Generation, NodeId};
@@ -75,6 +75,8 @@ pub(super) struct Shared {
     buffer: Vec<u8>,
     /// Which runs passed through here lately: each is passed on once in each tree.
     seen: VecDeque<(u8, Origin, u64)>,
+    /// What the keys begin with of which changes are told; of all, where there are none.
+    watched: Vec<Key>,
     /// Chunks of the staged delta that have overtaken others.
     ahead: Vec<(Cursor, Vec<u8>)>,
 }
@@ -157,8 +159,20 @@ impl Shared {
             tended: None,
             buffer: Vec::new(),
             seen: VecDeque::new(),
+            watched: Vec::new(),
             ahead: Vec::new(),
         }
+    }
+
+    /// Whether the application is to be told. What is lost is always told.
+    fn is_watched(&self, notice: &Notice) -> bool {
+        let key = match notice {
+            Notice::Changed(changed) => &changed.key,
+            Notice::Conflict(conflict) => &conflict.key,
+            Notice::Dropped(_) | Notice::Lagged => return true,
+        };
+        let begins = |prefix: &Key| key.as_str().starts_with(prefix.as_str());
+        self.watched.is_empty() || self.watched.iter().any(begins)
     }
 
     /// Whether a run has not passed through here in this tree.
@@ -287,9 +301,21 @@ impl Node {
         self.shared.map.reopen(generation, Own::Sound);
     }
 
+    /// From now on, only what begins so is told.
+    pub(super) fn watch_map(&mut self, prefixes: Vec<Key>) -> Result<(), CommandError> {
+        if prefixes.len() > MAX_WATCHED {
+            return Err(CommandError::TooManyWatched);
+        }
+        self.shared.watched = prefixes;
+        Ok(())
+    }
+
     /// Tells the application what has changed.
     fn tell_map(&mut self) {
         while let Some(notice) = self.shared.map.poll_notice() {
+            if !self.shared.is_watched(&notice) {
+                continue;
+            }
             self.events.push(match notice {
                 Notice::Changed(changed) => Event::MapChanged {
                     key: changed.key,

@@ -3,7 +3,7 @@
 //! It routes. What arrives is handed to the components (table, logs, staging, observations, votes),
 //! what they decide is queued for the caller. Submodules hold the parts of the protocol:
 //! [`agreement`] (who shows the same value), [`broadcast`] (events of the application), [`peers`] and [`round`] (whom to talk to), [`exchange`] (the legs), [`intake`] (what comes of a delta), [`push`] (eager
-//! dissemination), [`liveness`] (heartbeats, suspicion), [`ballots`] (votes), [`judgement`] (verdicts), [`own`] (what this node says of
+//! dissemination), [`liveness`] (heartbeats, suspicion), [`lost`] (whom it has removed), [`ballots`] (votes), [`judgement`] (verdicts), [`own`] (what this node says of
 //! itself), [`rival`] (another node of its name), [`transmit`] (writing datagrams), [`view`] (what the application may look at).
 
 mod agreement;
@@ -15,6 +15,7 @@ mod ghosts;
 mod intake;
 mod judgement;
 mod liveness;
+mod lost;
 mod map;
 mod outbox;
 mod own;
@@ -68,6 +69,7 @@ use agreement::Watches;
 use broadcast::Broadcasts;
 use events::Events;
 use liveness::Neighbour;
+use lost::Lost;
 use map::Shared;
 use outbox::Outbox;
 use proof::Proofs;
@@ -138,6 +140,8 @@ pub struct Node {
     caught_up: Instant,
     broadcasts: Broadcasts,
     shared: Box<Shared>,
+    /// Where to look for members that were removed while they were down.
+    lost: Lost,
     /// Where the next round goes on tending records.
     tended: usize,
     /// See [`ghosts`].
@@ -267,6 +271,7 @@ impl Node {
             caught_up: now,
             broadcasts: Broadcasts::default(),
             shared: Box::new(Shared::new(own, generation, &config)),
+            lost: Lost::default(),
             tended: 0,
             horizon: 0,
             detector: Box::new(detector),

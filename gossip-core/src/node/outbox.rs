@@ -51,6 +51,16 @@ pub(crate) enum Outgoing {
     Map(MapOutgoing),
 }
 
+impl Outgoing {
+    /// Whether it tells or asks who lives, and carries no state.
+    pub(crate) const fn is_liveness(&self) -> bool {
+        matches!(
+            self,
+            Self::Heartbeat { .. } | Self::Ping { .. } | Self::Pong { .. } | Self::Challenge { .. }
+        )
+    }
+}
+
 /// Origins with news, and the version from which each is told.
 pub(crate) type News = SmallVec<[(NodeId, u64); 2]>;
 

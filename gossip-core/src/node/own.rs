@@ -93,6 +93,7 @@ impl Node {
                 self.unwatch(&key);
                 Ok(())
             }
+            Command::WatchMap { prefixes } => self.watch_map(prefixes),
             Command::Leave => {
                 self.leave(now);
                 Ok(())
@@ -272,6 +273,7 @@ impl Node {
             Some(Condition::Live) => Err(CommandError::MemberAlive(id)),
             Some(Condition::Down | Condition::Left) => {
                 self.remove(now, id);
+                self.lost.forget(id);
                 Ok(())
             }
         }

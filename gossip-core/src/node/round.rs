@@ -8,7 +8,8 @@ use super::timers::Timer;
 use super::{Node, Standing, count};
 use crate::event::Event;
 use crate::id::NodeId;
-use crate::membership::Condition;
+use crate::membership::{Condition, Record};
+use crate::rng::{below, chance};
 use crate::time::Instant;
 
 /// Records looked after in one round. Small and constant: what is tended (removal after a day,
@@ -49,12 +50,30 @@ impl Node {
             }
             Seeds::None => {}
         }
+        self.look_for_the_lost();
         self.end_broadcasts(now);
         self.tend(now);
         self.tend_map(now);
         self.sweep(now);
         // Witnesses come and go with time alone: who was heard lately, who has been down for long.
         self.stale.verdicts |= self.is_anybody_contested();
+    }
+
+    /// Now and then, asks where a removed member was: so often as one that is down.
+    fn look_for_the_lost(&mut self) {
+        let lost = self.lost.len();
+        if lost == 0 || !chance(&mut self.rng, lost, self.table.live_len()) {
+            return;
+        }
+        let Some((id, address)) = self.lost.get(below(&mut self.rng, lost)) else {
+            return;
+        };
+        let returned = self.table.get(id).map(|record| record.condition);
+        if matches!(returned, Some(Condition::Live | Condition::Down)) {
+            self.lost.forget(id);
+        } else {
+            self.begin_exchange(address);
+        }
     }
 
     pub(super) fn ask_all_seeds(&mut self) {
@@ -117,6 +136,9 @@ impl Node {
         let is_down = record.condition == Condition::Down;
         if is_down && !self.evidence(now).is_down_by_its_own(id) {
             self.warn_of_removal(now, id);
+        }
+        if is_down && let Some(address) = self.table.get(id).and_then(Record::address) {
+            self.lost.note(id, address);
         }
         self.withdraw_all_votes_of(id);
         let age = self.age_of(now, generation);

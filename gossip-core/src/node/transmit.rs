@@ -67,8 +67,9 @@ impl Node {
         let limit = self.max_datagram().min(buffer.len());
         let buffer = buffer.get_mut(..limit)?;
         // A message whose receiver is gone, or that has become pointless, writes nothing.
-        let (to, len) = loop {
+        let (to, len, is_liveness) = loop {
             let message = self.outbox.pop()?;
+            let is_liveness = message.is_liveness();
             let body = self.framing.body(buffer);
             let written = match message {
                 Outgoing::Map(message) => self.write_about_map(message, body),
@@ -78,12 +79,17 @@ impl Node {
                 if let Rest::More(message) = rest {
                     self.outbox.push(message);
                 }
-                break (to, len);
+                break (to, len, is_liveness);
             }
         };
         let payload = self.framing.seal(buffer, len)?;
         count(&mut self.metrics.datagrams_out);
-        self.metrics.bytes_out = self.metrics.bytes_out.saturating_add(length(payload));
+        let bytes = length(payload);
+        self.metrics.bytes_out = self.metrics.bytes_out.saturating_add(bytes);
+        if is_liveness {
+            let sent = &mut self.metrics.liveness_bytes_out;
+            *sent = sent.saturating_add(bytes);
+        }
         Some(Transmit { to, payload })
     }
 

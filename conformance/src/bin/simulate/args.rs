@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use conformance::scenario::{
     Churn, Crash, Datacenters, Disturb, Disturbance, Join, Loss, Partition, Restart, Scenario,
-    Setup, Spread, Steady, Whose,
+    Setup, Soak, Spread, Steady, Whose,
 };
 use conformance::sim::Scrutiny;
 use conformance::sim::network::Delay;
@@ -107,6 +107,18 @@ pub(crate) enum Command {
         /// How late they handle everything
         #[arg(long, default_value = "3s", value_parser = parse::duration)]
         lag: Duration,
+    },
+    /// Whether anybody is ever wrongly held down while the weather changes.
+    #[command(after_help = help::SOAK)]
+    Soak {
+        #[command(flatten)]
+        common: Common,
+        /// The longest that a datagram is delayed beyond --delay
+        #[arg(long, default_value = "100ms", value_parser = parse::duration)]
+        late: Duration,
+        /// The longest pause of a process
+        #[arg(long, default_value = "2s", value_parser = parse::duration)]
+        pause: Duration,
     },
     /// A cluster in which nodes come and go all the time.
     #[command(after_help = help::CHURN)]
@@ -355,6 +367,20 @@ impl Command {
             Self::Slow { common, count, lag } => {
                 let how = Disturbance::Slow(*lag);
                 (Scenario::Slow(common.disturb(*count, how)), common)
+            }
+            Self::Soak {
+                common,
+                late,
+                pause,
+            } => {
+                let soak = Soak {
+                    warm_up: common.warm_up(RESTED),
+                    lasts: common.seconds(3600),
+                    loss: common.loss.unwrap_or(0.3),
+                    delay: *late,
+                    pause: *pause,
+                };
+                (Scenario::Soak(soak), common)
             }
             Self::Churn {
                 common,

@@ -27,6 +27,7 @@ Figures (--seconds: the time they may take, 300 by default):
 pub(crate) const STEADY: &str = "\
 Figures (--seconds: how long it is measured, 60 by default; --warm-up: 20 intervals):
   bytes_per_node_per_s        sent by each node while nothing changes
+  liveness_bytes_per_node_per_s  heartbeats, pings and their answers among them
   datagrams_per_node_per_s    likewise
   max_datagram                the longest one since the first start, joining included
   cpu_us_per_node_per_s       CPU time of the nodes alone: all CPU time, times the share that nodes \
@@ -127,6 +128,20 @@ Figures:
   down_about_others_by_disturbed  those of them that slow nodes came to
   wrong_down             all verdicts about members that run, the slow ones included
   all_up_after_s         seconds after the end until every node holds every node live";
+
+pub(crate) const SOAK: &str = "\
+Each seed draws a cluster of 5 to --nodes, which lives through spells of 10 to 120 s for --seconds (3600). \
+In each spell a share of the datagrams is lost, up to --loss (0.3), and they are delayed by up to --late; \
+everywhere, or around, to or from some of the nodes; and up to half of the processes stand still once, \
+for up to --pause. Nobody crashes and nobody is cut off: every verdict is wrong.
+
+Figures:
+  drawn_nodes       how many nodes
+  spells            how many
+  node_hours        nodes times hours
+  wrong_down        wrong verdicts
+  wrong_down_about  about how many different nodes
+  first_wrong       the first of them: when, whose, about whom";
 
 pub(crate) const CHURN: &str = "\
 For --seconds (300), a node departs every --every on average; one half crash, the other half leave; \

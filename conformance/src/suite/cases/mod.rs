@@ -3,6 +3,7 @@
 mod cost;
 mod data;
 mod ends;
+mod map;
 mod meeting;
 mod telling;
 mod trouble;
@@ -30,6 +31,17 @@ pub fn cases<A: Adapter>() -> Vec<Case<A>> {
         case("attributes_spread", data::spread),
         case("agreement_is_told_when_all_have_followed", data::agreement),
         case("broadcasts_are_told_once_and_in_order", data::broadcasts),
+        case(
+            "the_last_write_wins_on_both_sides_of_a_split",
+            map::last_write_wins,
+        ),
+        case("siblings_are_kept_until_they_are_resolved", map::siblings),
+        case(
+            "a_delete_beats_what_is_earlier_and_no_more",
+            map::later_stands,
+        ),
+        case("a_delete_stays_when_a_node_returns", map::delete_stays),
+        case("of_keys_that_are_not_watched_nothing_is_told", map::watched),
         case("a_command_is_sent_at_once", data::at_once),
         case("a_refused_command_is_told", data::refused),
         case("commands_come_from_many_threads", data::many_threads),

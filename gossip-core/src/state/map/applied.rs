@@ -44,7 +44,7 @@ impl Packed {
 }
 
 /// The changes in order.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Applied {
     /// The position of the first of them.
     base: u64,

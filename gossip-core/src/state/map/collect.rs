@@ -168,9 +168,6 @@ impl Map {
         if self.is_outdated() {
             return;
         }
-        if self.forgotten.limit(memory.graves) {
-            self.epoch = self.epoch.saturating_add(1);
-        }
         let millis = u64::try_from(memory.after.as_millis()).unwrap_or(u64::MAX);
         let due = self.wall.as_millis().checked_sub(millis);
         // Beyond the bound by an eighth, so that many go at a time.
@@ -194,13 +191,15 @@ impl Map {
             .filter(|(n, (_, since))| *n < beyond || is_due(*since))
             .map(|(_, (origin, _))| *origin)
             .collect();
-        if gone.is_empty() {
-            return;
+        if !gone.is_empty() {
+            for origin in gone {
+                self.bury(origin);
+            }
+            self.name_forgotten();
         }
-        for origin in gone {
-            self.bury(origin);
+        if self.forgotten.limit(memory.graves) {
+            self.epoch = self.epoch.saturating_add(1);
         }
-        self.name_forgotten();
     }
 
     /// Whether there are more graves than this by an eighth, so that it is time to forget some.

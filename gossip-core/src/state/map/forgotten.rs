@@ -18,7 +18,7 @@ use super::origin::Origin;
 use crate::id::Generation;
 
 /// The graves, and D.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Forgotten {
     /// The stamp D: unknown origins at or below it are refused.
     upto: Generation,

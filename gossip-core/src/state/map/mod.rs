@@ -96,7 +96,7 @@ pub use write::{Context, Dots, Replaces, Write};
 const WRITE_HEAD: usize = 48;
 
 /// A replica of the map.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Map {
     own: Origin,
     logs: Logs,

@@ -73,7 +73,7 @@ pub struct Dropped {
 }
 
 /// Notices that wait to be taken.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Notices {
     queue: VecDeque<Notice>,
     capacity: usize,

@@ -10,7 +10,7 @@ use super::slab::{Held, NONE, Slab, Slot};
 const PAGE: usize = 256;
 
 /// The first write of each key, in the order of the keys: sorted pages, as the leaves of a B-tree.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Order {
     pages: Vec<Page>,
     len: usize,
@@ -22,7 +22,7 @@ pub(super) struct Order {
 
 /// Some keys in order. What all of them begin with is kept once; of what follows, eight bytes of each
 /// tell most of them apart without a look at the write.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Page {
     /// No key in this page is less, and none in those before is as great.
     least: Box<[u8]>,

@@ -75,7 +75,7 @@ impl Log {
 pub(super) type LogSlot = u32;
 
 /// All logs, in the order of their origins.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Logs {
     logs: Vec<Log>,
     free: Vec<LogSlot>,

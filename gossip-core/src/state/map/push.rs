@@ -82,7 +82,7 @@ pub enum Pushed {
 }
 
 /// Own writes that have not been pushed yet, in the order of their versions.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Unpushed {
     writes: VecDeque<(u64, Fate)>,
 }

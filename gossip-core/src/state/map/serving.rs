@@ -29,14 +29,14 @@ pub struct Verdict {
 }
 
 /// The sessions of one replica.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Serving {
     /// Who asked least lately comes first.
     sessions: Vec<Session>,
     numbers: u32,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Session {
     peer: Origin,
     number: u32,

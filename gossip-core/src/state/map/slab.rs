@@ -51,7 +51,7 @@ impl Held {
 }
 
 /// All writes that are held.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Slab {
     held: Vec<Held>,
     free: Slot,

@@ -67,12 +67,12 @@ pub struct Limit {
 }
 
 /// A delta that waits.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Staging {
     delta: Option<Delta>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Delta {
     peer: Origin,
     session: u32,

@@ -89,10 +89,10 @@ const JSON: &str = "\
 JSON lines: each object has t (seconds since the start) and event. These are about a member and have
 its id and name, too:
   started              address
-  member_up            address, generation, cause: joined, recovered (was down) or restarted
-  member_suspected     phi
+  member_up            address, generation, cause: joined, recovered (was down) or restarted, phi, votes
+  member_suspected     phi, votes, reason: phi or longest_silence
   suspicion_cleared
-  member_down          generation, phi (null where not observed), votes
+  member_down          generation, phi (null where not observed), votes, reason: votes or silence
   member_left          generation
   member_removed
   attribute_changed    key, value (null when deleted; value_escaped where it is not printable text)

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
-use gossip_mio::gossip_core::{Event, Node, NodeId, UpCause, Value};
+use gossip_mio::gossip_core::{DownReason, Event, Node, NodeId, SuspicionReason, UpCause, Value};
 use serde_json::{Map, json};
 
 /// What the lines look like.
@@ -166,6 +166,8 @@ impl Line {
                 address,
                 generation,
                 cause,
+                phi,
+                votes,
                 ..
             } => {
                 let cause = match cause {
@@ -177,12 +179,24 @@ impl Line {
                     .with("address", address.to_string())
                     .with("generation", generation.to_string())
                     .with("cause", cause)
+                    .with("phi", phi.map(rounded))
+                    .with("votes", *votes)
                     .saying(format!("{address}  {cause}"))
             }
-            Event::MemberSuspected { phi, .. } => {
+            Event::MemberSuspected {
+                phi, votes, reason, ..
+            } => {
+                let (reason, why) = match reason {
+                    SuspicionReason::Phi => ("phi", "improbable"),
+                    SuspicionReason::LongestSilence => {
+                        ("longest_silence", "as long as any silence is granted")
+                    }
+                };
                 line("member_suspected", "suspected", Tone::Doubt)
                     .with("phi", rounded(*phi))
-                    .saying(format!("phi {phi:.1}"))
+                    .with("votes", *votes)
+                    .with("reason", reason)
+                    .saying(format!("phi {phi:.1}, {why}; it is being asked"))
             }
             Event::SuspicionCleared { .. } => {
                 line("suspicion_cleared", "cleared", Tone::Good).saying("it shows life")
@@ -191,15 +205,24 @@ impl Line {
                 generation,
                 phi,
                 votes,
+                reason,
                 ..
-            } => line("member_down", "down", Tone::Bad)
-                .with("generation", generation.to_string())
-                .with("phi", phi.map(rounded))
-                .with("votes", *votes)
-                .saying(match phi {
-                    Some(phi) => format!("phi {phi:.1}, {votes} votes"),
-                    None => format!("{votes} votes"),
-                }),
+            } => {
+                let (reason, why) = match reason {
+                    DownReason::Votes => ("votes", "by its observers"),
+                    DownReason::Silence => (
+                        "silence",
+                        "it does not answer, nor does anybody who could speak for it",
+                    ),
+                };
+                let phi_text = phi.map_or_else(String::new, |phi| format!("phi {phi:.1}, "));
+                line("member_down", "down", Tone::Bad)
+                    .with("generation", generation.to_string())
+                    .with("phi", phi.map(rounded))
+                    .with("votes", *votes)
+                    .with("reason", reason)
+                    .saying(format!("{phi_text}{votes} votes: {why}"))
+            }
             Event::MemberLeft { generation, .. } => line("member_left", "left", Tone::Plain)
                 .with("generation", generation.to_string())
                 .saying("by its own announcement"),

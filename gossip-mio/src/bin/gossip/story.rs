@@ -187,7 +187,7 @@ impl Story {
                 format!("{observer} finds {name} restarted, at {address}"),
             ),
             Event::MemberUp { name, .. } => (Tone::Good, format!("{observer} hears {name} again")),
-            Event::MemberSuspected { id, phi } => (
+            Event::MemberSuspected { id, phi, .. } => (
                 Tone::Doubt,
                 format!("{observer} suspects {} (phi {phi:.1})", self.names.of(*id)),
             ),
