@@ -2,10 +2,11 @@
 
 use super::*;
 use crate::command::{Key, MAX_WATCHED, Value};
+use crate::membership::segment::Segment;
 use crate::stamp::Stamp;
 use crate::state::staging::Sent;
 use crate::wire::frame;
-use crate::wire::message::Delta;
+use crate::wire::message::{Delta, Encoder, Item, Message, Push, Sender};
 use proptest::prelude::*;
 
 const WALL: UnixTime = UnixTime::from_millis(1_767_225_600_000);
@@ -322,6 +323,35 @@ fn delta(origin: u64, generation: Generation, entries: &[u8]) -> Delta<'_> {
         floor: 0,
         entries,
     }
+}
+
+/// The one that is missing may be small, and all that a datagram has to tell.
+#[test]
+fn the_last_member_may_come_alone() {
+    let mut node = node();
+    let sender = Sender {
+        id: NodeId::from_u64(8),
+        generation: generation_after(0),
+    };
+    let segment = Segment::ALL;
+    let mut body = [0; 100];
+    let mut encoder =
+        Encoder::new(&mut body, sender, Message::Push(Push { tree: 0, segment })).unwrap();
+    let mut log = Log::new(generation_after(0));
+    log.write(0, STATUS, Some(Declared::Up.encode()));
+    let all = Delta {
+        upto: 1,
+        frontier: 1,
+        ..delta(7, log.generation(), log.after(0).rest())
+    };
+    assert!(encoder.item(&Item::Delta(all)));
+    let len = encoder.len();
+    assert!(len < NEWCOMER, "{len}");
+    let mut buffer = [0; 200];
+    frame::body(&mut buffer)[..len].copy_from_slice(&body[..len]);
+    let framed = frame::seal(ClusterTag::of("test"), &mut buffer, len).unwrap();
+    node.handle_datagram(at(1), address(8), framed);
+    assert!(node.member(NodeId::from_u64(7)).is_some());
 }
 
 #[test]
