@@ -10,6 +10,7 @@ use super::write::{Context, Replaces, Write};
 use super::{Dotted, Map, Put};
 use crate::command::Policy;
 use crate::id::Generation;
+use crate::sort::{sort, sort_by_key};
 use crate::stamp::Stamp;
 use crate::state::map::staging::Own;
 use crate::time::UnixTime;
@@ -183,7 +184,7 @@ impl Map {
             .iter()
             .filter_map(|log| Some((log.origin, log.ghost_since?)))
             .collect();
-        ghosts.sort_unstable_by_key(|(origin, _)| (origin.generation, origin.id));
+        sort_by_key(&mut ghosts, |(origin, _)| (origin.generation, origin.id));
         let is_due = |since: UnixTime| due.is_some_and(|due| since.as_millis() <= due);
         let gone: Vec<Origin> = ghosts
             .iter()
@@ -288,7 +289,7 @@ impl Map {
             .filter(|(_, held)| held.log == log)
             .map(|(slot, held)| (held.version, slot))
             .collect();
-        writes.sort_unstable();
+        sort(&mut writes);
         for (version, slot) in writes {
             self.write_anew(old, version, slot, standing);
         }

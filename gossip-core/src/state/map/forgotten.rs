@@ -16,6 +16,7 @@ use alloc::vec::Vec;
 
 use super::origin::Origin;
 use crate::id::Generation;
+use crate::sort::sort;
 
 /// The graves, and D.
 #[derive(Clone, Debug)]
@@ -84,7 +85,7 @@ impl Forgotten {
         }
         let mut generations: Vec<Generation> =
             self.graves.keys().map(|origin| origin.generation).collect();
-        generations.sort_unstable();
+        sort(&mut generations);
         let beyond = generations.len().saturating_sub(max);
         let Some(last) = beyond.checked_sub(1).and_then(|at| generations.get(at)) else {
             return false;

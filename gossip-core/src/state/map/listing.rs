@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::Map;
 use super::delta::Piece;
 use super::origin::{LogSlot, Origin};
+use crate::sort::sort;
 
 /// Which of an origin's versions in `(after, upto]` live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,7 +170,7 @@ impl Listing {
             listed.upto = listed.upto.max(segment.upto);
         }
         for listed in listing.origins.values_mut() {
-            listed.runs.sort_unstable();
+            sort(&mut listed.runs);
         }
         listing
     }

@@ -68,6 +68,7 @@ use core::cmp::Reverse;
 use smallvec::SmallVec;
 
 use crate::command::{Key, Policy, Value};
+use crate::sort::sort_by_key;
 use crate::stamp::Stamp;
 use crate::state::hash::HashKey;
 use crate::time::UnixTime;
@@ -329,7 +330,9 @@ impl Map {
             readings.extend(self.reading(origin, &write));
         }
         if readings.len() > 1 {
-            readings.sort_unstable_by_key(|reading| Reverse((reading.stamp, reading.writer)));
+            sort_by_key(&mut readings, |reading| {
+                Reverse((reading.stamp, reading.writer))
+            });
         }
         readings
     }
@@ -672,7 +675,9 @@ impl Map {
     /// nothing, where all are tombstones.
     fn conflict(&self, key: &Key, first: Slot) -> Option<Conflict> {
         let mut writes: Vec<(Origin, Write<'_>)> = self.writes_of(first).collect();
-        writes.sort_unstable_by_key(|(origin, write)| Reverse((write.stamp, *origin)));
+        sort_by_key(&mut writes, |(origin, write)| {
+            Reverse((write.stamp, *origin))
+        });
         let mut conflict = Conflict {
             key: key.clone(),
             standing: Vec::new(),
