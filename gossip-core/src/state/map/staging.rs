@@ -209,6 +209,10 @@ impl Staging {
         }
         if relists {
             delta.segments.clear();
+            // They kill what was collected since their floors were told.
+            for claimed in delta.frontiers.values_mut() {
+                claimed.floor = claimed.frontier;
+            }
         }
         let outcome = delta.add(head, pieces, limit);
         match (outcome, head.extent) {
