@@ -5,6 +5,8 @@
 //! table of frontiers cannot be guessed from is told whole. A delta is asked for a window of datagrams
 //! at a time, from one peer at a time. New writes go down the same trees as other news.
 
+mod exchange;
+
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -14,29 +16,20 @@ use core::time::Duration;
 use smallvec::SmallVec;
 
 use super::outbox::Outgoing;
-use super::transmit::{Rest, Written};
 use super::{Node, count};
 use crate::command::{CommandError, Key, MAX_WATCHED, Policy, Value};
-use crate::config::{Config, Mode};
+use crate::config::Config;
 use crate::event::Event;
 use crate::id::{Generation, NodeId};
 use crate::membership::segment::{Delegation, Division, Segment, divide};
 use crate::membership::{Condition, Table};
 use crate::rng;
-use crate::stamp::Stamp;
 use crate::state::map::{
-    Cursor, Dropped, Extent, Limit, Map, Memory, Notice, Origin, Outcome, Own, Pull, Pushed, Put,
-    Reading, Run, Serving, Staging, Told, Write, pull_of, read_chunk, read_pull, write_pull,
+    Cursor, Dropped, Map, Memory, Notice, Origin, Own, Pushed, Put, Reading, Run, Serving, Staging,
+    Told, Write,
 };
 use crate::time::Instant;
-use crate::wire::message::{Encoder, Item, Items, MapSummary, Message, ModeTag, Push, Sender};
-
-/// Datagrams that answer one request. With 1400 bytes each this is 22 kB: little enough for a socket
-/// buffer, much for one round trip.
-const WINDOW: u32 = 16;
-
-/// Frontiers told in a SYN, at most.
-const RECENTS: usize = 8;
+use crate::wire::message::{Item, Items, Push, Sender};
 
 /// Frontiers told in a request; if more differ, the whole table is told.
 const TOLD: usize = 24;
@@ -46,12 +39,6 @@ const RUNS: usize = 8;
 
 /// How many runs are remembered: more than pass through a node while one crosses the cluster.
 const SEEN: usize = 128;
-
-/// Chunks that may have overtaken others.
-const AHEAD: usize = 32;
-
-/// How often a delta that has come to a halt is asked for again before it is dropped.
-const TRIES: u8 = 3;
 
 /// Logs looked after in one round.
 const TENDED: usize = 4;
@@ -434,221 +421,6 @@ impl Node {
         self.tell_map();
     }
 
-    /// What this node takes of others.
-    fn map_limit(&self, now: Instant) -> Limit {
-        let wall = self.clock.wall(now);
-        let bytes = usize::try_from(self.config.max_map).unwrap_or(usize::MAX);
-        Limit {
-            stamp: Stamp::at(wall.saturating_add(self.config.max_clock_skew)),
-            // With what it takes to stage them.
-            bytes: bytes.saturating_mul(2),
-        }
-    }
-
-    fn refuse_stamp(&mut self, now: Instant, id: NodeId, stamp: Stamp) {
-        count(&mut self.metrics.refused_skew);
-        let wall = self.clock.wall(now).as_millis();
-        let ahead = stamp.time().as_millis().saturating_sub(wall);
-        self.tell_skew(now, id, Duration::from_millis(ahead));
-    }
-
-    /// The frontiers that rose within the last rounds.
-    fn map_recents(&self, limit: usize) -> Vec<Told> {
-        let [.., since] = self.shared.marks;
-        self.shared.map.recent(since, limit).into_vec()
-    }
-
-    /// Adds what a SYN says of the map; nothing, where it is empty.
-    pub(super) fn write_map_summary(&self, encoder: &mut Encoder<'_>) {
-        let summary = self.shared.map.summary();
-        if summary == crate::state::map::Summary::default() {
-            return;
-        }
-        encoder.item(&Item::MapSummary(MapSummary {
-            hash: summary.hash.to_le_bytes(),
-            forgotten: summary.forgotten,
-        }));
-        for told in self.map_recents(RECENTS) {
-            encoder.item(&Item::MapTold(told));
-        }
-    }
-
-    /// A SYN tells of its sender's map.
-    pub(super) fn on_map_summary(
-        &mut self,
-        from: SocketAddr,
-        sender: Sender,
-        mode: ModeTag,
-        items: Items<'_>,
-    ) {
-        let theirs = items
-            .filter_map(|item| match item {
-                Item::MapSummary(summary) => Some(crate::state::map::Summary {
-                    hash: u128::from_le_bytes(summary.hash),
-                    forgotten: summary.forgotten,
-                }),
-                _ => None,
-            })
-            .next()
-            .unwrap_or_default();
-        if theirs == self.shared.map.summary() {
-            return;
-        }
-        let told: SmallVec<[Told; 16]> = items
-            .filter_map(|item| match item {
-                Item::MapTold(told) => Some(told),
-                _ => None,
-            })
-            .collect();
-        let (may_give, may_ask) = match mode {
-            ModeTag::PushPull => (true, true),
-            ModeTag::Push => (false, true),
-            ModeTag::Pull => (true, false),
-        };
-        let pull = pull_of(theirs, may_give);
-        // One datagram: several peers may be asked at a time, and one is enough to go on with.
-        self.answer_pull(from, sender.into(), &pull, &told, 1, may_ask);
-    }
-
-    /// A request has come in.
-    pub(super) fn on_map_pull(&mut self, from: SocketAddr, sender: Sender, items: Items<'_>) {
-        // An answer is larger than its question: only for whom the table knows at this address.
-        let known = self
-            .table
-            .get(sender.id)
-            .and_then(|record| record.address());
-        if known != Some(from) {
-            return;
-        }
-        let Some((pull, told)) = read_pull(items.bytes()) else {
-            return;
-        };
-        let told: SmallVec<[Told; 64]> = told.collect();
-        let may_ask = self.config.mode == Mode::PushPull || !pull.ask;
-        self.answer_pull(from, sender.into(), &pull, &told, WINDOW, may_ask);
-    }
-
-    fn answer_pull(
-        &mut self,
-        to: SocketAddr,
-        peer: Origin,
-        pull: &Pull,
-        told: &[Told],
-        window: u32,
-        may_ask: bool,
-    ) {
-        let Shared { map, serving, .. } = &mut *self.shared;
-        let verdict = serving.on_pull(map, peer, pull, told.iter().copied());
-        if verdict.serve {
-            self.outbox.push(Outgoing::Map(MapOutgoing::Chunks {
-                to,
-                peer,
-                left: window,
-            }));
-        }
-        let is_table = told.iter().any(|told| matches!(told, Told::Complete(..)));
-        if let Some(differs) = verdict.ask {
-            if may_ask {
-                self.ask_for_map(to, peer, differs);
-            }
-        } else if verdict.unexplained && !is_table {
-            self.outbox.push(Outgoing::Map(MapOutgoing::Table {
-                to,
-                after: None,
-                ask: may_ask,
-            }));
-        }
-    }
-
-    /// Asks a peer for a delta, unless one is under way.
-    fn ask_for_map(&mut self, to: SocketAddr, peer: Origin, told: Vec<Told>) {
-        if self.shared.staging.peer().is_some_and(|busy| busy != peer) {
-            return;
-        }
-        self.outbox.push(Outgoing::Map(if told.len() > TOLD {
-            MapOutgoing::Table {
-                to,
-                after: None,
-                ask: true,
-            }
-        } else {
-            MapOutgoing::Pull { to, peer, told }
-        }));
-    }
-
-    /// A part of a delta has come in.
-    pub(super) fn on_map_chunk(
-        &mut self,
-        now: Instant,
-        from: SocketAddr,
-        sender: Sender,
-        items: Items<'_>,
-    ) {
-        let peer = Origin::from(sender);
-        self.take_chunk(now, from, peer, items.bytes());
-        // What had overtaken it follows.
-        while let Some(at) = self.shared.staging.cursor() {
-            let ahead = &mut self.shared.ahead;
-            let Some(next) = ahead.iter().position(|(after, _)| *after == at) else {
-                break;
-            };
-            let (_, chunk) = ahead.swap_remove(next);
-            self.take_chunk(now, from, peer, &chunk);
-        }
-        if self.shared.staging.cursor().is_none() {
-            self.shared.ahead = Vec::new();
-        }
-        self.tell_map();
-    }
-
-    fn take_chunk(&mut self, now: Instant, from: SocketAddr, peer: Origin, chunk: &[u8]) {
-        let Some((head, pieces)) = read_chunk(chunk) else {
-            return;
-        };
-        let limit = self.map_limit(now);
-        let me = self.sender().into();
-        let Shared {
-            map,
-            staging,
-            ahead,
-            ..
-        } = &mut *self.shared;
-        if head.taker == me && staging.is_ahead(peer, &head) {
-            let known = ahead.iter().any(|(after, _)| *after == head.after);
-            if !known && ahead.len() < AHEAD {
-                ahead.push((head.after, chunk.to_vec()));
-            }
-            if head.extent == Extent::Pause {
-                // The window has come to its end with a gap in it.
-                self.ask_for_map(from, peer, Vec::new());
-            }
-            return;
-        }
-        let before = map.merged();
-        let outcome = staging.accept(map, me, peer, &head, pieces, limit);
-        let merged = map.merged().saturating_sub(before);
-        self.metrics.entries_applied = self.metrics.entries_applied.saturating_add(merged);
-        match outcome {
-            Outcome::Kept => self.note_progress(now),
-            Outcome::Ask => {
-                self.note_progress(now);
-                self.ask_for_map(from, peer, Vec::new());
-            }
-            Outcome::Applied { latest, own } => {
-                let _ = self.clock.observe(now, latest);
-                self.keep_map_open(now, own);
-            }
-            Outcome::TooFarAhead(origin, stamp) => self.refuse_stamp(now, origin.id, stamp),
-            Outcome::TooLarge => count(&mut self.metrics.refused_state),
-            Outcome::Elsewhere | Outcome::Outdated | Outcome::Broken => {}
-        }
-    }
-
-    fn note_progress(&mut self, now: Instant) {
-        self.shared.progress = now;
-        self.shared.tries = 0;
-    }
-
     /// Asks again for a delta that has come to a halt; lets time do its work on the map.
     pub(super) fn tend_map(&mut self, now: Instant) {
         let [first, second, third, _] = self.shared.marks;
@@ -664,21 +436,6 @@ impl Node {
             self.flush_soon(now);
         }
         self.tell_map();
-    }
-
-    fn urge_delta(&mut self, now: Instant) {
-        let Some(peer) = self.shared.staging.peer() else {
-            return;
-        };
-        if now.saturating_since(self.shared.progress) < self.config.interval.div_f64(2.0) {
-            return;
-        }
-        self.shared.tries = self.shared.tries.saturating_add(1);
-        let to = self.table.get(peer.id).and_then(|record| record.address());
-        match to.filter(|_| self.shared.tries <= TRIES) {
-            Some(to) => self.ask_for_map(to, peer, Vec::new()),
-            None => self.shared.staging.discard(),
-        }
     }
 
     /// Closes the logs of those who are gone, and of earlier lives; forgets old ghosts.
@@ -719,62 +476,6 @@ impl Node {
                 ghosts: max,
                 graves: max,
             });
-        }
-    }
-
-    /// Writes a message about the map.
-    pub(super) fn write_about_map(
-        &mut self,
-        message: MapOutgoing,
-        body: &mut [u8],
-    ) -> Option<Written> {
-        let (sender, map) = (self.sender(), &self.shared.map);
-        let done = |to, len| Some((to, len, Rest::Done));
-        match message {
-            MapOutgoing::Chunks { to, peer, left } => {
-                let (head, room) = Encoder::split(body, sender, Message::MapChunk)?;
-                let last = left <= 1;
-                let (len, extent) = self.shared.serving.write_chunk(map, peer, last, room)?;
-                let rest = if extent == Extent::More {
-                    let left = left.saturating_sub(1);
-                    Rest::More(Outgoing::Map(MapOutgoing::Chunks { to, peer, left }))
-                } else {
-                    Rest::Done
-                };
-                Some((to, head.saturating_add(len), rest))
-            }
-            MapOutgoing::Pull { to, peer, told } => {
-                let pull = self.shared.staging.pull(map, peer);
-                let (head, room) = Encoder::split(body, sender, Message::MapPull)?;
-                let (len, _) = write_pull(&pull, &told, room)?;
-                done(to, head.saturating_add(len))
-            }
-            MapOutgoing::Table { to, after, ask } => {
-                let pull = pull_of(map.summary(), ask);
-                let (head, room) = Encoder::split(body, sender, Message::MapPull)?;
-                let (len, next) = map.write_table(&pull, after, room)?;
-                let rest = match next {
-                    Some(_) => Rest::More(Outgoing::Map(MapOutgoing::Table {
-                        to,
-                        after: next,
-                        ask,
-                    })),
-                    None => Rest::Done,
-                };
-                Some((to, head.saturating_add(len), rest))
-            }
-            MapOutgoing::Run {
-                tree,
-                delegation,
-                run,
-            } => {
-                let to = self.table.get(delegation.to)?.address()?;
-                let segment = delegation.segment;
-                let push = Push { tree, segment };
-                let mut encoder = Encoder::new(body, sender, Message::Push(push))?;
-                let fits = encoder.item(&Item::MapRun(run.run()));
-                fits.then(|| done(to, encoder.len()))?
-            }
         }
     }
 }
