@@ -6,7 +6,7 @@ use conformance::scenario::{
     Clock, Crash, Figure, Gauges, Join, Outcome, Partition, Restart, Scenario, Setup, Spread,
     Steady,
 };
-use gossip_core::Dissemination;
+use gossip_core::{Dissemination, Mode};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -41,6 +41,26 @@ fn twenty_nodes_join_within_five_seconds_and_no_datagram_is_too_long() {
     assert!(figure(&outcome, "converged_s") <= 5.0);
     assert!(figure(&outcome, "max_datagram") <= 1400.0);
     assert_eq!(figure(&outcome, "known_share"), 1.0);
+}
+
+/// Who has just joined has heard too few heartbeats to know how many are lost, and its neighbours may
+/// not know it yet.
+#[test]
+fn nobody_is_held_down_while_a_cluster_forms_and_half_of_all_is_lost() {
+    let join = Scenario::Join(Join {
+        limit: 120 * SECOND,
+    });
+    for (mode, seed) in [(Mode::PushPull, 3), (Mode::PushPull, 4), (Mode::Pull, 1)] {
+        let setup = Setup {
+            loss: 0.5,
+            mode,
+            seed,
+            ..nodes(60)
+        };
+        let outcome = play(join, &setup);
+        assert_eq!(figure(&outcome, "wrong_down"), 0.0, "{mode:?} {seed}");
+        assert!(figure(&outcome, "converged_s") <= 100.0, "{mode:?} {seed}");
+    }
 }
 
 #[test]

@@ -286,7 +286,7 @@ fn a_newcomer_learns_a_large_map_through_loss() {
     cluster.0.perform(Action::Crash(host(4)));
     cluster.at(65);
     cluster.0.perform(Action::Start(host(4)));
-    cluster.at(400);
+    cluster.at(150);
     assert_eq!(cluster.node(4).entries("key/").count(), 3_000);
     cluster.agree();
 }

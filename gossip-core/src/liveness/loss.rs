@@ -51,8 +51,15 @@ impl Loss {
 
     /// How many pings make it all but impossible that every one of them, or its answer, is lost by
     /// chance. At least five; `None` where so little arrives that no number says much.
+    ///
+    /// By Laplace's rule of succession: who has just joined has heard too few heartbeats to know
+    /// how many are lost, and has to reckon with half.
     pub(crate) fn pings(&self) -> Option<u32> {
-        let arrives = 1.0 - self.share();
+        let as_if = Self {
+            expected: self.expected.saturating_add(2),
+            received: self.received.saturating_add(1),
+        };
+        let arrives = 1.0 - as_if.share();
         let unanswered = 1.0 - arrives * arrives;
         let mut chance = 1.0;
         let enough = |n: &u32| {
@@ -74,7 +81,6 @@ mod tests {
             (0..300).for_each(|_| loss.heartbeat(share));
             loss
         };
-        assert_eq!(Loss::default().pings(), Some(5));
         assert_eq!(lossy(1).pings(), Some(5));
         // Exactly 41 and 98; the share is of small whole numbers.
         assert!(lossy(2).pings().is_some_and(|n| (38..=46).contains(&n)));
@@ -85,5 +91,18 @@ mod tests {
         assert_eq!(loss.pings(), Some(5), "an outage is no loss");
         assert!(loss.and_missing(20).pings() > Some(10));
         assert_eq!(loss.and_missing(u64::MAX).pings(), None);
+    }
+
+    #[test]
+    fn who_has_heard_little_reckons_with_much_loss() {
+        let after = |heartbeats: u32| {
+            let mut loss = Loss::default();
+            (0..heartbeats).for_each(|_| loss.heartbeat(1));
+            loss.pings()
+        };
+        assert_eq!(after(0), Some(41));
+        assert_eq!(after(1), Some(20));
+        assert_eq!(after(8), Some(7));
+        assert_eq!(after(30), Some(5));
     }
 }

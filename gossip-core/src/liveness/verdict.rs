@@ -237,6 +237,12 @@ impl Evidence<'_> {
         down.filter(|id| self.valid_votes(*id) == 0).collect()
     }
 
+    /// The members of this datacenter that are down though nobody votes against them.
+    pub(crate) fn voteless(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let down = self.table.home(self.own).down().iter().copied();
+        down.filter(|id| self.valid_votes(*id) == 0)
+    }
+
     /// Whether it is those of its own datacenter who hold a member down: this node is there, or
     /// somebody there votes against it. A small one is observed by others, too.
     pub(crate) fn is_down_by_its_own(&self, id: NodeId) -> bool {

@@ -191,6 +191,7 @@ impl Node {
                 self.give_what_is_not_named(&mut leg, region);
             }
         }
+        self.ask_for_stranger(head, sender, &mut leg);
         let explained = leg.overlay == theirs || leg.narrows || head.extent != Extent::Whole;
         if !explained {
             self.explain(now, head.leg, &mut leg);
@@ -328,8 +329,12 @@ impl Node {
             Item::Removed(generation) if generation == self.generation => {
                 self.outlive(now, generation);
             }
-            // What is said of the shared map has been heard already.
-            Item::Removed(_) | Item::MapSummary(_) | Item::MapTold(_) | Item::MapRun(_) => {}
+            // What is said of the shared map, or of the address, has been heard already.
+            Item::Removed(_)
+            | Item::MapSummary(_)
+            | Item::MapTold(_)
+            | Item::MapRun(_)
+            | Item::Echo(_) => {}
         }
     }
 
@@ -392,6 +397,24 @@ impl Node {
             if leg.named.binary_search(&record.id).is_err() {
                 leg.give(record.id, 0);
             }
+        }
+    }
+
+    /// Whoever begins is asked for itself if it is unknown here, or another life of it is known, even
+    /// where it does not tell of itself: to find that out by comparing tables takes more legs.
+    fn ask_for_stranger(&self, head: Exchange, sender: Sender, leg: &mut Leg) {
+        let known = self.known(sender.id).0 >= sender.generation;
+        if known || head.leg != FIRST_LEG || !leg.may_ask {
+            return;
+        }
+        let prefix = sender.id.prefix();
+        let asked = leg.plan.iter().any(|planned| match planned {
+            Planned::Want(id) => *id == sender.id,
+            Planned::WantUnknown(asked) => *asked == prefix,
+            _ => false,
+        });
+        if !asked {
+            leg.plan.push(Planned::WantUnknown(prefix));
         }
     }
 

@@ -12,6 +12,7 @@ use crate::liveness::observation::{Damping, Observation};
 use crate::liveness::probes::TURN;
 use crate::liveness::verdict::{Evidence, Verdict};
 use crate::membership::Condition;
+use crate::rng::below;
 use crate::state::attribute::Declared;
 use crate::time::Instant;
 
@@ -29,7 +30,7 @@ impl Node {
     /// Asks those not heard lately who may have fallen without a word of it reaching this node: all of
     /// its datacenter, while so many neighbours there have just fallen silent that it may be in a
     /// minority, and the bridges of the others; all of another datacenter whose bridges are silent; who
-    /// has lost those who vouch for it; and those of other datacenters whom nobody else holds down.
+    /// has lost those who vouch for it; and those whom nobody else holds down.
     pub(super) fn sweep(&mut self, now: Instant) {
         if !self.is_anybody_silent() && self.table.down_len() == 0 {
             return self.tend_probes(now);
@@ -49,6 +50,10 @@ impl Node {
         in_doubt.extend(evidence.cut_off());
         in_doubt.extend(evidence.forgotten());
         in_doubt.extend(evidence.bereft());
+        // While this node knew few it may have been mistaken, and its votes are gone. One in a round:
+        // behind a split they can be many.
+        let voteless: Vec<NodeId> = evidence.voteless().collect();
+        in_doubt.extend(voteless.get(below(&mut self.rng, voteless.len())));
         for id in in_doubt {
             self.ask_in_doubt(now, id);
         }

@@ -54,7 +54,7 @@ pub(super) struct Shared {
     staging: Staging,
     /// When the staged delta last grew, and how often it was asked for again since.
     progress: Instant,
-    tries: u8,
+    tries: u32,
     /// Where the order of application stood at the last four rounds, the latest first.
     marks: [u64; 4],
     /// The log that was looked after last.

@@ -395,9 +395,9 @@ impl Node {
         match message {
             Message::Heartbeat { counter } => self.on_heartbeat(now, sender, counter),
             Message::Ping { token } => self.on_ping(from, token),
-            Message::Pong { token } => self.on_pong(now, from, token),
+            Message::Pong { token } => self.on_echo(now, from, token),
             Message::Claim { .. } => {}
-            Message::Exchange(head) if self.demands_proof(now, from, sender, head) => {}
+            Message::Exchange(head) if self.demands_proof(now, from, sender, head, items) => {}
             Message::Exchange(head) => {
                 if head.leg == exchange::FIRST_LEG {
                     self.on_map_summary(from, sender, head.mode, items);

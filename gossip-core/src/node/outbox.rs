@@ -42,6 +42,11 @@ pub(crate) enum Outgoing {
     Syn {
         to: SocketAddr,
     },
+    /// A SYN to somebody who has asked for a proof of the address first.
+    Introduction {
+        to: SocketAddr,
+        token: u32,
+    },
     Answer(Answer),
     Push {
         tree: u8,

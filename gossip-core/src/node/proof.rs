@@ -3,7 +3,7 @@
 //! The address a datagram comes from can be forged. A node that answered a short SYN with a whole
 //! table would be a weapon against whoever bears that address. So a stranger gets a ping, shorter
 //! than what it sent, until it has echoed the ping's token from there; then whatever it asks for. It
-//! repeats its SYN as it echoes, so that this costs one round trip, once.
+//! echoes with its SYN said again, in one datagram, so that this costs one round trip, once.
 //!
 //! No stranger is: a member, at the address that its log names; and whom this node has just asked
 //! something of its own accord. The token is made from the address and a secret, as SYN cookies are
@@ -21,13 +21,13 @@ use super::exchange::FIRST_LEG;
 use super::outbox::Outgoing;
 use crate::membership::Condition;
 use crate::time::Instant;
-use crate::wire::message::{Exchange, Sender};
+use crate::wire::message::{Exchange, Item, Items, Sender};
 
 /// How long a token is good for, at least; twice that at most.
 const TOKEN_LASTS: Duration = Duration::from_secs(10);
 /// Whom this node has asked lately, at most: more than it meets in a round.
 const ASKED: usize = 32;
-/// How often a SYN is repeated: echo and SYN may overtake each other.
+/// How often a SYN is repeated: the answer to the first may be lost, or a token run out.
 const REPEATS: u8 = 2;
 
 /// Who need not prove its address, for now.
@@ -119,7 +119,11 @@ impl Node {
         from: SocketAddr,
         sender: Sender,
         head: Exchange,
+        items: Items<'_>,
     ) -> bool {
+        if let Some(Item::Echo(token)) = items.into_iter().next() {
+            self.on_echo(now, from, token);
+        }
         let record = self.table.get(sender.id);
         let is_member = record.is_some_and(|record| record.address() == Some(from));
         // That is where it ends, without an answer.
@@ -137,7 +141,7 @@ impl Node {
     }
 
     /// Somebody echoes a token. It need not be one of those.
-    pub(super) fn on_pong(&mut self, now: Instant, from: SocketAddr, token: u32) {
+    pub(super) fn on_echo(&mut self, now: Instant, from: SocketAddr, token: u32) {
         let this = period(now);
         let good = [this, this.saturating_sub(1)];
         if good.iter().any(|p| self.proofs.token(from, *p) == token) {
@@ -147,10 +151,11 @@ impl Node {
 
     /// Somebody wants to know whether this node lives, or is where it says it is.
     pub(super) fn on_ping(&mut self, from: SocketAddr, token: u32) {
-        self.outbox.push(Outgoing::Pong { to: from, token });
-        if self.proofs.repeats(from) {
-            self.outbox.push(Outgoing::Syn { to: from });
-        }
+        self.outbox.push(if self.proofs.repeats(from) {
+            Outgoing::Introduction { to: from, token }
+        } else {
+            Outgoing::Pong { to: from, token }
+        });
     }
 }
 

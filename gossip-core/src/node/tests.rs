@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::command::{Key, MAX_WATCHED, Value};
+use crate::membership::Condition;
 use crate::membership::segment::Segment;
 use crate::stamp::Stamp;
 use crate::state::staging::Sent;
@@ -416,6 +417,37 @@ fn a_member_that_is_voted_against_refutes() {
     let quiet = node.known(node.own);
     node.take_in(at(2), &delta(8, generation_after(0), &run), Sent::Alone);
     assert_eq!(node.known(node.own), quiet, "the same vote is void");
+}
+
+/// Who votes against it has told, or asks it itself.
+#[test]
+fn who_is_down_though_nobody_votes_against_it_is_asked() {
+    let mut node = node();
+    node.room_for_newcomers = 2;
+    let generation = generation_after(0);
+    node.take_in(at(1), &delta(7, generation, &run_of(7)), Sent::Alone);
+    let down = NodeId::from_u64(7);
+    node.table.set_condition(down, at(1), Condition::Down);
+    let asks = |node: &mut Node, millis| {
+        node.probes.heard(down);
+        node.sweep(at(millis));
+        node.probes.turn(at(millis), Some(5)).ping.contains(&down)
+    };
+    assert!(asks(&mut node, 2));
+    let ballot = Ballot {
+        subject: down,
+        generation,
+        frontier: 2,
+        age: 0,
+        removed: false,
+    };
+    let votes = crate::state::attribute::encode_ballots([ballot].iter());
+    let mut log = Log::new(Generation::ZERO);
+    log.write(0, ADDRESS, Some(&encode_address(address(8))));
+    log.write(0, crate::state::attribute::VOTES, Some(&votes));
+    let run = log.after(0).rest().to_vec();
+    node.take_in(at(3), &delta(8, generation, &run), Sent::Alone);
+    assert!(!asks(&mut node, 4));
 }
 
 #[test]

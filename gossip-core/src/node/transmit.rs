@@ -127,7 +127,10 @@ impl Node {
             Outgoing::Challenge { to, token } => bare(to, Message::Ping { token }, body),
             Outgoing::Pong { to, token } => bare(to, Message::Pong { token }, body),
             Outgoing::Claim { to } => bare(to, Message::Claim { born: self.born }, body),
-            Outgoing::Syn { to } => Some((to, self.write_syn(now, body)?, Rest::Done)),
+            Outgoing::Syn { to } => Some((to, self.write_syn(now, None, body)?, Rest::Done)),
+            Outgoing::Introduction { to, token } => {
+                Some((to, self.write_syn(now, Some(token), body)?, Rest::Done))
+            }
             Outgoing::Map(_) => None,
             Outgoing::Answer(answer) => self.write_answer(answer, body),
             Outgoing::Push {
@@ -164,12 +167,18 @@ impl Node {
     }
 
     /// The SYN: the hash, and what is news. A newcomer that knows few lists them all, so that its
-    /// seed sees at once what it lacks.
-    fn write_syn(&self, now: Instant, body: &mut [u8]) -> Option<usize> {
+    /// seed sees at once what it lacks. Whoever has been asked for a `token` is not known there, and
+    /// tells of itself.
+    fn write_syn(&self, now: Instant, token: Option<u32>, body: &mut [u8]) -> Option<usize> {
         let head = self.head(FIRST_LEG, self.config.mode.into(), Extent::Whole);
         let mut encoder = Encoder::new(body, self.sender(), head)?;
+        if let Some(token) = token {
+            encoder.item(&Item::Echo(token));
+            self.write_delta(&mut encoder, self.own, 0, false);
+        }
         self.write_map_summary(&mut encoder);
-        if self.standing == Standing::Joining && self.table.len() <= self.list_limit() {
+        let learns = self.standing == Standing::Joining || self.table.len() <= 1;
+        if learns && self.list_fits(Region::ALL, &encoder) {
             self.write_list(&mut encoder, Region::ALL);
         } else {
             let recents = self.recents.since(now, self.news_horizon(now));
@@ -257,15 +266,18 @@ impl Node {
                 })))
             }
             Planned::List(region) => {
-                let members = self.table.region(region).len();
-                let needed = members.saturating_add(1).saturating_mul(SUMMARY);
-                if needed > encoder.room() {
-                    return Part::Nothing;
+                let fits = self.list_fits(region, encoder);
+                if fits {
+                    self.write_list(encoder, region);
                 }
-                self.write_list(encoder, region);
-                Part::All
+                written(fits)
             }
         }
+    }
+
+    fn list_fits(&self, region: Region, encoder: &Encoder<'_>) -> bool {
+        let members = self.table.region(region).len();
+        members.saturating_add(1).saturating_mul(SUMMARY) <= encoder.room()
     }
 
     /// Names every origin of a region.

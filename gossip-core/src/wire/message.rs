@@ -127,6 +127,8 @@ pub(crate) enum Item<'a> {
     MapRun(Run<'a>),
     /// "I hold this origin's log so far, but not the rest that would let me use it."
     Resume(Resume),
+    /// "You have asked me for this token, so I am where I say I am." Stands first in a SYN.
+    Echo(u32),
 }
 
 /// What a node tells of its shared map first.
@@ -270,6 +272,7 @@ impl Items<'_> {
                 Item::Summary(_)
                 | Item::Want(_)
                 | Item::Resume(_)
+                | Item::Echo(_)
                 | Item::Removed(_)
                 | Item::MapSummary(_)
                 | Item::MapTold(_) => true,

@@ -136,6 +136,50 @@ fn replicas(changed: Instant) -> (Node, Node) {
     (a, b)
 }
 
+/// A node among a hundred others, more than are listed, that has announced itself.
+fn among_others(name: &str, port: u16, first: u64) -> Node {
+    let mut node = node(name, port);
+    for id in first..first.saturating_add(100) {
+        teach(&mut node, Instant::ORIGIN, NodeId::from_u64(id << 32), 1);
+    }
+    node
+}
+
+#[test]
+fn a_stranger_introduces_itself_in_the_datagram_that_proves_its_address() {
+    let (mut a, mut b) = (among_others("a", 1, 1), among_others("b", 2, 1000));
+    a.begin_exchange(b.address);
+    let now = Instant::from_nanos(1);
+    let (_, syn) = next(&mut a, now).unwrap();
+    b.handle_datagram(now, a.address, &syn);
+    let (_, challenge) = next(&mut b, now).unwrap();
+    assert!(challenge.len() < syn.len() && next(&mut b, now).is_none());
+    a.handle_datagram(now, b.address, &challenge);
+    let (_, introduction) = next(&mut a, now).unwrap();
+    assert!(next(&mut a, now).is_none(), "one datagram does");
+    b.handle_datagram(now, a.address, &introduction);
+    assert!(b.member(a.own).is_some());
+}
+
+/// It proved its address before, but what it said of itself was lost, and it is no news any more.
+#[test]
+fn whoever_begins_is_asked_for_itself_if_it_is_unknown() {
+    let (mut a, mut b) = (among_others("a", 1, 1), among_others("b", 2, 1000));
+    b.begin_exchange(a.address);
+    while next(&mut b, LONG).is_some() {}
+    a.begin_exchange(b.address);
+    for _ in 0..2 {
+        assert!(b.member(a.own).is_none());
+        while let Some((_, leg)) = next(&mut a, LONG) {
+            b.handle_datagram(LONG, a.address, &leg);
+        }
+        while let Some((_, leg)) = next(&mut b, LONG) {
+            a.handle_datagram(LONG, b.address, &leg);
+        }
+    }
+    assert!(b.member(a.own).is_some());
+}
+
 #[test]
 fn ten_recent_differences_among_ten_thousand_origins_cost_little() {
     for b_begins in [false, true] {

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use super::{MapOutgoing, Shared, TOLD};
 use crate::config::Mode;
 use crate::id::NodeId;
+use crate::membership::{Condition, Record};
 use crate::node::outbox::Outgoing;
 use crate::node::transmit::{Rest, Written};
 use crate::node::{Node, count};
@@ -25,9 +26,6 @@ const WINDOW: u32 = 16;
 
 /// Frontiers told in a SYN, at most.
 const RECENTS: usize = 8;
-
-/// How often a delta that has come to a halt is asked for again before it is dropped.
-const TRIES: u8 = 3;
 
 /// Chunks that may have overtaken others.
 const AHEAD: usize = 32;
@@ -159,14 +157,19 @@ impl Node {
             self.outbox.push(Outgoing::Map(MapOutgoing::Table {
                 to,
                 after: None,
-                ask: may_ask,
+                ask: may_ask && !self.takes_from_another(peer),
             }));
         }
     }
 
+    /// Whether a delta of another peer is under way.
+    fn takes_from_another(&self, peer: Origin) -> bool {
+        self.shared.staging.peer().is_some_and(|busy| busy != peer)
+    }
+
     /// Asks a peer for a delta, unless one is under way.
     pub(super) fn ask_for_map(&mut self, to: SocketAddr, peer: Origin, told: Vec<Told>) {
-        if self.shared.staging.peer().is_some_and(|busy| busy != peer) {
+        if self.takes_from_another(peer) {
             return;
         }
         self.outbox.push(Outgoing::Map(if told.len() > TOLD {
@@ -253,6 +256,8 @@ impl Node {
         self.shared.tries = 0;
     }
 
+    /// Asks again for a delta that has come to a halt. It is dropped once its peer is gone, or has been
+    /// silent more often than chance explains at the loss measured now.
     pub(super) fn urge_delta(&mut self, now: Instant) {
         let Some(peer) = self.shared.staging.peer() else {
             return;
@@ -261,10 +266,12 @@ impl Node {
             return;
         }
         self.shared.tries = self.shared.tries.saturating_add(1);
-        let to = self.table.get(peer.id).and_then(|record| record.address());
-        match to.filter(|_| self.shared.tries <= TRIES) {
-            Some(to) => self.ask_for_map(to, peer, Vec::new()),
-            None => self.shared.staging.discard(),
+        let enough = self.loss(now).pings().unwrap_or(u32::MAX);
+        let lives = |record: &&Record| record.condition == Condition::Live;
+        let record = self.table.get(peer.id).filter(lives);
+        match record.and_then(Record::address) {
+            Some(to) if self.shared.tries <= enough => self.ask_for_map(to, peer, Vec::new()),
+            _ => self.shared.staging.discard(),
         }
     }
 
