@@ -111,12 +111,7 @@ fn node(keys: &[Key], value: &Value) -> Node {
 
 fn put_all(node: &mut Node, keys: &[Key], value: &Value) {
     for key in keys {
-        let put = Command::Put {
-            key: key.clone(),
-            value: value.clone(),
-            policy: Policy::LastWriteWins,
-            lifetime: None,
-        };
+        let put = Command::put(key.clone(), value.clone());
         node.handle_command(Instant::ORIGIN, put).unwrap();
         while node.poll_event().is_some() {}
     }

@@ -8,7 +8,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use std::io::{self, ErrorKind};
 
-use crate::command::CommandError;
+use crate::command::{CommandError, Key, Value};
 use crate::config::{ConfigError, ConfigWarning};
 use crate::id::{Identity, IdentityError};
 use crate::node::{Agreement, Node};
@@ -152,6 +152,23 @@ pub struct Faults {
     pub receive: u64,
     /// The seeds whose names could not be looked up the last time, each with the reason.
     pub unresolved: Vec<(String, String)>,
+}
+
+/// What is read under a key of the shared map, as by [`Node::get`], for those who cannot keep the node
+/// waiting.
+#[must_use]
+pub fn get(node: &Node, key: &Key) -> Option<Value> {
+    Value::new(node.get(key)?.value).ok()
+}
+
+/// A copy of what [`Node::entries`] tells: the keys of the shared map that begin with `prefix`, in
+/// order, with what is read under each.
+#[must_use]
+pub fn entries(node: &Node, prefix: &str) -> Vec<(Key, Value)> {
+    let owned = |(key, value)| Some((Key::new(key).ok()?, Value::new(value).ok()?));
+    let entries = node.entries(prefix);
+    let read = entries.map(|(key, reading)| (key, reading.value));
+    read.filter_map(owned).collect()
 }
 
 #[cfg(test)]

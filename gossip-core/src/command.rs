@@ -247,6 +247,19 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// [`Command::Put`] as it is mostly meant: the last write wins, and stays.
+    #[must_use]
+    pub const fn put(key: Key, value: Value) -> Self {
+        Self::Put {
+            key,
+            value,
+            policy: Policy::LastWriteWins,
+            lifetime: None,
+        }
+    }
+}
+
 /// Why a command was refused. A refused command has changed nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

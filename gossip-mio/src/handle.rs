@@ -7,8 +7,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant as Clock, SystemTime};
 
-use gossip_core::adapter::{Config, Faults, NoAgreement, SpawnError};
-use gossip_core::{Command, CommandError, Event, Key, Node, Policy, Value};
+use gossip_core::adapter::{self, Config, Faults, NoAgreement, SpawnError};
+use gossip_core::{Command, CommandError, Event, Key, Node, Value};
 use mio::net::UdpSocket;
 use mio::{Poll, Waker};
 
@@ -97,12 +97,7 @@ impl Handle {
     /// # Errors
     /// As [`Handle::command`].
     pub fn put(&self, key: Key, value: Value) -> Result<(), CommandError> {
-        self.command(Command::Put {
-            key,
-            value,
-            policy: Policy::LastWriteWins,
-            lifetime: None,
-        })
+        self.command(Command::put(key, value))
     }
 
     /// Deletes a key of the shared map, by [`Command::Delete`].
@@ -116,20 +111,14 @@ impl Handle {
     /// What is read under a key of the shared map, as by [`Node::get`].
     #[must_use]
     pub fn get(&self, key: &Key) -> Option<Value> {
-        self.read(|node| Value::new(node.get(key)?.value).ok())
+        self.read(|node| adapter::get(node, key))
     }
 
     /// The keys of the shared map that begin with `prefix`, in order, with what is read under each, as
     /// by [`Node::entries`]. All of them are copied; [`Handle::read`] can look at a few.
     #[must_use]
     pub fn entries(&self, prefix: &str) -> Vec<(Key, Value)> {
-        self.read(|node| {
-            let entries = node.entries(prefix);
-            let owned = entries.filter_map(|(key, reading)| {
-                Some((Key::new(key).ok()?, Value::new(reading.value).ok()?))
-            });
-            owned.collect()
-        })
+        self.read(|node| adapter::entries(node, prefix))
     }
 
     /// From now on, tells of changes of those keys of the shared map only that begin with one of

@@ -3,9 +3,14 @@
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 
-use crate::command::{Key, Value};
+use super::order::Place;
+use super::slab::Slot;
+use super::{Map, Origin, Write};
+use crate::command::{Key, Policy, Value};
 use crate::id::NodeId;
+use crate::sort::sort_by_key;
 use crate::stamp::Stamp;
 
 /// One of the values that stand, or stood, under a key.
@@ -20,7 +25,7 @@ pub struct Version {
     pub value: Option<Value>,
 }
 
-/// What [`Map::poll_notice`](super::Map::poll_notice) returns.
+/// What [`Map::poll_notice`] returns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Notice {
@@ -109,5 +114,85 @@ impl Notices {
             self.queue.clear();
         }
         notice
+    }
+}
+
+impl Map {
+    /// The next notice, if there is one.
+    pub fn poll_notice(&mut self) -> Option<Notice> {
+        self.notices.pop()
+    }
+
+    /// Tells what a write has changed.
+    pub(super) fn tell(
+        &mut self,
+        key: Key,
+        place: Option<Place>,
+        slot: Slot,
+        old: Option<Value>,
+        (origin, stamp): (Origin, Stamp),
+        concurrent: bool,
+    ) {
+        let first = place.map_or(slot, |place| self.order.first(place));
+        if concurrent && let Some(conflict) = self.conflict(&key, first) {
+            self.notices.push(Notice::Conflict(Box::new(conflict)));
+        }
+        let new = self
+            .read(first)
+            .first()
+            .and_then(|reading| Value::new(reading.value).ok());
+        self.tell_change(key.as_str().as_bytes(), old, new, origin, stamp);
+    }
+
+    pub(super) fn tell_change(
+        &mut self,
+        key: &[u8],
+        old: Option<Value>,
+        new: Option<Value>,
+        origin: Origin,
+        stamp: Stamp,
+    ) {
+        let key = core::str::from_utf8(key).ok().map(Key::new);
+        if let Some(Ok(key)) = key
+            && old != new
+        {
+            self.notices.push(Notice::Changed(Box::new(Changed {
+                key,
+                old,
+                new,
+                writer: origin.id,
+                stamp,
+            })));
+        }
+    }
+
+    /// The siblings of a key, sorted into those that stand and those that have lost by their stamp;
+    /// nothing, where all are tombstones.
+    fn conflict(&self, key: &Key, first: Slot) -> Option<Conflict> {
+        let mut writes: Vec<(Origin, Write<'_>)> = self.writes_of(first).collect();
+        sort_by_key(&mut writes, |(origin, write)| {
+            Reverse((write.stamp, *origin))
+        });
+        let mut conflict = Conflict {
+            key: key.clone(),
+            standing: Vec::new(),
+            lost: Vec::new(),
+        };
+        let mut has_winner = false;
+        let mut has_value = false;
+        for (origin, write) in writes {
+            has_value |= write.value.is_some();
+            let version = Version {
+                writer: origin.id,
+                stamp: write.stamp,
+                value: write.value.and_then(|value| Value::new(value).ok()),
+            };
+            if write.policy == Policy::LastWriteWins && core::mem::replace(&mut has_winner, true) {
+                conflict.lost.push(version);
+            } else {
+                conflict.standing.push(version);
+            }
+        }
+        has_value.then_some(conflict)
     }
 }

@@ -10,9 +10,10 @@ use alloc::vec::Vec;
 use postcard::{take_from_bytes, to_extend};
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::Map;
+use super::applied::Change;
 use super::origin::Origin;
 use super::write::{Context, Write};
-use super::{Change, Map};
 
 /// A run of one origin's writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
