@@ -54,7 +54,7 @@ fn join(nodes: usize) -> (u64, u64) {
 }
 
 #[test]
-#[ignore = "a large cluster: on demand"]
+#[ignore = "minutes: cargo test --release -p conformance --test newcomer -- --ignored"]
 fn a_newcomer_catches_up_and_no_peer_bears_it_all() {
     for nodes in [100, 1000] {
         let (millis, most) = join(nodes);

@@ -147,7 +147,7 @@ pub struct Config {
     /// to 65,535. Default 4096: a join of 1000 nodes fits.
     pub event_queue: u16,
     /// Messages held for the network before repair messages are dropped. One takes one datagram,
-    /// an answer up to 12, a push of many news up to 64. Works from 64 to 65,535.
+    /// an answer up to 12, a push of many news up to 128. Works from 64 to 65,535.
     /// Default 1024: about one for each member of a large cluster's push tree several times over.
     pub outbox: u16,
     /// Keys that the members share: it encrypts with the first, and accepts all. At most

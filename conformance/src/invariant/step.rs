@@ -5,9 +5,10 @@ use gossip_core::{Config, Instant, Metrics, Standing, Status};
 use super::{Held, MemberView, Output, View, Violation};
 use crate::num::count;
 
-/// The most datagrams that one message in a node's queue becomes: a push of as many news as are
-/// handed on at once, each in a datagram of its own.
-const PER_MESSAGE: usize = 64;
+/// The most datagrams that one message in a node's queue becomes: a push of as many news as wait
+/// before it is handed on, 64, and as a last datagram of small ones brings, each in a datagram of its
+/// own.
+const PER_MESSAGE: usize = 128;
 
 /// The limits that a node's configuration sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -94,6 +94,9 @@ pub(crate) struct Detector {
 const GRANTED_INTERVALS: f64 = 2.5;
 const GRANTED_DEVIATIONS: f64 = 5.0;
 
+/// So many deviations beyond the mean no regular heartbeat comes, or one in thirty thousand.
+const OVERDUE_DEVIATIONS: f64 = 4.0;
+
 /// A run of lost heartbeats is forgiven unless it is rarer than this.
 const RARE_RUN: f64 = 0.01;
 /// The longest run forgiven. A link that loses more than two in three is as good as dead.
@@ -152,6 +155,13 @@ impl Detector {
     pub(crate) fn phi(&self, window: &Window, elapsed: Duration) -> f64 {
         let Belief { n, mean, s } = self.belief(window);
         phi(self.model, n, mean, s, elapsed.as_secs_f64() - self.pause)
+    }
+
+    /// The silence after which a heartbeat is later than regular ones are.
+    pub(crate) fn overdue_after(&self, window: &Window) -> Duration {
+        let Belief { mean, s, .. } = self.belief(window);
+        let regular = mean + OVERDUE_DEVIATIONS * s;
+        Duration::try_from_secs_f64(regular).unwrap_or(Duration::MAX)
     }
 
     /// The silence after which phi reaches the threshold for suspicion, or the longest that is

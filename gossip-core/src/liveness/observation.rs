@@ -1,9 +1,11 @@
 //! What this node hears of one ring neighbour.
 //!
-//! `Alive → Suspect → Silent`, and back to `Alive` at any evidence of life. Only heartbeats feed the
-//! statistics; any message is evidence. A suspect is probed with a short burst of pings before it
-//! is found silent: when loss sets in all at once, windows full of clean samples convict by chance,
-//! and a burst tells loss from death within half a second.
+//! `Alive → Overdue → Suspect → Silent`, and back to `Alive` at any evidence of life. Only heartbeats
+//! feed the statistics; any message is evidence. Who is overdue is pinged once: where it was the
+//! heartbeat that was lost, the answer says so a second before anybody would be suspected, and a pause
+//! that follows does not add to what was lost before. A suspect is probed with a short burst of pings
+//! before it is found silent: when loss sets in all at once, windows full of clean samples convict by
+//! chance, and a burst tells loss from death within half a second.
 
 use alloc::boxed::Box;
 use core::time::Duration;
@@ -29,8 +31,9 @@ pub(crate) struct Observation {
     /// How many of its heartbeats are lost, and the silence forgiven for that.
     loss: Loss,
     forgiven: Duration,
-    /// The silence after which it is suspect, and the one after which it is convicted, by the
+    /// The silences after which its heartbeat is overdue, it is suspect, and it is convicted, by the
     /// window as it is.
+    overdue_after: Duration,
     suspect_after: Duration,
     convict_after: Duration,
     /// The greatest heartbeat counter received.
@@ -63,6 +66,7 @@ pub(crate) struct Damping {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Alive,
+    Overdue,
     Suspect { pinged: u32, next: Instant },
     Silent { since: Instant },
 }
@@ -104,6 +108,7 @@ impl Observation {
         Self {
             id,
             generation,
+            overdue_after: detector.overdue_after(&window),
             suspect_after: detector.suspect_after(&window),
             convict_after: detector.convict_after(&window),
             window,
@@ -143,11 +148,18 @@ impl Observation {
             // An outage that ended in time moves the statistics, but no further than a suspicion.
             self.window
                 .push(interval.unwrap_or_default().min(self.suspect_after));
-            self.suspect_after = detector.suspect_after(&self.window);
-            self.convict_after = detector.convict_after(&self.window);
+            self.judge_by(detector);
         }
         self.refuted = 0;
         Some(expected)
+    }
+
+    /// The window has changed.
+    fn judge_by(&mut self, detector: &Detector) {
+        self.suspect_after = detector.suspect_after(&self.window);
+        self.convict_after = detector.convict_after(&self.window);
+        let overdue = detector.overdue_after(&self.window);
+        self.overdue_after = overdue.min(self.suspect_after);
     }
 
     /// Some other message came.
@@ -155,7 +167,7 @@ impl Observation {
         self.evidence = self.evidence.max(now);
         self.heard = Some(self.evidence);
         match core::mem::replace(&mut self.state, State::Alive) {
-            State::Alive => Relief::None,
+            State::Alive | State::Overdue => Relief::None,
             State::Suspect { .. } => Relief::Cleared,
             State::Silent { .. } => {
                 // The silence was an outage, not an interval between heartbeats.
@@ -195,8 +207,7 @@ impl Observation {
     pub(crate) fn restarted(&mut self, generation: Generation, detector: &Detector, now: Instant) {
         self.generation = generation;
         self.window.clear();
-        self.suspect_after = detector.suspect_after(&self.window);
-        self.convict_after = detector.convict_after(&self.window);
+        self.judge_by(detector);
         self.loss = Loss::default();
         self.forgiven = Duration::ZERO;
         self.counter = None;
@@ -241,7 +252,7 @@ impl Observation {
     pub(crate) const fn silent_since(&self) -> Option<Instant> {
         match self.state {
             State::Silent { since } => Some(since),
-            State::Alive | State::Suspect { .. } => None,
+            State::Alive | State::Overdue | State::Suspect { .. } => None,
         }
     }
 
@@ -264,7 +275,8 @@ impl Observation {
     /// When [`Observation::due`] has something to do next.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.state {
-            State::Alive => Some(self.crosses(self.suspect_after)),
+            State::Alive => Some(self.overdue()),
+            State::Overdue => Some(self.crosses(self.suspect_after)),
             State::Suspect { next, .. } => Some(next),
             State::Silent { .. } => None,
         }
@@ -275,7 +287,11 @@ impl Observation {
     pub(crate) fn due(&mut self, now: Instant, pings: u32) -> Due {
         let spacing = BURST.checked_div(pings).unwrap_or(BURST);
         match self.state {
-            State::Alive if now >= self.crosses(self.suspect_after) => {
+            State::Alive if now >= self.overdue() => {
+                self.state = State::Overdue;
+                Due::Ping
+            }
+            State::Overdue if now >= self.crosses(self.suspect_after) => {
                 self.state = State::Suspect {
                     pinged: 1,
                     next: now.saturating_add(spacing),
@@ -305,6 +321,12 @@ impl Observation {
             }
             _ => Due::Nothing,
         }
+    }
+
+    /// When its next heartbeat is overdue. What is forgiven the link and the patience with the member
+    /// put off a suspicion, not the question.
+    fn overdue(&self) -> Instant {
+        self.evidence.saturating_add(self.overdue_after)
     }
 
     fn crosses(&self, after: Duration) -> Instant {
@@ -352,6 +374,11 @@ mod tests {
         )
     }
 
+    /// When it becomes suspect, if nothing is heard of it.
+    fn suspicion(observation: &Observation) -> Instant {
+        observation.crosses(observation.suspect_after)
+    }
+
     /// Runs the deadlines until nothing is due any more; returns what was due, and when.
     fn run(observation: &mut Observation) -> std::vec::Vec<(Due, Instant)> {
         let mut log = std::vec::Vec::new();
@@ -374,6 +401,7 @@ mod tests {
         assert_eq!(
             dues,
             [
+                Due::Ping,
                 Due::Suspected,
                 Due::Ping,
                 Due::Ping,
@@ -387,19 +415,28 @@ mod tests {
     }
 
     #[test]
-    fn one_lost_heartbeat_raises_no_suspicion() {
+    fn one_lost_heartbeat_raises_a_question_and_no_suspicion() {
         let mut observation = after(70);
-        assert_eq!(observation.due(at(71.1), 5), Due::Nothing);
+        assert!(observation.deadline().unwrap() > at(70.3));
+        assert_eq!(observation.due(at(70.5), 5), Due::Ping);
+        assert_eq!(
+            observation.due(at(71.1), 5),
+            Due::Nothing,
+            "it is asked once"
+        );
+        observation.evidence(at(71.1));
+        assert!(observation.deadline().unwrap() > at(72.3));
     }
 
     #[test]
     fn an_answer_ends_the_suspicion_and_is_no_sample() {
         let mut observation = after(70);
-        let suspected = observation.deadline().unwrap();
+        let suspected = suspicion(&observation);
+        assert_eq!(observation.due(suspected, 5), Due::Ping);
         assert_eq!(observation.due(suspected, 5), Due::Suspected);
         assert_eq!(observation.evidence(suspected), Relief::Cleared);
         assert!(!observation.is_suspect());
-        assert!(observation.deadline().unwrap() > suspected);
+        assert!(suspicion(&observation) > suspected);
     }
 
     #[test]
@@ -420,7 +457,7 @@ mod tests {
             (Relief::Revived, Some(1))
         );
         beat(&mut observation, 501.0, 72);
-        let detected = observation.deadline().unwrap().saturating_since(at(501.0));
+        let detected = suspicion(&observation).saturating_since(at(501.0));
         assert!(detected < 3 * SECOND, "{detected:?}");
     }
 
@@ -430,7 +467,7 @@ mod tests {
         let before = observation.convict_after;
         observation.paused(at(100.0), Duration::from_secs(30), SECOND);
         assert!(
-            observation.deadline().unwrap() >= at(102.0),
+            suspicion(&observation) >= at(102.0),
             "it has time to be heard"
         );
         for (n, counter) in (71..=100).enumerate() {
@@ -446,7 +483,7 @@ mod tests {
         );
         beat(&mut observation, 101.0, 101);
         beat(&mut observation, 102.0, 102);
-        assert!(observation.deadline().unwrap() < at(105.5));
+        assert!(suspicion(&observation) < at(105.5));
     }
 
     #[test]
@@ -457,13 +494,13 @@ mod tests {
             run(&mut observation);
             let now = at(1000.0);
             observation.refuted(now);
-            let patience = observation.deadline().unwrap().saturating_since(now);
+            let patience = suspicion(&observation).saturating_since(now);
             assert!(patience > last);
             last = patience;
             observation.evidence = at(70.0);
         }
         beat(&mut observation, 2000.0, 100);
-        let patience = observation.deadline().unwrap().saturating_since(at(2000.0));
+        let patience = suspicion(&observation).saturating_since(at(2000.0));
         assert!(patience < last);
     }
 
@@ -486,7 +523,7 @@ mod tests {
     #[test]
     fn the_silence_of_an_unsteady_member_is_borne_for_longer_and_for_a_while() {
         let mut observation = after(70);
-        let silence = |o: &Observation| o.deadline().unwrap().saturating_since(o.evidence);
+        let silence = |o: &Observation| suspicion(o).saturating_since(o.evidence);
         let plain = silence(&observation);
         let until = at(100.0);
         let damping = Damping {

@@ -1,7 +1,8 @@
 //! Segments of the id space: how a push tree divides the members.
 //!
 //! A segment is split into equal parts, and each part is handed to a random member of it, which
-//! does the same with its part. The bounds of the parts follow from the segment alone, so that all
+//! does the same with its part. Who is doubted relays nothing where another can: news of a death must
+//! not go by way of the dead. The bounds of the parts follow from the segment alone, so that all
 //! nodes divide alike: news of many origins that meets in one node, for the same segment of the same
 //! tree, goes on together. The node that splits serves the part that it stands in itself.
 //!
@@ -99,6 +100,7 @@ pub(crate) fn divide(
     own: NodeId,
     segment: Segment,
     fanout: usize,
+    is_doubted: impl Fn(NodeId) -> bool,
     rng: &mut impl Rng,
 ) -> Division {
     let mut division = Division::default();
@@ -118,7 +120,9 @@ pub(crate) fn divide(
             continue;
         }
         let inside = part.of(inside);
-        if let Some(to) = inside.get(below(rng, inside.len())) {
+        let (before, from) = inside.split_at(below(rng, inside.len()).min(inside.len()));
+        let mut drawn = from.iter().chain(before);
+        if let Some(to) = drawn.find(|id| !is_doubted(**id)).or(inside.first()) {
             division.delegations.push(Delegation {
                 to: *to,
                 segment: part,
@@ -148,6 +152,7 @@ mod tests {
         members: &[NodeId],
         from: Delegation,
         fanout: usize,
+        is_doubted: impl Fn(NodeId) -> bool,
         seed: u64,
     ) -> (BTreeMap<NodeId, u32>, u32) {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -159,10 +164,16 @@ mod tests {
             deepest = deepest.max(hops);
             let mut rest = Some(at.segment);
             while let Some(segment) = rest {
-                let division = divide(members, at.to, segment, fanout, &mut rng);
+                let division = divide(members, at.to, segment, fanout, &is_doubted, &mut rng);
                 assert!(division.delegations.len() <= fanout);
                 for next in &division.delegations {
                     assert!(next.segment.width() < segment.width() || next.segment.width() == 1);
+                    let alone = segment.of(members).len() <= fanout
+                        || next.segment.of(members).iter().all(|id| is_doubted(*id));
+                    assert!(
+                        alone || !is_doubted(next.to),
+                        "news goes by way of the dead"
+                    );
                     open.push((*next, hops + 1));
                 }
                 rest = division.own;
@@ -214,6 +225,7 @@ mod tests {
                 segment: Segment::ALL,
             },
             10,
+            |_| false,
             1,
         );
         assert_eq!((reached.len(), hops <= 4), (1000, true), "{hops}");
@@ -239,11 +251,12 @@ mod tests {
         #[test]
         fn a_push_tree_reaches_everybody_once(
             ids in proptest::collection::btree_set(any::<u64>(), 1..200),
-            fanout in 2_usize..12, seed in any::<u64>(),
+            fanout in 2_usize..12, doubted in 1_u64..5, seed in any::<u64>(),
         ) {
             let members = members(ids.iter().copied());
             let to = NodeId::from_u64(*ids.iter().next().unwrap());
-            let (reached, _) = follow(&members, Delegation { to, segment: Segment::ALL }, fanout, seed);
+            let is_doubted = |id: NodeId| id.as_u64().is_multiple_of(doubted);
+            let (reached, _) = follow(&members, Delegation { to, segment: Segment::ALL }, fanout, is_doubted, seed);
             prop_assert_eq!(reached.len(), ids.len());
             prop_assert!(reached.values().all(|times| *times == 1));
         }
@@ -256,7 +269,7 @@ mod tests {
         ) {
             let members = members(ids.iter().copied());
             let segment = Segment { first: NodeId::from_u64(first), last: NodeId::from_u64(last) };
-            let (reached, _) = follow(&members, Delegation { to: NodeId::from_u64(own), segment }, 3, seed);
+            let (reached, _) = follow(&members, Delegation { to: NodeId::from_u64(own), segment }, 3, |_| false, seed);
             let sent: u32 = reached.values().sum();
             prop_assert!(usize::try_from(sent).unwrap() <= ids.len() + 1);
         }

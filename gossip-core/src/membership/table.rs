@@ -148,7 +148,7 @@ impl Table {
     }
 
     /// All records in the order of their ids, ghosts included.
-    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &Record> {
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &Record> + Clone {
         self.slots.iter().map(|slot| self.at(*slot))
     }
 
@@ -448,13 +448,7 @@ mod tests {
                 (datacenter > 0).then_some(&[b'a' + datacenter]),
             );
         }
-        let claim = Claim {
-            generation: log.generation(),
-            after: 0,
-            frontier: log.frontier(),
-            floor: 0,
-            run: log.after(0).rest(),
-        };
+        let claim = log.claim_after(0);
         table.apply(id, NOW, &claim);
     }
 

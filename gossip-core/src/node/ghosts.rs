@@ -9,16 +9,17 @@
 //! Who raises it: whoever holds a ghost for longer than `forget_after`, or more than `max_ghosts`;
 //! never beyond [`LINGERS`], the time in which all who will remove a member have done so. What comes
 //! back all the same, from a replica that slept through the horizon, is a member that nobody hears:
-//! it is found silent, goes down and is removed once more. No verdict rests on a ghost.
+//! it is found silent, goes down and is removed once more.
 
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::Node;
 use crate::id::Generation;
-use crate::membership::Condition;
 use crate::membership::member::buried_at;
+use crate::membership::{Condition, Record};
 use crate::sort::sort;
+use crate::stamp::Clock;
 use crate::state::attribute::BURIED;
 use crate::state::entry::Entries;
 use crate::time::Instant;
@@ -28,11 +29,6 @@ use crate::wire::message::Delta;
 const LINGERS: u32 = 64;
 
 impl Node {
-    /// The Unix time now, in seconds.
-    fn second(&self, now: Instant) -> u64 {
-        self.clock.wall(now).as_millis().div_euclid(1000)
-    }
-
     /// Milliseconds since a generation began, by this node's wall clock.
     pub(super) fn age_of(&self, now: Instant, generation: Generation) -> u64 {
         let began = generation.stamp().time().as_millis();
@@ -42,7 +38,7 @@ impl Node {
     /// Somebody has forgotten the ghosts up to here, or it is time to. A horizon in the future is
     /// not believed: it is somebody's clock.
     pub(super) fn raise_horizon(&mut self, now: Instant, horizon: u64) {
-        let second = self.second(now);
+        let second = second(&self.clock, now);
         if self.horizon > second {
             // The own clock was ahead when this was set.
             self.horizon = 0;
@@ -51,15 +47,11 @@ impl Node {
             return;
         }
         self.horizon = horizon;
-        // A time of burial that lies in the future is a forgery, or somebody's clock.
-        let learned = |since: Instant| {
-            let ago = now.saturating_since(since);
-            second.saturating_sub(ago.as_secs())
-        };
-        self.table.forget(|record| {
-            let learned = learned(record.since);
-            record.buried().unwrap_or(learned).min(learned) <= horizon
-        });
+        let clock = &self.clock;
+        self.table
+            .forget(|record| buried(clock, now, record) <= horizon);
+        let table = &self.table;
+        self.recents.retain(|id| table.get(id).is_some());
     }
 
     /// Whether a delta tells of a ghost that lies behind the horizon.
@@ -67,25 +59,30 @@ impl Node {
         let grave = Entries::new(delta.entries).find(|entry| entry.key == BURIED);
         grave.is_some_and(|grave| {
             let buried = buried_at(delta.generation, grave.age);
-            buried.min(self.second(now)) <= self.horizon
+            buried.min(second(&self.clock, now)) <= self.horizon
         })
     }
 
-    /// Raises the horizon where ghosts are old or many. O(members); once in a turn of tending.
+    /// Raises the horizon where ghosts are old or many. O(members), once in a turn of tending.
     pub(super) fn tend_ghosts(&mut self, now: Instant) {
+        let horizon = self.due_horizon(now);
+        self.raise_horizon(now, horizon);
+    }
+
+    /// Where the horizon should be by this node's own ghosts; 0 where it need not rise.
+    fn due_horizon(&self, now: Instant) -> u64 {
         let seconds = |time: Duration| time.as_secs();
-        let second = self.second(now);
+        let second = second(&self.clock, now);
         let ghosts = self
             .table
             .iter()
-            .filter(|record| record.condition == Condition::Ghost);
-        let mut buried: Vec<u64> = ghosts
-            .map(|record| record.buried().unwrap_or(0).min(second))
-            .collect();
-        sort(&mut buried);
-        let Some(eldest) = buried.first() else {
-            return;
-        };
+            .filter(|record| record.condition == Condition::Ghost)
+            .map(|record| buried(&self.clock, now, record));
+        let (count, eldest) = ghosts
+            .clone()
+            .fold((0_usize, u64::MAX), |(count, eldest), buried| {
+                (count.saturating_add(1), eldest.min(buried))
+            });
         let lingers = second.saturating_sub(seconds(self.intervals(LINGERS)));
         let kept = seconds(self.config.forget_after);
         // A sixteenth later, so that many go at a time.
@@ -98,17 +95,29 @@ impl Node {
         if overdue {
             horizon = second.saturating_sub(kept);
         }
-        if buried.len() > max {
+        if count > max {
             // An eighth more than must, so that many go at a time.
-            let over = buried
-                .len()
-                .saturating_sub(max)
-                .saturating_add(max.div_euclid(8));
-            let last = over.min(buried.len()).saturating_sub(1);
+            let over = count.saturating_sub(max).saturating_add(max.div_euclid(8));
+            let mut buried: Vec<u64> = ghosts.collect();
+            sort(&mut buried);
+            let last = over.min(count).saturating_sub(1);
             horizon = buried.get(last).copied().unwrap_or(0).max(horizon);
         }
-        self.raise_horizon(now, horizon.min(lingers));
+        horizon.min(lingers)
     }
+}
+
+/// The Unix time, in seconds.
+fn second(clock: &Clock, now: Instant) -> u64 {
+    clock.wall(now).as_millis().div_euclid(1000)
+}
+
+/// When a ghost was buried, in seconds of Unix time. A time later than when this node learned of it
+/// is a forgery, or somebody's clock.
+fn buried(clock: &Clock, now: Instant, ghost: &Record) -> u64 {
+    let ago = now.saturating_since(ghost.since).as_secs();
+    let learned = second(clock, now).saturating_sub(ago);
+    ghost.buried().unwrap_or(learned).min(learned)
 }
 
 #[cfg(test)]
@@ -117,7 +126,7 @@ mod tests {
     use crate::config::Config;
     use crate::id::{Identity, NodeId};
     use crate::stamp::Stamp;
-    use crate::state::log::{Claim, Log};
+    use crate::state::log::Log;
     use crate::time::UnixTime;
 
     const WALL: u64 = 1_800_000_000;
@@ -134,13 +143,7 @@ mod tests {
         for id in 1..=3 {
             let mut log = Log::new(Generation::new(Stamp::at(wall)));
             log.write(0, b"key", Some(b"value"));
-            let claim = Claim {
-                generation: log.generation(),
-                after: 0,
-                frontier: log.frontier(),
-                floor: 0,
-                run: log.after(0).rest(),
-            };
+            let claim = log.claim_after(0);
             let id = NodeId::from_u64(id);
             node.table.apply(id, at(0), &claim);
             node.remove(at(10 * id.as_u64()), id);

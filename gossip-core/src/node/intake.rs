@@ -123,6 +123,7 @@ impl Node {
 
         let restarted = old.frontier() > 0 && new.generation() > old.generation();
         let declared = record.declared();
+        // Nobody is behind a log that says nothing, not even an address.
         let buried = new.size() == 0 || new.buried().is_some();
         let condition = if buried {
             Condition::Ghost

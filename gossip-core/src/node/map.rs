@@ -21,7 +21,7 @@ use crate::command::{CommandError, Key, MAX_WATCHED, Policy, Value};
 use crate::config::Config;
 use crate::event::Event;
 use crate::id::{Generation, NodeId};
-use crate::membership::segment::{Delegation, Division, Segment, divide};
+use crate::membership::segment::{Delegation, Division, Segment};
 use crate::membership::{Condition, Table};
 use crate::rng;
 use crate::state::map::{
@@ -357,12 +357,9 @@ impl Node {
     }
 
     fn pass_run_on(&mut self, tree: u8, segment: Segment, run: &SharedRun) {
-        let fanout = usize::from(self.config.push_fanout);
         let mut next = Some(segment);
         while let Some(segment) = next {
-            let members = self.table.home(self.own).live();
-            let Division { delegations, own } =
-                divide(members, self.own, segment, fanout, &mut self.rng);
+            let Division { delegations, own } = self.divide(segment);
             for delegation in delegations {
                 self.outbox.push(Outgoing::Map(MapOutgoing::Run {
                     tree,

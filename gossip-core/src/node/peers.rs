@@ -3,7 +3,8 @@
 //! Every round meets `fanout` members of the own datacenter that take part, each equally often, and
 //! with probability `down / (live + 1)` one of them that is down, so that partitions heal whatever
 //! their length. With probability `seeds / (live + down)`, over all datacenters, it also meets a
-//! seed, always while nobody else is known, so that islands merge.
+//! seed, always while nobody else is known, so that islands merge. With probability `lost / live`, this
+//! node counted, it asks where one of the last few was that were removed while down.
 //!
 //! A bridge meets one bridge of another datacenter besides, each equally often; and, with probability
 //! `down / (live + 1)` over the other datacenters, one member there that is down. Who is no bridge meets
@@ -31,6 +32,8 @@ pub(crate) struct Peers {
     pub(crate) live_abroad: Option<NodeId>,
     pub(crate) down_abroad: Option<NodeId>,
     pub(crate) seeds: Seeds,
+    /// Its position among the removed that are still looked for.
+    pub(crate) lost: Option<usize>,
 }
 
 /// Which seeds a round meets.
@@ -49,11 +52,12 @@ pub(crate) enum Seeds {
 /// beyond learns of it in rounds.
 const MOST_HANDED_OVER: usize = 32;
 
-/// Draws the peers of one round.
+/// Draws the peers of one round. Of seeds and of the lost it needs to know how many there are.
 pub(crate) fn choose(
     table: &Table,
     own: NodeId,
     seeds: usize,
+    lost: usize,
     fanout: usize,
     rng: &mut impl Rng,
 ) -> Peers {
@@ -63,39 +67,52 @@ pub(crate) fn choose(
     let known = others.saturating_add(table.down_len());
     let seeds = if others == 0 {
         Seeds::All
-    } else if chance(rng, seeds, known) {
-        Seeds::One(below(rng, seeds))
     } else {
-        Seeds::None
+        one_of(seeds, known, rng).map_or(Seeds::None, Seeds::One)
     };
     let here = home.live().len().saturating_sub(1);
-    let down = if chance(rng, home.down().len(), here.saturating_add(1)) {
-        let at = below(rng, home.down().len());
-        home.down().get(at).copied()
+    let down = one_of(home.down().len(), here.saturating_add(1), rng);
+    let (live_abroad, down_abroad) = abroad(table, own, rng);
+    Peers {
+        live,
+        down: down.and_then(|at| home.down().get(at).copied()),
+        live_abroad,
+        down_abroad,
+        seeds,
+        lost: if lost == 0 {
+            None
+        } else {
+            one_of(lost, table.live_len(), rng)
+        },
+    }
+}
+
+/// With probability `count / of`, the position of one of `count`, each equally likely.
+fn one_of(count: usize, of: usize, rng: &mut impl Rng) -> Option<usize> {
+    chance(rng, count, of).then(|| below(rng, count))
+}
+
+/// The one that lives and the one that is down to meet in other datacenters.
+fn abroad(table: &Table, own: NodeId, rng: &mut impl Rng) -> (Option<NodeId>, Option<NodeId>) {
+    let datacenters = table.datacenters();
+    if datacenters.len() <= 1 {
+        return (None, None);
+    }
+    let home = table.home(own);
+    let is_bridge = datacenters.bridges().contains(Part::Live, own);
+    let live_abroad = if is_bridge {
+        bridge_abroad(table, own, rng)
     } else {
         None
     };
-    let mut peers = Peers {
-        live,
-        seeds,
-        down,
-        ..Peers::default()
-    };
-    let datacenters = table.datacenters();
-    if datacenters.len() <= 1 {
-        return peers;
-    }
-    let is_bridge = datacenters.bridges().contains(Part::Live, own);
-    if is_bridge {
-        peers.live_abroad = bridge_abroad(table, own, rng);
-    }
     let down = table.down_len().saturating_sub(home.down().len());
     let live = table.live_len().saturating_sub(home.live().len());
     let is_due = chance(rng, down, live.saturating_add(1));
     if is_due && (is_bridge || chance(rng, 1, home.live().len())) {
-        peers.down_abroad = down_abroad(table, own, below(rng, down));
+        (live_abroad, down_abroad(table, own, below(rng, down)))
+    } else {
+        (live_abroad, None)
     }
-    peers
 }
 
 /// Up to `count` different ones of these members, in the order of their ids, other than `own`, each
@@ -183,7 +200,7 @@ mod tests {
     use crate::stamp::Stamp;
     use crate::state::attribute::DATACENTER;
     use crate::state::hash::HashKey;
-    use crate::state::log::{Claim, Log};
+    use crate::state::log::Log;
     use crate::time::Instant;
     use proptest::prelude::*;
     use rand_chacha::ChaCha8Rng;
@@ -204,13 +221,7 @@ mod tests {
             let name = [b'a', u8::try_from(place).unwrap()];
             log.write(0, DATACENTER, (place > 0).then_some(&name));
             for (n, id) in (0..live + down).zip(&mut ids) {
-                let claim = Claim {
-                    generation: log.generation(),
-                    after: 0,
-                    frontier: log.frontier(),
-                    floor: 0,
-                    run: log.after(0).rest(),
-                };
+                let claim = log.claim_after(0);
                 table.apply(id, Instant::ORIGIN, &claim);
                 if n >= *live {
                     table.set_condition(id, Instant::ORIGIN, Condition::Down);
@@ -228,13 +239,20 @@ mod tests {
         live_abroad: BTreeMap<NodeId, u32>,
         down_abroad: BTreeMap<NodeId, u32>,
         seeds: u32,
+        lost: BTreeMap<usize, u32>,
     }
 
-    fn meet(table: &Table, own: NodeId, seeds: usize, fanout: usize, rounds: u32) -> Met {
+    fn meet(
+        table: &Table,
+        own: NodeId,
+        (seeds, lost): (usize, usize),
+        fanout: usize,
+        rounds: u32,
+    ) -> Met {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let mut met = Met::default();
         for _ in 0..rounds {
-            let peers = choose(table, own, seeds, fanout, &mut rng);
+            let peers = choose(table, own, seeds, lost, fanout, &mut rng);
             let distinct: BTreeSet<_> = peers.live.iter().collect();
             assert_eq!(distinct.len(), peers.live.len());
             let note = |who: &mut BTreeMap<NodeId, u32>, id| *who.entry(id).or_default() += 1;
@@ -249,6 +267,9 @@ mod tests {
                 .iter()
                 .for_each(|id| note(&mut met.down_abroad, *id));
             met.seeds += u32::from(peers.seeds != Seeds::None);
+            if let Some(lost) = peers.lost {
+                *met.lost.entry(lost).or_default() += 1;
+            }
         }
         met
     }
@@ -281,14 +302,14 @@ mod tests {
         #[test]
         fn everybody_is_met_as_often_as_promised(
             sizes in proptest::collection::vec((0_u64..12, 0_u64..8), 1..4),
-            own in 0_usize..12, seeds in 0_usize..5, fanout in 1_usize..6,
+            own in 0_usize..12, seeds in 0_usize..5, lost in 0_usize..5, fanout in 1_usize..6,
         ) {
             let mut sizes = sizes;
             sizes[0].0 += 1;
             let table = table(&sizes);
             let home = table.datacenters().ring(Place::UNSAID);
             let own = home.live()[own % home.live().len()];
-            let met = meet(&table, own, seeds, fanout, ROUNDS);
+            let met = meet(&table, own, (seeds, lost), fanout, ROUNDS);
             let others = |ids: &[NodeId]| -> Vec<NodeId> {
                 ids.iter().copied().filter(|id| *id != own).collect()
             };
@@ -309,6 +330,12 @@ mod tests {
             let known = table.live_len() - 1 + table.down_len();
             let asked = if table.live_len() == 1 { 1.0 } else { promised(seeds, known) };
             prop_assert!(is_expected(met.seeds, ROUNDS, asked), "{} {}", met.seeds, asked);
+            for at in 0..lost {
+                let each = promised(lost, table.live_len()) / share(lost, 1);
+                let times = met.lost.get(&at).copied().unwrap_or(0);
+                prop_assert!(is_expected(times, ROUNDS, each), "{times} {each}");
+            }
+            prop_assert!(met.lost.keys().all(|at| *at < lost));
 
             let datacenters = table.datacenters();
             let is_bridge = datacenters.bridges_of(Place::UNSAID).contains(&own);
@@ -362,7 +389,7 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let mut only_self = Table::new(HashKey::of("c"), SipHasher13::new(), 3);
         only_self.ensure(OWN, Instant::ORIGIN);
-        let peers = choose(&only_self, OWN, 3, 3, &mut rng);
+        let peers = choose(&only_self, OWN, 3, 0, 3, &mut rng);
         let expected = Peers {
             seeds: Seeds::All,
             ..Peers::default()
@@ -370,7 +397,7 @@ mod tests {
         assert_eq!(peers, expected);
         let alone = table(&[(1, 0), (9, 0)]);
         let own = NodeId::from_u64(0);
-        let met = meet(&alone, own, 3, 3, 9_000);
+        let met = meet(&alone, own, (3, 0), 3, 9_000);
         assert!(met.live.is_empty());
         assert_eq!(met.live_abroad.values().sum::<u32>(), 9_000);
         assert!(is_expected(met.seeds, 9_000, 3.0 / 9.0), "{}", met.seeds);

@@ -131,11 +131,8 @@ impl Node {
     fn pass_on(&mut self, now: Instant) {
         self.timers.set(Timer::Flush, None);
         self.relay.ready = now.saturating_add(PACE);
-        let fanout = usize::from(self.config.push_fanout);
         while let Some(batch) = self.relay.take() {
-            let members = self.table.home(self.own).live();
-            let Division { delegations, own } =
-                divide(members, self.own, batch.segment, fanout, &mut self.rng);
+            let Division { delegations, own } = self.divide(batch.segment);
             for delegation in delegations {
                 self.outbox.push(Outgoing::Push {
                     tree: batch.tree,
@@ -147,6 +144,22 @@ impl Node {
                 self.relay.add(batch.tree, segment, &batch.news);
             }
         }
+    }
+
+    /// Divides a segment among its members.
+    pub(super) fn divide(&mut self, segment: Segment) -> Division {
+        let fanout = usize::from(self.config.push_fanout);
+        let members = self.table.home(self.own).live();
+        let votes = &self.votes;
+        let is_doubted = |id| !votes.against(id).is_empty();
+        divide(
+            members,
+            self.own,
+            segment,
+            fanout,
+            is_doubted,
+            &mut self.rng,
+        )
     }
 
     /// News came down a tree: takes it in, and serves this node's segment.

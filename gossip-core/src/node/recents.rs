@@ -25,6 +25,11 @@ impl Recents {
         self.0.push_back((id, now));
     }
 
+    /// Forgets all others.
+    pub(crate) fn retain(&mut self, stays: impl Fn(NodeId) -> bool) {
+        self.0.retain(|(id, _)| stays(*id));
+    }
+
     /// Those that changed within `horizon`, the latest first.
     pub(crate) fn since(
         &self,

@@ -9,7 +9,6 @@ use super::{Node, Standing, count};
 use crate::event::Event;
 use crate::id::NodeId;
 use crate::membership::{Condition, Record};
-use crate::rng::{below, chance};
 use crate::time::Instant;
 
 /// Records looked after in one round. Small and constant: what is tended (removal after a day,
@@ -30,7 +29,15 @@ impl Node {
             live_abroad,
             down_abroad,
             seeds,
-        } = choose(&self.table, self.own, seeds, fanout, &mut self.rng);
+            lost,
+        } = choose(
+            &self.table,
+            self.own,
+            seeds,
+            self.lost.len(),
+            fanout,
+            &mut self.rng,
+        );
         let here = live.into_iter().chain(down);
         for id in here.chain(live_abroad).chain(down_abroad) {
             self.begin_exchange_with(id);
@@ -50,7 +57,9 @@ impl Node {
             }
             Seeds::None => {}
         }
-        self.look_for_the_lost();
+        if let Some(lost) = lost {
+            self.look_for(lost);
+        }
         self.end_broadcasts(now);
         self.tend(now);
         self.tend_map(now);
@@ -59,13 +68,9 @@ impl Node {
         self.stale.verdicts |= self.is_anybody_contested();
     }
 
-    /// Now and then, asks where a removed member was: so often as one that is down.
-    fn look_for_the_lost(&mut self) {
-        let lost = self.lost.len();
-        if lost == 0 || !chance(&mut self.rng, lost, self.table.live_len()) {
-            return;
-        }
-        let Some((id, address)) = self.lost.get(below(&mut self.rng, lost)) else {
+    /// Asks where a removed member was.
+    fn look_for(&mut self, lost: usize) {
+        let Some((id, address)) = self.lost.get(lost) else {
             return;
         };
         let returned = self.table.get(id).map(|record| record.condition);

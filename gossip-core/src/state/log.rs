@@ -258,6 +258,20 @@ pub(crate) struct Claim<'a> {
 }
 
 #[cfg(test)]
+impl Log {
+    /// All that this log says after a version, for tests.
+    pub(crate) fn claim_after(&self, after: u64) -> Claim<'_> {
+        Claim {
+            generation: self.generation(),
+            after,
+            frontier: self.frontier(),
+            floor: self.floor(),
+            run: self.after(after).rest(),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::stamp::Stamp;
@@ -265,16 +279,6 @@ mod tests {
 
     fn generation(bits: u64) -> Generation {
         Generation::new(Stamp::from_bits(bits))
-    }
-
-    fn claim<'a>(log: &'a Log, after: u64) -> Claim<'a> {
-        Claim {
-            generation: log.generation(),
-            after,
-            frontier: log.frontier(),
-            floor: log.floor(),
-            run: log.after(after).rest(),
-        }
     }
 
     #[test]
@@ -299,13 +303,13 @@ mod tests {
         let mut log = Log::new(generation(1));
         log.write(0, b"a", Some(b"1"));
         let mut replica = Log::default();
-        replica.apply(&claim(&log, 0));
+        replica.apply(&log.claim_after(0));
         log.write(10, b"a", None);
         log.write(10, b"b", Some(b"2"));
         log.collect(20);
         assert_eq!((log.floor(), log.entries().count()), (2, 1));
         assert_eq!(log.serve_from(replica.generation(), replica.frontier()), 0);
-        replica.apply(&claim(&log, 0));
+        replica.apply(&log.claim_after(0));
         assert_eq!(replica.get(b"a"), None, "what was deleted stays deleted");
         assert_eq!(
             replica.floor(),
@@ -320,10 +324,10 @@ mod tests {
         log.write(0, b"a", Some(b"1"));
         log.write(0, b"b", None);
         let mut replica = Log::default();
-        replica.apply(&claim(&log, 0));
+        replica.apply(&log.claim_after(0));
         log.reissue(generation(2), 5);
         assert_eq!(log.serve_from(replica.generation(), replica.frontier()), 0);
-        replica.apply(&claim(&log, 0));
+        replica.apply(&log.claim_after(0));
         assert_eq!(
             (replica.generation(), replica.frontier()),
             (generation(2), 1)
@@ -344,7 +348,7 @@ mod tests {
             log.write(0, &broadcast::key(number), Some(b"news"));
         }
         let mut replica = Log::default();
-        replica.apply(&claim(&log, 0));
+        replica.apply(&log.claim_after(0));
         let numbers = |log: &Log| {
             let keys = log.entries().filter_map(|e| broadcast::number(e.key));
             keys.collect::<Vec<_>>()
@@ -354,10 +358,10 @@ mod tests {
         log.write(0, broadcast::OVER, Some(&ending(2)));
         assert_eq!((numbers(&log), log.floor()), (std::vec![3], 0));
         // Who was behind, and who knew all of them, come to hold the same.
-        replica.apply(&claim(&log, replica.frontier()));
+        replica.apply(&log.claim_after(replica.frontier()));
         assert_eq!(replica.run, log.run);
         let mut late = Log::default();
-        late.apply(&claim(&log, 0));
+        late.apply(&log.claim_after(0));
         assert_eq!(late.run, log.run);
 
         log.write(0, broadcast::OVER, Some(&ending(3)));
@@ -390,11 +394,11 @@ mod tests {
                     }
                 }
                 if step == copy_at {
-                    replica.apply(&claim(&log, 0));
+                    replica.apply(&log.claim_after(0));
                 }
             }
             let from = log.serve_from(replica.generation(), replica.frontier());
-            replica.apply(&claim(&log, from));
+            replica.apply(&log.claim_after(from));
             prop_assert_eq!(replica.frontier(), log.frontier());
             prop_assert_eq!(&replica.run, &log.run);
             let held = log.entries().filter_map(|e| broadcast::number(e.key));
@@ -418,11 +422,11 @@ mod tests {
                     log.collect(age.saturating_sub(3));
                 }
                 if step == copy_at {
-                    replica.apply(&claim(&log, 0));
+                    replica.apply(&log.claim_after(0));
                 }
             }
             let from = log.serve_from(replica.generation(), replica.frontier());
-            replica.apply(&claim(&log, from));
+            replica.apply(&log.claim_after(from));
             prop_assert_eq!(replica.frontier(), log.frontier());
             for key in 32..38 {
                 prop_assert_eq!(replica.get(&[key]), log.get(&[key]));

@@ -12,14 +12,8 @@ impl Scene {
             log.write(0, DATACENTER, Some(b"abroad"));
         }
         for member in members {
-            let claim = Claim {
-                generation: generation(),
-                after: 0,
-                frontier: 3,
-                floor: 0,
-                run: log.after(0).rest(),
-            };
-            self.table.apply(id(member), Instant::ORIGIN, &claim);
+            self.table
+                .apply(id(member), Instant::ORIGIN, &log.claim_after(0));
         }
         self
     }

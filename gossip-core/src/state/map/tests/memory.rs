@@ -43,7 +43,7 @@ fn memory_follows_what_lives_whatever_comes_and_goes() {
 
 /// On demand, and best with `--release`: 10,000 members and 100,000 keys.
 #[test]
-#[ignore = "takes a while"]
+#[ignore = "a while: cargo test --release -p gossip-core --lib memory_follows -- --include-ignored"]
 fn memory_follows_what_lives_with_ten_thousand_members_and_a_hundred_thousand_keys() {
     let a = churn(10_000, 10);
     std::println!(
