@@ -120,8 +120,8 @@ mod tests {
 
     #[test]
     fn a_drain_that_does_not_end_is_caught() {
-        assert_eq!(limits().drain(Output::Transmits, 65_536), None);
-        assert!(limits().drain(Output::Transmits, 65_537).is_some());
+        assert_eq!(limits().drain(Output::Transmits, 131_072), None);
+        assert!(limits().drain(Output::Transmits, 131_073).is_some());
         assert_eq!(limits().drain(Output::Events, 4097), None);
         assert!(limits().drain(Output::Events, 4098).is_some());
     }
