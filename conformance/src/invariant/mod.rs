@@ -6,12 +6,14 @@
 //! - [`step`]: what each input and its outputs must keep to, whatever the input was.
 //! - [`Broadcasts`]: each is told once, in its writer's order, to all.
 //! - [`History`]: what a node shows must never go back, and never claim what nobody wrote.
+//! - [`Maps`]: of the shared map, nothing is lost, comes back, or is told wrongly.
 //! - [`Truth`]: what all must show once the faults have ended and news has had time to spread.
 
 mod broadcasts;
 #[cfg(test)]
 mod forge;
 mod history;
+mod maps;
 mod quiescence;
 pub mod step;
 mod view;
@@ -22,6 +24,7 @@ use gossip_core::{Generation, Instant, NodeId, Status};
 
 pub use broadcasts::Broadcasts;
 pub use history::History;
+pub use maps::{Held as HeldWrite, MapView, MapViolation, Maps};
 pub use quiescence::{Fate, Truth};
 pub use view::{Attribute, Mark, MemberView, View};
 
@@ -191,6 +194,8 @@ pub enum Violation {
         /// What is shown.
         shown: Vec<u8>,
     },
+    /// Something is wrong with the shared map.
+    Map(MapViolation),
 }
 
 /// An output of a node.
@@ -354,6 +359,7 @@ impl fmt::Display for Violation {
                 "shows \"{}\" for {key} of {origin}, who deleted it",
                 shown.escape_ascii()
             ),
+            Self::Map(wrong) => wrong.fmt(f),
         }
     }
 }

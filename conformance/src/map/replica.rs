@@ -281,6 +281,7 @@ impl Replica {
                 taker: self.id(),
                 after: Cursor::default(),
                 upto: Cursor::default(),
+                as_of: 0,
                 forgotten: Generation::ZERO,
                 extent: gossip_core::map::Extent::Complete,
             };

@@ -200,6 +200,7 @@ fn claim_part(head: &mut Head, parts: &mut Vec<Part>) {
         taker: head.taker,
         after: Cursor::default(),
         upto: Cursor::default(),
+        as_of: head.as_of,
         forgotten: Generation::ZERO,
         extent: Extent::Complete,
     };

@@ -6,7 +6,9 @@ use core::time::Duration;
 use super::host::Host;
 use super::hosts::HostId;
 use super::time::Time;
-use crate::invariant::{History, View, Violation, step};
+use gossip_core::{Event, Key, Node};
+
+use crate::invariant::{History, MapView, Maps, View, Violation, step};
 
 /// How closely nodes are watched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,15 +47,17 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 pub(crate) struct Inspector {
     scrutiny: Scrutiny,
     history: History,
+    maps: Maps,
     looked: Vec<Looked>,
     findings: Vec<Finding>,
 }
 
-/// When a node was looked at, and what its table hash was.
+/// When a node was looked at, and what its table hash was; where its map stood.
 #[derive(Clone, Copy, Debug, Default)]
 struct Looked {
     again: Time,
     table_hash: Option<u128>,
+    map: Option<(u64, usize)>,
 }
 
 impl Inspector {
@@ -78,8 +82,33 @@ impl Inspector {
     /// A process has ended; its next life begins from nothing.
     pub(crate) fn forget(&mut self, host: &Host) {
         self.history.forget_shown(host.node_id());
+        self.maps.end(host.node_id());
         if let Some(looked) = self.looked.get_mut(host.id().position()) {
             *looked = Looked::default();
+        }
+    }
+
+    /// What was written to the shared map, where that is watched.
+    pub(crate) const fn maps(&self) -> &Maps {
+        &self.maps
+    }
+
+    /// A node's map before it is written to, where that is watched.
+    pub(crate) fn before_write(&self, node: &Node) -> Option<MapView> {
+        (self.scrutiny == Scrutiny::Views).then(|| MapView::of(node))
+    }
+
+    /// A node has accepted a write to the shared map.
+    pub(crate) fn wrote(&mut self, key: &Key, before: &MapView, node: &Node) {
+        self.maps.wrote(key, before, &MapView::of(node));
+    }
+
+    /// A node has told something.
+    pub(crate) fn told(&mut self, now: Time, host: &Host, event: &Event) {
+        if self.scrutiny == Scrutiny::Views
+            && let Some(violation) = self.maps.told(host.node_id(), event)
+        {
+            self.report(now, host.id(), violation);
         }
     }
 
@@ -94,22 +123,36 @@ impl Inspector {
         let Some(looked) = self.looked.get_mut(position) else {
             return;
         };
-        let table_hash = match self.scrutiny {
-            Scrutiny::Steps => None,
-            Scrutiny::Views => Some(node.table_hash()),
+        let now_shown = match self.scrutiny {
+            Scrutiny::Steps => Looked::default(),
+            Scrutiny::Views => Looked {
+                table_hash: Some(node.table_hash()),
+                map: Some((node.map().latest(), node.map().writes())),
+                ..Looked::default()
+            },
         };
-        if now < looked.again && looked.table_hash == table_hash {
-            return;
-        }
+        let again = now >= looked.again;
+        let table = again || looked.table_hash != now_shown.table_hash;
+        let map = again || looked.map != now_shown.map;
         *looked = Looked {
-            again: now + LOOK_AGAIN,
-            table_hash,
+            again: if table {
+                now + LOOK_AGAIN
+            } else {
+                looked.again
+            },
+            ..now_shown
         };
-        let mut found: Vec<Violation> = host.limits.held(&node.metrics()).into_iter().collect();
-        if self.scrutiny == Scrutiny::Views {
+        let mut found: Vec<Violation> = Vec::new();
+        if table {
+            found.extend(host.limits.held(&node.metrics()));
+        }
+        if table && self.scrutiny == Scrutiny::Views {
             let view = View::of(node);
             found.extend(step::gauge(&view));
             found.extend(self.history.observe(&view));
+        }
+        if map && self.scrutiny == Scrutiny::Views {
+            found.extend(self.maps.observe(&MapView::of(node)));
         }
         for violation in found {
             self.report(now, host.id(), violation);

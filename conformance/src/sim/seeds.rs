@@ -30,6 +30,8 @@ pub enum Stream {
     Plan,
     /// In which datacenters the hosts of a plan are.
     Datacenters,
+    /// What is written to the shared map of a plan.
+    Map,
 }
 
 /// The seed of a whole run.
@@ -54,6 +56,7 @@ impl Seeds {
             Stream::Plan => (5, 0, 0),
             Stream::Damage => (6, 0, 0),
             Stream::Datacenters => (7, 0, 0),
+            Stream::Map => (8, 0, 0),
         };
         // The purpose is the key, so that any two streams are independent by the cipher's strength.
         let words = [self.0, purpose, u64::from(first), u64::from(second)];

@@ -6,6 +6,7 @@
 
 mod faults;
 mod plan;
+mod shared_map;
 mod shrink;
 mod telling;
 

@@ -7,7 +7,7 @@ use gossip_core::{Command, Config, Dissemination, Key, Mode, Name, Value};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-use super::faults;
+use super::{faults, shared_map};
 use crate::num::{count, narrow};
 use crate::sim::network::{Delay, Effect, Fault, FaultId, Scope};
 use crate::sim::{Action, HostId, Seeds, Stream, Time, WallClock, between, chance, nanos, pick};
@@ -75,6 +75,9 @@ pub enum What {
     Garbage(HostId, Vec<u8>),
     /// A node is told to forget another, which it does if that one is gone.
     Forget(HostId, HostId),
+    /// A node writes to the shared map: [`Command::Put`], [`Command::Delete`] or
+    /// [`Command::Resolve`].
+    Map(HostId, Command),
 }
 
 impl Plan {
@@ -105,6 +108,7 @@ impl Plan {
         let latest = episodes.iter().map(|episode| episode.ends).max();
         let ends = latest.map_or(late, |latest| latest.max(late));
         let places = draw_datacenters(seed, &mut config, &mut episodes, hosts, ends);
+        let ends = shared_map::draw(seed, &mut config, &mut episodes, hosts, ends);
         episodes.sort_by_key(|episode| (episode.begins, episode.number));
         Self {
             seed,
@@ -213,6 +217,7 @@ impl Episode {
                 let id = other.node_id();
                 begin(Action::Command(host, Command::Forget { id }));
             }
+            What::Map(host, command) => begin(Action::Command(host, command)),
         }
         script.extend(end.map(|action| (self.ends, action)));
     }
@@ -224,7 +229,7 @@ pub(super) fn choose<'a, T>(rng: &mut ChaCha8Rng, things: &'a [T]) -> &'a T {
     things.get(drawn).expect("a choice has something to choose")
 }
 
-fn within(rng: &mut ChaCha8Rng, from: Time, span: Duration) -> Time {
+pub(super) fn within(rng: &mut ChaCha8Rng, from: Time, span: Duration) -> Time {
     from + Duration::from_nanos(between(rng, 0, nanos(span)))
 }
 
@@ -376,7 +381,7 @@ impl fmt::Display for Plan {
         writeln!(
             f,
             "seed {}: {} hosts, interval {:?}, fanout {}, {:?}, {:?}, push {} x {}, {} neighbours, \
-             window {}, convict {}, datagram {}, outbox {}, events {}, remove {:?}, delay {}, \
+             window {}, convict {}, datagram {}, outbox {}, events {}, remove {:?}, grace {:?}, forget {:?}, delay {}, \
              datacenters {:?} with {} bridges",
             self.seed,
             self.hosts,
@@ -393,6 +398,8 @@ impl fmt::Display for Plan {
             config.outbox,
             config.event_queue,
             config.remove_after,
+            config.gc_grace,
+            config.forget_after,
             self.delay,
             self.places,
             config.bridges
@@ -427,6 +434,7 @@ impl fmt::Display for What {
             Self::Broadcast(host, times) => write!(f, "{host} broadcasts {times} times"),
             Self::Forget(host, other) => write!(f, "{host} is told to forget {other}"),
             Self::Garbage(host, bytes) => write!(f, "{host} gets {} random bytes", bytes.len()),
+            Self::Map(host, command) => write!(f, "{host} {}", shared_map::words(command)),
         }
     }
 }

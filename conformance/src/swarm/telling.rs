@@ -1,6 +1,6 @@
 //! Events in few words.
 
-use gossip_core::Event;
+use gossip_core::{Event, Value};
 
 /// What happened, as seen by the node that tells it.
 pub(super) fn event(event: &Event) -> String {
@@ -35,6 +35,19 @@ pub(super) fn event(event: &Event) -> String {
                 format!("{id} set {key} to \"{}\"", start.escape_ascii())
             }
         },
+        Event::MapChanged { key, old, new, .. } => {
+            format!("reads {} under {key}, after {}", start(new), start(old))
+        }
         other => format!("{other:?}"),
     }
+}
+
+/// The beginning of a value.
+fn start(value: &Option<Value>) -> String {
+    let Some(value) = value else {
+        return "nothing".to_owned();
+    };
+    let bytes = value.as_bytes();
+    let start = bytes.get(..8).unwrap_or(bytes);
+    format!("\"{}\"", start.escape_ascii())
 }

@@ -25,7 +25,7 @@ use crate::membership::segment::{Delegation, Division, Segment};
 use crate::membership::{Condition, Table};
 use crate::rng;
 use crate::state::map::{
-    Cursor, Dropped, Map, Memory, Notice, Origin, Own, Pushed, Put, Reading, Run, Serving, Staging,
+    Dropped, Head, Map, Memory, Notice, Origin, Own, Pushed, Put, Reading, Run, Serving, Staging,
     Told, Write,
 };
 use crate::time::Instant;
@@ -65,7 +65,7 @@ pub(super) struct Shared {
     /// What the keys begin with of which changes are told; of all, where there are none.
     watched: Vec<Key>,
     /// Chunks of the staged delta that have overtaken others.
-    ahead: Vec<(Cursor, Vec<u8>)>,
+    ahead: Vec<(Head, Vec<u8>)>,
 }
 
 /// What a write does where there are several values.

@@ -166,7 +166,17 @@ impl World {
             Command::Broadcast { name, payload } => Some((name.clone(), payload.clone())),
             _ => None,
         };
+        let of_map = match &command {
+            Command::Put { key, .. } | Command::Delete { key } | Command::Resolve { key, .. } => {
+                let before = self.inspector.before_write(node);
+                before.map(|before| (key.clone(), before))
+            }
+            _ => None,
+        };
         let accepted = give(node, instant, Input::Command(command));
+        if let (Ok(()), Some((key, before))) = (accepted, of_map) {
+            self.inspector.wrote(&key, &before, node);
+        }
         if let (Ok(()), Some((key, value))) = (accepted, write) {
             self.writes.insert((node_id, key), value);
         }

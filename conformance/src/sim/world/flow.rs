@@ -133,6 +133,7 @@ impl World {
             if let Some(violation) = self.broadcasts.observe(host.node_id(), event, since) {
                 self.inspector.report(now, id, violation);
             }
+            self.inspector.told(now, host, event);
         }
         self.inspector.look(now, host);
         self.arm(id);

@@ -21,9 +21,9 @@ use super::network::{Delay, Network};
 use super::parcels::Parcels;
 use super::queue::{Due, Queue};
 use super::seeds::{Seeds, Stream, between};
-use super::time::Time;
+use super::time::{Time, nanos};
 use super::trace::TraceHash;
-use crate::invariant::{Broadcasts, Fate, Truth, View};
+use crate::invariant::{Broadcasts, Fate, MapView, Truth, View};
 use crate::num::{narrow, position};
 
 /// A simulated world. One seed decides everything that happens in it.
@@ -325,14 +325,22 @@ impl World {
     pub fn check_quiescence(&self) -> Vec<Finding> {
         let truth = self.truth();
         let mut found = Vec::new();
-        let mut first: Option<View> = None;
+        let mut first: Option<(View, MapView)> = None;
         for host in self.hosts.iter().filter(|h| truth.lives(h.node_id())) {
-            let Some(view) = host.node().map(View::of) else {
+            let Some(node) = host.node() else {
                 continue;
             };
+            let (view, map) = (View::of(node), MapView::of(node));
             let mut wrong = truth.check(&view);
-            if let Some(first) = &first {
+            // A life is over to within an interval.
+            let before = Time::from_nanos(
+                (self.now.as_nanos()).saturating_sub(nanos(host.config().interval * 3)),
+            );
+            let wall = host.wall.read(before);
+            wrong.extend(self.inspector.maps().check(&map, wall));
+            if let Some((first, first_map)) = &first {
                 wrong.extend(Truth::compare(&view, first));
+                wrong.extend(map.compare(first_map));
             }
             let now = self.now.since(Time::START);
             let writers = truth.nodes.keys().filter(|writer| truth.lives(**writer));
@@ -343,7 +351,7 @@ impl World {
                 host: host.id(),
                 violation,
             }));
-            first.get_or_insert(view);
+            first.get_or_insert((view, map));
         }
         found
     }

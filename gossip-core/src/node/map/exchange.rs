@@ -193,7 +193,7 @@ impl Node {
         // What had overtaken it follows.
         while let Some(at) = self.shared.staging.cursor() {
             let ahead = &mut self.shared.ahead;
-            let Some(next) = ahead.iter().position(|(after, _)| *after == at) else {
+            let Some(next) = ahead.iter().position(|(head, _)| head.after == at) else {
                 break;
             };
             let (_, chunk) = ahead.swap_remove(next);
@@ -218,9 +218,11 @@ impl Node {
             ..
         } = &mut *self.shared;
         if head.taker == me && staging.is_ahead(peer, &head) {
-            let known = ahead.iter().any(|(after, _)| *after == head.after);
-            if !known && ahead.len() < AHEAD {
-                ahead.push((head.after, chunk.to_vec()));
+            // Of two, the one that was written later: the other may not fit any more.
+            ahead.retain(|(known, _)| known.after != head.after || known.as_of >= head.as_of);
+            let is_new = ahead.iter().all(|(known, _)| known.after != head.after);
+            if is_new && ahead.len() < AHEAD {
+                ahead.push((head, chunk.to_vec()));
             }
             if head.extent == Extent::Pause {
                 // The window has come to its end with a gap in it.

@@ -50,7 +50,7 @@ impl Map {
                     .is_some_and(|held| held.write().value.is_some())
             })
             .collect();
-        let mut told = Vec::new();
+        // One after the other, as they died: of each change it is told what was read before it.
         for slot in over {
             let Some(held) = self.slab.get(slot) else {
                 continue;
@@ -67,15 +67,12 @@ impl Map {
             }
             .encode();
             self.slab.rewrite(slot, bytes);
-            told.push((key, place, old, origin, stamp));
-        }
-        self.wall = wall;
-        for (key, place, old, origin, stamp) in told {
             let new = self.first_value(place);
             if let Some(origin) = origin {
                 self.tell_change(&key, old, new, origin, stamp);
             }
         }
+        self.wall = wall;
     }
 
     /// When the next value dies by itself, if one does.

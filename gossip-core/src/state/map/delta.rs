@@ -56,6 +56,10 @@ pub struct Head {
     pub after: Cursor,
     /// Where it ends.
     pub upto: Cursor,
+    /// Where the sender's order of application stood when the chunk was written. What a chunk leaves
+    /// out as dead was replaced up to there: it must not be followed by one that was written earlier,
+    /// and may claim to be all.
+    pub as_of: u64,
     /// The sender's stamp D.
     pub forgotten: Generation,
     /// What follows.

@@ -31,9 +31,9 @@
 //!
 //! # What is read
 //!
-//! Of siblings written with [`Policy::LastWriteWins`] the one with the latest stamp is read, ties
+//! Of siblings written with [`LastWriteWins`] the one with the latest stamp is read, ties
 //! decided by the origin; the others stay, unread, until a write that has seen them replaces them.
-//! Siblings with [`Policy::KeepSiblings`] are all read. Which siblings there are depends only on what
+//! Siblings with [`KeepSiblings`] are all read. Which siblings there are depends only on what
 //! is known, so replicas that know the same read the same. A tombstone that hides unread siblings is
 //! not collected but replaced, by a tombstone that has seen them: otherwise they would be read again.
 //!
@@ -41,6 +41,9 @@
 //!
 //! [`Map`] is the replica. [`Serving`] and [`Staging`] are the two ends of a delta, [`Run`] is what is
 //! pushed. None of them knows of nodes, clocks or sockets.
+//!
+//! [`LastWriteWins`]: crate::Policy::LastWriteWins
+//! [`KeepSiblings`]: crate::Policy::KeepSiblings
 
 mod applied;
 mod collect;

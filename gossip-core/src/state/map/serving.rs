@@ -198,6 +198,7 @@ impl Session {
             taker: self.peer,
             after,
             upto,
+            as_of: map.applied.latest(),
             forgotten: map.forgotten.upto(),
             extent,
         };

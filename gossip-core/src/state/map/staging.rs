@@ -77,6 +77,8 @@ struct Delta {
     peer: Origin,
     session: u32,
     cursor: Cursor,
+    /// Where its sender stood when it wrote the last part.
+    as_of: u64,
     segments: Vec<Kept>,
     writes: Vec<(Origin, Box<[u8]>)>,
     /// The beginning of a write that is told in parts: whose, of how many bytes.
@@ -101,6 +103,7 @@ impl Delta {
             peer,
             session,
             cursor: Cursor::default(),
+            as_of: 0,
             segments: Vec::new(),
             writes: Vec::new(),
             part: None,
@@ -203,7 +206,8 @@ impl Staging {
         let relists = head.after.listing > at.listing && head.after.segments == 0;
         let goes_on = (head.after.applied, head.after.offset) == (at.applied, at.offset)
             && (relists || (head.after.listing, head.after.segments) == (at.listing, at.segments));
-        if !goes_on {
+        // One from before what has been taken in may claim what that has left out.
+        if !goes_on || head.as_of < delta.as_of {
             self.delta = Some(delta);
             return Outcome::Elsewhere;
         }
@@ -290,7 +294,7 @@ impl Delta {
                 return Outcome::TooLarge;
             }
         }
-        self.cursor = head.upto;
+        (self.cursor, self.as_of) = (head.upto, head.as_of);
         Outcome::Kept
     }
 

@@ -6,7 +6,7 @@ mod laws;
 mod memory;
 
 use super::*;
-use crate::command::{Key, Policy};
+use crate::command::{Key, Policy, Value};
 use crate::id::{Generation, NodeId};
 use crate::stamp::Stamp;
 use alloc::vec::Vec;
@@ -184,6 +184,28 @@ fn values_die_by_themselves_and_stay_dead() {
 }
 
 #[test]
+fn of_siblings_that_die_together_each_change_is_told_once() {
+    let (mut a, mut b) = (map(1), map(2));
+    for (map, time, value) in [(&mut a, 1_000, b"1"), (&mut b, 1_010, b"2")] {
+        let session = Put {
+            lifetime: Some(100),
+            ..Put::value(value, Policy::KeepSiblings)
+        };
+        map.put(at(time), &key("session"), session);
+    }
+    meet(&mut a, &mut b);
+    while a.poll_notice().is_some() {}
+    a.tick(UnixTime::from_millis(2_000));
+    let told: Vec<_> = core::iter::from_fn(|| a.poll_notice())
+        .map(|notice| match notice {
+            Notice::Changed(changed) => (changed.old, changed.new),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(told, [(Some(Value::new("2").unwrap()), None)]);
+}
+
+#[test]
 fn a_write_that_no_datagram_holds_travels_in_parts() {
     let mut writers: Vec<Map> = (0..60).map(map).collect();
     let mut first = map(100);
@@ -204,6 +226,56 @@ fn a_write_that_no_datagram_holds_travels_in_parts() {
     assert_eq!(get(&second, "k"), get(&first, "k"));
     learn(&mut writers[7], &second);
     assert_eq!(get(&writers[7], "k"), get(&first, "k"));
+}
+
+#[test]
+fn a_chunk_from_before_a_write_does_not_end_a_delta_from_after_it() {
+    let mut ended = 0;
+    for room in 300..700 {
+        let (mut a, mut b) = (map(1), map(2));
+        let (me, it) = (b.own(), a.own());
+        put(&mut a, 1, "x", &"1".repeat(1000));
+        put(&mut a, 2, "y", &"2".repeat(1000));
+        let (mut serving, mut staging) = (Serving::default(), Staging::default());
+        let mut ask = |a: &Map, b: &Map, staging: &Staging, told: Vec<Told>| {
+            let pull = staging.pull(b, it);
+            assert!(serving.on_pull(a, me, &pull, told.into_iter()).serve);
+            let mut chunks = Vec::new();
+            loop {
+                let mut chunk = vec![0; room];
+                let (len, extent) = serving.write_chunk(a, me, false, &mut chunk).unwrap();
+                chunk.truncate(len);
+                chunks.push(chunk);
+                if extent == Extent::Complete {
+                    return chunks;
+                }
+            }
+        };
+        let take = |b: &mut Map, staging: &mut Staging, chunk: &[u8]| {
+            let (head, pieces) = read_chunk(chunk).unwrap();
+            staging.accept(b, me, it, &head, pieces, LIMIT)
+        };
+        let late = ask(&a, &b, &staging, vec![Told::Complete(None, None)]);
+        take(&mut b, &mut staging, &late[0]);
+        // What the first chunk began is replaced before the rest arrives, and is asked for again.
+        put(&mut a, 3, "x", "3");
+        let again = ask(&a, &b, &staging, Vec::new());
+        take(&mut b, &mut staging, &again[0]);
+        for chunk in &late {
+            take(&mut b, &mut staging, chunk);
+        }
+        assert_eq!(
+            b.frontier(it),
+            0,
+            "at {room}: x is not there, in either state"
+        );
+        for chunk in &again {
+            if matches!(take(&mut b, &mut staging, chunk), Outcome::Applied { .. }) {
+                ended += 1;
+            }
+        }
+    }
+    assert_eq!(ended, 400, "what is asked for last arrives");
 }
 
 #[test]
