@@ -12,7 +12,7 @@
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-use conformance::scenario::{Clock, Figure, Gauges, Loss, Partition, Scenario, Setup, Whose};
+use conformance::scenario::{Clock, Figure, Gauges, Loss, Partition, Scenario, Setup, Soak, Whose};
 use conformance::sim::network::{Effect, Fault, FaultId, Scope};
 use conformance::sim::{Action, HostId, HostSet, Time, WallClock, World};
 use gossip_core::{
@@ -613,6 +613,32 @@ fn a_one_way_partition_heals() {
     trial.told.clear();
     trial.pass(20.0);
     assert_eq!(trial.downs(), Downs::new());
+}
+
+/// Found by `simulate soak`: a process stood still for up to two seconds just after heartbeats of its
+/// had been lost, and half of its observers took both together for its death.
+#[test]
+fn a_pause_right_after_lost_heartbeats_is_no_death() {
+    for (seed, seconds) in [(1034, 130), (2228, 200), (2242, 200)] {
+        let soak = Soak {
+            warm_up: 20 * SECOND,
+            lasts: seconds * SECOND,
+            loss: 0.3,
+            delay: Duration::from_millis(100),
+            pause: 2 * SECOND,
+        };
+        let setup = Setup {
+            nodes: 100,
+            seed,
+            ..Setup::default()
+        };
+        let outcome = Scenario::Soak(soak)
+            .play(&setup, &Clock::default(), Gauges::default())
+            .unwrap();
+        assert_eq!(outcome.findings, []);
+        let wrong = outcome.report.figure("wrong_down");
+        assert_eq!(wrong, Some(&Figure::Count(0)), "seed {seed}");
+    }
 }
 
 #[test]
