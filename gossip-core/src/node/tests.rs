@@ -7,7 +7,7 @@ use crate::membership::segment::Segment;
 use crate::stamp::Stamp;
 use crate::state::staging::Sent;
 use crate::wire::frame;
-use crate::wire::message::{Delta, Encoder, Item, Message, Push, Sender};
+use crate::wire::message::{Datagram, Delta, Encoder, Item, Message, Push, Sender};
 use proptest::prelude::*;
 
 const WALL: UnixTime = UnixTime::from_millis(1_767_225_600_000);
@@ -464,6 +464,16 @@ fn an_earlier_now_is_the_latest_one() {
 
 /// Plays nodes that reach one another at once, from `from` to `to` milliseconds.
 fn play(nodes: &mut [Node], from: u64, to: u64) -> Vec<Vec<Event>> {
+    play_and_watch(nodes, from, to, |_| ())
+}
+
+/// The same, with a look at every datagram.
+fn play_and_watch(
+    nodes: &mut [Node],
+    from: u64,
+    to: u64,
+    mut watch: impl FnMut(&[u8]),
+) -> Vec<Vec<Event>> {
     let mut events: Vec<Vec<Event>> = nodes.iter().map(|_| Vec::new()).collect();
     for millis in from..to {
         for at_node in 0..nodes.len() {
@@ -474,6 +484,7 @@ fn play(nodes: &mut [Node], from: u64, to: u64) -> Vec<Vec<Event>> {
                 nodes[at_node].handle_timeout(at(millis));
             }
             for (to, datagram) in sent(&mut nodes[at_node], at(millis)) {
+                watch(&datagram);
                 let from = nodes[at_node].address;
                 for node in nodes.iter_mut().filter(|node| node.address == to) {
                     node.handle_datagram(at(millis), from, &datagram);
@@ -485,6 +496,56 @@ fn play(nodes: &mut [Node], from: u64, to: u64) -> Vec<Vec<Event>> {
         }
     }
     events
+}
+
+/// The lengths of all SYNs sent between two moments, in which nothing but SYNs and heartbeats must be
+/// sent.
+fn syns(nodes: &mut [Node], from: u64, to: u64) -> Vec<usize> {
+    let mut lengths = Vec::new();
+    play_and_watch(nodes, from, to, |datagram| {
+        let body = frame::open(ClusterTag::of("test"), 1400, datagram).unwrap();
+        let read = Datagram::decode(body).unwrap();
+        match read.message {
+            Message::Heartbeat { .. } => {}
+            Message::Exchange(head) if head.leg == exchange::FIRST_LEG => {
+                lengths.push(datagram.len());
+            }
+            other => panic!("{other:?}"),
+        }
+    });
+    lengths
+}
+
+#[test]
+fn at_rest_a_syn_takes_47_bytes_and_51_once_somebody_was_forgotten() {
+    for size in [2, 5, 12] {
+        let mut nodes: Vec<Node> = (1..=size)
+            .map(|port| {
+                node_with(&std::format!("n{port}"), port, |config| {
+                    config.seeds = std::vec![address(1)];
+                    config.remove_after = Duration::from_secs(15);
+                    config.gc_grace = Duration::from_secs(60);
+                    config.forget_after = Duration::from_secs(60);
+                })
+            })
+            .collect();
+        play(&mut nodes, 0, 20_000);
+        let lengths = syns(&mut nodes, 20_000, 40_000);
+        assert!(lengths.len() >= usize::from(size) * 18, "{}", lengths.len());
+        assert!(lengths.iter().all(|len| *len == 47), "{lengths:?}");
+        if size == 2 {
+            continue; // Nobody is left to talk to.
+        }
+        // It crashes; it is removed; it is forgotten.
+        nodes.pop();
+        play(&mut nodes, 40_000, 220_000);
+        assert!(nodes.iter().all(|node| node.table.len() == nodes.len()));
+        let lengths = syns(&mut nodes, 220_000, 240_000);
+        assert!(
+            !lengths.is_empty() && lengths.iter().all(|len| *len == 51),
+            "{lengths:?}"
+        );
+    }
 }
 
 #[test]
