@@ -65,6 +65,19 @@ impl Probes {
         }
     }
 
+    /// Takes a member for silent without asking it, or without asking on.
+    pub(crate) fn write_off(&mut self, id: NodeId, now: Instant) {
+        if self.is_silent(id) {
+            return;
+        }
+        let silent = Probe::Silent {
+            // No loss that turns out to be greater makes it a matter of chance.
+            pings: u32::MAX,
+            since: now,
+        };
+        self.0.insert(id, silent);
+    }
+
     /// A member has shown life. Tells whether it had been found silent.
     pub(crate) fn heard(&mut self, id: NodeId) -> bool {
         // Most of the time nobody is asked.

@@ -13,11 +13,16 @@ use super::observation::Observation;
 use super::probes::Probes;
 use super::votes::Votes;
 use crate::id::NodeId;
+use crate::membership::datacenter::Place;
 use crate::membership::observers::observers;
-use crate::membership::ring::Neighbours;
+use crate::membership::ring::{Neighbours, Ring};
 use crate::membership::{Condition, Table};
 use crate::sort::{sort, sort_by_key};
 use crate::time::Instant;
+
+/// How many members of a datacenter that is out of reach are asked before the others are taken to be
+/// silent as well: as many as do not take longer than the verdict on one, at a hundred pings a second.
+const SAMPLE: usize = 64;
 
 /// The facts a verdict rests on.
 #[derive(Clone, Copy, Debug)]
@@ -213,18 +218,53 @@ impl Evidence<'_> {
         beside
     }
 
-    /// The members of other datacenters whose bridges this node finds silent, all of them. The word of
-    /// those who vouch for one another there cannot have come here.
+    /// Whom to ask of other datacenters whose bridges this node finds silent: the word of those who
+    /// vouch for one another there cannot have come here. Of a large one a sample, which is another one
+    /// for each node that asks; all of it where somebody answers after all.
     pub(crate) fn cut_off(&self) -> Vec<NodeId> {
+        let mut asked = Vec::new();
+        for (place, ring) in self.out_of_reach() {
+            let live = ring.live();
+            let (before, after) = live.split_at(live.partition_point(|id| *id < self.own));
+            let around = after.iter().chain(before).copied();
+            if self.asked_in_vain(place) < SAMPLE {
+                asked.extend(around.take(SAMPLE));
+            } else if self.hears_any(live) {
+                asked.extend(around);
+            }
+        }
+        asked
+    }
+
+    /// The members of other datacenters that are out of reach by all that this node knows: their bridges
+    /// are silent, a whole sample has been asked in vain, and nobody there has been heard lately. If one
+    /// in ten could be reached, a sample would miss them all once in 800 times.
+    pub(crate) fn written_off(&self) -> Vec<NodeId> {
+        let lost = self.out_of_reach().filter(|(place, ring)| {
+            self.asked_in_vain(*place) >= SAMPLE && !self.hears_any(ring.live())
+        });
+        lost.flat_map(|(_, ring)| ring.live().iter().copied())
+            .collect()
+    }
+
+    /// The other datacenters whose bridges this node finds silent.
+    fn out_of_reach(&self) -> impl Iterator<Item = (Place, &Ring)> {
         let datacenters = self.table.datacenters();
         let others = datacenters.others(self.table.place(self.own), 0);
-        let silent = others.filter(|(place, ring)| {
+        others.filter(move |(place, ring)| {
             let bridges = datacenters.bridges_of(*place);
             !ring.live().is_empty() && bridges.iter().all(|id| self.finds_silent(*id))
-        });
-        silent
-            .flat_map(|(_, ring)| ring.live().iter().copied())
-            .collect()
+        })
+    }
+
+    /// How many members of a datacenter have not answered this node.
+    fn asked_in_vain(&self, place: Place) -> usize {
+        let silent = self.probes.silent();
+        silent.filter(|id| self.table.place(*id) == place).count()
+    }
+
+    fn hears_any(&self, members: &[NodeId]) -> bool {
+        members.iter().any(|id| self.hears(*id))
     }
 
     /// The members of other datacenters that are down though nobody votes against them, and others there

@@ -29,7 +29,7 @@ const MAX_DAMPING: u8 = 2;
 impl Node {
     /// Asks those not heard lately who may have fallen without a word of it reaching this node: all of
     /// its datacenter, while so many neighbours there have just fallen silent that it may be in a
-    /// minority, and the bridges of the others; all of another datacenter whose bridges are silent; who
+    /// minority, and the bridges of the others; some of another datacenter whose bridges are silent; who
     /// has lost those who vouch for it; and those whom nobody else holds down.
     pub(super) fn sweep(&mut self, now: Instant) {
         if !self.is_anybody_silent() && self.table.down_len() == 0 {
@@ -48,6 +48,7 @@ impl Node {
         }
         let evidence = self.evidence(now);
         in_doubt.extend(evidence.cut_off());
+        let written_off = evidence.written_off();
         in_doubt.extend(evidence.forgotten());
         in_doubt.extend(evidence.bereft());
         // While this node knew few it may have been mistaken, and its votes are gone. One in a round:
@@ -56,6 +57,9 @@ impl Node {
         in_doubt.extend(voteless.get(below(&mut self.rng, voteless.len())));
         for id in in_doubt {
             self.ask_in_doubt(now, id);
+        }
+        for id in written_off {
+            self.probes.write_off(id, now);
         }
         self.tend_probes(now);
     }

@@ -76,6 +76,29 @@ fn a_datacenter_is_cut_off_when_all_its_bridges_are_silent() {
 }
 
 #[test]
+fn a_large_datacenter_is_written_off_once_a_sample_is_silent() {
+    let ids = |range: core::ops::Range<u64>| range.map(id).collect::<Vec<_>>();
+    let large = || {
+        let bridges = 100..103;
+        bridges.fold(Scene::new(300).abroad(100..300), Scene::asks_in_vain)
+    };
+    assert_eq!(large().evidence().cut_off(), ids(100..164));
+    assert_eq!(large().evidence().written_off(), []);
+    let sampled = (103..163).fold(large(), Scene::asks_in_vain);
+    assert_eq!(sampled.evidence().written_off(), [], "one is left");
+    let sampled = sampled.asks_in_vain(163);
+    assert_eq!(sampled.evidence().written_off(), ids(100..300));
+    assert_eq!(
+        sampled.evidence().cut_off(),
+        [],
+        "nobody more need be asked"
+    );
+    let heard = sampled.hears(290);
+    assert_eq!(heard.evidence().written_off(), []);
+    assert_eq!(heard.evidence().cut_off(), ids(100..300), "each counts");
+}
+
+#[test]
 fn in_a_small_datacenter_the_bridges_of_others_have_a_say() {
     // 20 alone is abroad. Bridges are 0, 1, 2 and 20.
     let alone = || Scene::new(21).abroad(20..21);
