@@ -5,7 +5,7 @@
 use core::time::Duration;
 
 use conformance::sim::network::{Delay, Effect, Fault, FaultId, Scope};
-use conformance::sim::{Action, HostId, HostSet, Time, World};
+use conformance::sim::{Action, HostId, HostSet, Time, WallClock, World};
 use gossip_core::{Command, CommandError, Config, Event, Key, Node, Policy, Value};
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -288,6 +288,56 @@ fn a_newcomer_learns_a_large_map_through_loss() {
     cluster.0.perform(Action::Start(host(4)));
     cluster.at(150);
     assert_eq!(cluster.node(4).entries("key/").count(), 3_000);
+    cluster.agree();
+}
+
+#[test]
+fn a_node_whose_clock_went_back_never_writes_behind_its_own_past() {
+    let mut cluster = Cluster::of(3, |_| {});
+    let back = WallClock { ahead_ms: -20_000 };
+    cluster.put(1, "X", "1");
+    cluster.at(12);
+    cluster.put(2, "X", "2");
+    cluster.at(13);
+    cluster.0.perform(Action::SetClock(host(1), back));
+    let before = cluster.node(1).get(&key("X")).unwrap().stamp;
+    cluster.put(1, "X", "3");
+    cluster.at(14);
+    assert!(cluster.node(3).get(&key("X")).unwrap().stamp > before);
+    cluster.all_read("X", &["3"]);
+    // Nor does its next life, which begins with the clock behind and nothing in memory.
+    cluster.0.perform(Action::Crash(host(1)));
+    cluster.0.perform(Action::Start(host(1)));
+    cluster.at(20);
+    cluster.put(1, "X", "4");
+    cluster.at(21);
+    cluster.all_read("X", &["4"]);
+    cluster.agree();
+}
+
+#[test]
+fn a_write_from_too_far_ahead_is_refused_for_now_and_told() {
+    let skew = Duration::from_secs(10);
+    let mut cluster = Cluster::of(3, |config| config.max_clock_skew = skew);
+    let ahead = WallClock { ahead_ms: 60_000 };
+    cluster.0.perform(Action::SetClock(host(3), ahead));
+    cluster.put(3, "X", "from the future");
+    let mut told = Vec::new();
+    while let Some(step) = cluster.0.step(Time::from_secs(50)) {
+        let skewed = |event: &Event| matches!(event, Event::ClockSkew { .. });
+        if cluster.0.events().iter().any(skewed) {
+            told.push(step.host);
+        }
+    }
+    for n in [1, 2] {
+        assert!(told.contains(&host(n)));
+        assert_eq!(cluster.read(n, "X"), [""; 0], "N{n}");
+        assert!(cluster.node(n).metrics().refused_skew > 0);
+        assert!(cluster.node(n).map().logs() == 0, "not even claimed");
+    }
+    // When its time has come.
+    cluster.at(80);
+    cluster.all_read("X", &["from the future"]);
     cluster.agree();
 }
 

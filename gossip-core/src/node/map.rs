@@ -40,10 +40,12 @@ const RUNS: usize = 8;
 /// How many runs are remembered: more than pass through a node while one crosses the cluster.
 const SEEN: usize = 128;
 
-/// Logs looked after in one round.
+/// Logs looked after in one round, at least: more where it would take more than `TENDING` rounds to
+/// come to each of them.
 const TENDED: usize = 4;
+const TENDING: usize = 16;
 
-/// Rounds between two looks at the ghosts, in the cluster as a whole.
+/// Rounds between two looks at the ghosts, in the cluster as a whole, while there is room for them.
 const GHOST_ROUNDS: usize = 16;
 
 /// The node's part in the shared map.
@@ -55,6 +57,8 @@ pub(super) struct Shared {
     /// When the staged delta last grew, and how often it was asked for again since.
     progress: Instant,
     tries: u32,
+    /// When a request was last answered by one, if no delta has been applied since.
+    asked_back: Option<Instant>,
     /// Where the order of application stood at the last four rounds, the latest first.
     marks: [u64; 4],
     /// The log that was looked after last.
@@ -142,6 +146,7 @@ impl Shared {
             staging: Staging::default(),
             progress: Instant::ORIGIN,
             tries: 0,
+            asked_back: None,
             marks: [0; 4],
             tended: None,
             buffer: Vec::new(),
@@ -438,15 +443,16 @@ impl Node {
     /// Closes the logs of those who are gone, and of earlier lives; forgets old ghosts.
     fn close_map_logs(&mut self, now: Instant) {
         let Shared { map, tended, .. } = &mut *self.shared;
+        let turn = map.logs().div_ceil(TENDING).max(TENDED);
         let some: SmallVec<[Origin; TENDED]> = map
             .tell_after(*tended)
-            .take(TENDED)
+            .take(turn)
             .filter_map(|told| match told {
                 Told::Frontier(origin, _) => Some(origin),
                 Told::Complete(..) => None,
             })
             .collect();
-        *tended = some.last().copied().filter(|_| some.len() == TENDED);
+        *tended = some.last().copied().filter(|_| some.len() == turn);
         for origin in some {
             if is_closed(&self.table, origin) {
                 map.close(origin);
@@ -459,12 +465,10 @@ impl Node {
     /// name, and the others take it over with the lists.
     fn forget_map_logs(&mut self, now: Instant) {
         let max = usize::try_from(self.config.max_ghosts).unwrap_or(usize::MAX);
-        let turns = self
-            .table
-            .live_len()
-            .saturating_add(1)
-            .saturating_mul(GHOST_ROUNDS);
         let map = &self.shared.map;
+        let crowded = map.ghosts() > max.saturating_add(max.div_euclid(8));
+        let rounds = if crowded { 1 } else { GHOST_ROUNDS };
+        let turns = (self.table.live_len().saturating_add(1)).saturating_mul(rounds);
         let drawn = map.ghosts() > 0 && rng::chance(&mut self.rng, 1, turns);
         if drawn || map.has_more_graves_than(max) {
             self.keep_map_open(now, Own::Sound);

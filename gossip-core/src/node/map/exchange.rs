@@ -150,26 +150,41 @@ impl Node {
         }
         let is_table = told.iter().any(|told| matches!(told, Told::Complete(..)));
         if let Some(differs) = verdict.ask {
-            if may_ask {
+            if may_ask && self.may_ask_back() {
                 self.ask_for_map(to, peer, differs);
             }
         } else if verdict.unexplained && !is_table {
             self.outbox.push(Outgoing::Map(MapOutgoing::Table {
                 to,
                 after: None,
-                ask: may_ask && !self.takes_from_another(peer),
+                ask: may_ask && self.shared.staging.peer().is_none(),
             }));
         }
     }
 
-    /// Whether a delta of another peer is under way.
-    fn takes_from_another(&self, peer: Origin) -> bool {
-        self.shared.staging.peer().is_some_and(|busy| busy != peer)
+    /// Whether a request may be answered by one: once in half an interval, until a delta has been
+    /// applied. Two that each lack something of the other would otherwise go on asking one another for
+    /// as long as either cannot take what it is given.
+    fn may_ask_back(&mut self) -> bool {
+        let pause = self.config.interval.div_f64(2.0);
+        let asked = self.shared.asked_back;
+        let may = asked.is_none_or(|asked| self.now.saturating_since(asked) >= pause);
+        if may {
+            self.shared.asked_back = Some(self.now);
+        }
+        may
     }
 
-    /// Asks a peer for a delta, unless one is under way.
+    /// Asks a peer for a delta, or to go on with the one that is under way. One at a time: for a new
+    /// one its sender would give up the other.
     pub(super) fn ask_for_map(&mut self, to: SocketAddr, peer: Origin, told: Vec<Told>) {
-        if self.takes_from_another(peer) {
+        let goes_on = |busy| busy == peer && told.is_empty();
+        if self
+            .shared
+            .staging
+            .peer()
+            .is_some_and(|busy| !goes_on(busy))
+        {
             return;
         }
         self.outbox.push(Outgoing::Map(if told.len() > TOLD {
@@ -244,6 +259,7 @@ impl Node {
                 self.ask_for_map(from, peer, Vec::new());
             }
             Outcome::Applied { latest, own } => {
+                self.shared.asked_back = None;
                 let _ = self.clock.observe(now, latest);
                 self.keep_map_open(now, own);
             }

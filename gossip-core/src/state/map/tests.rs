@@ -130,6 +130,17 @@ fn the_latest_write_wins_and_the_loser_is_told() {
 }
 
 #[test]
+fn of_writes_at_the_same_time_all_read_the_same_one() {
+    let (mut a, mut b) = (map(1), map(2));
+    put(&mut a, 100, "X", "10");
+    put(&mut b, 100, "X", "20");
+    meet(&mut a, &mut b);
+    for replica in [&a, &b] {
+        assert_eq!(get(replica, "X").unwrap(), "20", "the later origin's");
+    }
+}
+
+#[test]
 fn siblings_are_kept_until_a_write_has_seen_them() {
     let (mut a, mut b) = (map(1), map(2));
     keep(&mut a, 100, "X", "10");

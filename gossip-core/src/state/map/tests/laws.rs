@@ -45,6 +45,53 @@ fn merged(maps: &[&Map], room: usize) -> Map {
     all
 }
 
+/// `to` learns all that `from` knows, in datagrams that come in any order, twice or late, as `picks`
+/// says. Returns all of them.
+fn learn_in_any_order(to: &mut Map, from: &Map, picks: &[usize]) -> Vec<Vec<u8>> {
+    let (me, it) = (to.own(), from.own());
+    let (mut serving, mut staging) = (Serving::default(), Staging::default());
+    let mut picks = picks.iter().cycle();
+    let mut sent: Vec<Vec<u8>> = Vec::new();
+    for _ in 0..10_000 {
+        let pull = staging.pull(to, it);
+        let mut told: Vec<Told> = Vec::new();
+        if pull.session == 0 {
+            told.push(Told::Complete(None, None));
+            told.extend(to.tell_after(None));
+        }
+        if !serving.on_pull(from, me, &pull, told.into_iter()).serve {
+            break;
+        }
+        for n in 1..=4 {
+            let mut chunk = vec![0; 300];
+            let (len, extent) = serving.write_chunk(from, me, n == 4, &mut chunk).unwrap();
+            chunk.truncate(len);
+            sent.push(chunk);
+            if extent == Extent::Complete {
+                break;
+            }
+        }
+        for _ in 0..6 {
+            let pick = picks.next().unwrap();
+            let chunk = sent[pick % sent.len()].clone();
+            if let Some(Own::Contested | Own::Forgotten) = take(to, &mut staging, it, &chunk) {
+                to.reopen(Generation::new(at(1_000_000)), Own::Contested);
+            }
+        }
+    }
+    sent
+}
+
+/// `to` takes in a datagram; what became of its own log, if a delta was applied.
+fn take(to: &mut Map, staging: &mut Staging, from: Origin, chunk: &[u8]) -> Option<Own> {
+    let (head, pieces) = read_chunk(chunk).unwrap();
+    let me = to.own();
+    match staging.accept(to, me, from, &head, pieces, LIMIT) {
+        Outcome::Applied { own, .. } => Some(own),
+        _ => None,
+    }
+}
+
 /// A write that lives: whose, which, and what it says.
 type Living = (Origin, u64, Option<Vec<u8>>);
 
@@ -94,6 +141,42 @@ proptest! {
     fn the_size_of_datagrams_does_not_matter(maps in pasts(), room in 300..700_usize) {
         let all: Vec<&Map> = maps.iter().collect();
         prop_assert_eq!(content(&merged(&all, room)), content(&merged(&all, 8000)));
+    }
+
+    #[test]
+    fn the_order_of_datagrams_does_not_matter(
+        maps in pasts(),
+        picks in proptest::collection::vec(any::<usize>(), 1..40),
+    ) {
+        let whole = merged(&[&maps[0], &maps[1]], 1300);
+        let mut all = map(9);
+        for from in &maps[..2] {
+            learn_in_any_order(&mut all, from, &picks);
+            // What did not come in the end is asked for again.
+            learn(&mut all, from);
+        }
+        prop_assert_eq!(content(&all), content(&whole));
+    }
+
+    #[test]
+    fn replay_changes_nothing(
+        maps in pasts(),
+        picks in proptest::collection::vec(any::<usize>(), 1..40),
+    ) {
+        let mut all = map(9);
+        let sent: Vec<_> = (maps.iter())
+            .map(|from| (from.own(), learn_in_any_order(&mut all, from, &picks)))
+            .collect();
+        maps.iter().for_each(|from| learn(&mut all, from));
+        collect(&mut all, 1_000);
+        let before = content(&all);
+        for (from, chunks) in &sent {
+            let mut staging = Staging::default();
+            for chunk in chunks.iter().chain(chunks) {
+                take(&mut all, &mut staging, *from, chunk);
+                prop_assert_eq!(content(&all), before.clone());
+            }
+        }
     }
 
     #[test]
