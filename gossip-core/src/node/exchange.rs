@@ -509,31 +509,24 @@ impl Node {
         let differ = self.differed.is_some_and(|at| at >= lately);
         match self.config.mode {
             _ if differ => self.intervals(LINGERING),
-            Mode::PushPull => self.intervals(FRESH),
-            mode @ (Mode::Push | Mode::Pull) => {
+            Mode::Push => {
                 let live = self.table.home(self.own).live().len();
-                let fresh = rounds_of_telling(mode, live, self.config.fanout, self.loss.share());
+                let fresh = rounds_of_pushing(live, self.config.fanout, self.loss.share());
                 self.config.interval.mul_f64(fresh)
             }
+            Mode::Pull | Mode::PushPull => self.intervals(FRESH),
         }
     }
 }
 
-/// How many rounds a change is told where it goes one way: whoever has missed it then needs more legs
-/// to find it, and where all push nobody hears of that.
+/// How many rounds a change is told where nobody asks: who pushes does not hear who has missed it.
 ///
-/// Once most know, a member is told `fanout * (1 - loss)` times in a round where others push. Where it
-/// pulls, each of its `fanout` exchanges brings it but for a loss on the way there or back. So it misses
-/// the change in `h` rounds with probability `exp(-h * told)`. As many as leave nobody out but once in
+/// Once most know, a member is told `fanout * (1 - loss)` times in a round, and misses it in `h` rounds
+/// with probability `exp(-h * fanout * (1 - loss))`. As many as leave nobody out but once in
 /// [`MISSED`] changes.
-fn rounds_of_telling(mode: Mode, members: usize, fanout: u8, loss: f64) -> f64 {
+fn rounds_of_pushing(members: usize, fanout: u8, loss: f64) -> f64 {
     let members = f64::from(u32::try_from(members).unwrap_or(u32::MAX).max(1));
-    let arrives = 1.0 - loss;
-    let told = f64::from(fanout)
-        * match mode {
-            Mode::Pull => -libm::log(1.0 - arrives * arrives),
-            Mode::Push | Mode::PushPull => arrives,
-        };
+    let told = f64::from(fanout) * (1.0 - loss);
     let rounds = libm::log(members * MISSED) / told.max(0.1);
     rounds.clamp(f64::from(FRESH), f64::from(LINGERING))
 }

@@ -212,23 +212,9 @@ fn ten_old_differences_among_ten_thousand_origins_are_narrowed_down() {
 #[test]
 fn in_push_mode_a_change_is_told_for_as_long_as_it_takes() {
     // ln(100 * 1000) / 3 and / 1.5.
-    assert!((rounds_of_telling(Mode::Push, 100, 3, 0.0) - 4.0).abs() < 1e-9);
-    assert!((rounds_of_telling(Mode::Push, 100, 3, 0.5) - 7.675).abs() < 0.01);
-    assert!((rounds_of_telling(Mode::Push, 1000, 3, 0.5) - 9.21).abs() < 0.01);
-    assert!((rounds_of_telling(Mode::Push, 1000, 1, 1.0) - 60.0).abs() < 1e-9);
-    assert!((rounds_of_telling(Mode::Push, 0, 16, f64::NAN) - 60.0).abs() < 1e-9);
-}
-
-#[test]
-fn in_pull_mode_a_change_is_told_for_longer_where_much_is_lost() {
-    let rounds = |loss| rounds_of_telling(Mode::Pull, 1000, 3, loss);
-    for (loss, expected) in [
-        (0.0, 4.0),
-        (0.1, 4.0),
-        (0.3, 6.84),
-        (0.5, 16.0),
-        (1.0, 60.0),
-    ] {
-        assert!((rounds(loss) - expected).abs() < 0.01, "{}", rounds(loss));
-    }
+    assert!((rounds_of_pushing(100, 3, 0.0) - 4.0).abs() < 1e-9);
+    assert!((rounds_of_pushing(100, 3, 0.5) - 7.675).abs() < 0.01);
+    assert!((rounds_of_pushing(1000, 3, 0.5) - 9.21).abs() < 0.01);
+    assert!((rounds_of_pushing(1000, 1, 1.0) - 60.0).abs() < 1e-9);
+    assert!((rounds_of_pushing(0, 16, f64::NAN) - 60.0).abs() < 1e-9);
 }
