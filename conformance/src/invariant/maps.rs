@@ -343,10 +343,17 @@ impl Maps {
         Some(wrong.into())
     }
 
-    /// At quiescence: what no living node may hold or read, by whatever any living one has known.
+    /// At quiescence: what no living node may hold or read, by whatever any living one has known. Who
+    /// has left may still run, and tells nobody.
     #[must_use]
-    pub fn check(&self, view: &MapView, wall: UnixTime) -> Vec<Violation> {
-        let known = |dot: &Dot| self.replicas.keys().any(|node| self.knows(*node, dot));
+    pub fn check(
+        &self,
+        view: &MapView,
+        wall: UnixTime,
+        lives: impl Fn(NodeId) -> bool,
+    ) -> Vec<Violation> {
+        let living = || self.replicas.keys().filter(|node| lives(**node));
+        let known = |dot: &Dot| living().any(|node| self.knows(*node, dot));
         let mut found: Vec<Violation> = Vec::new();
         for said in view.held.iter().filter_map(Held::said) {
             if self.killers.get(&said).into_iter().flatten().any(known) {

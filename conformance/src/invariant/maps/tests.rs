@@ -51,6 +51,11 @@ fn observe(maps: &mut Maps, view: &MapView) -> Vec<Violation> {
     maps.observe(view)
 }
 
+/// What is wrong in the end with the map of a node, all of whose peers live.
+fn check(maps: &Maps, view: &MapView, wall: u64) -> Vec<Violation> {
+    maps.check(view, UnixTime::from_millis(wall), |_| true)
+}
+
 /// A has written "1", and B has learned it.
 fn one() -> Maps {
     let mut maps = Maps::default();
@@ -114,11 +119,13 @@ fn a_value_that_comes_back_is_caught_at_once_and_in_the_end() {
     let mut maps = deleted();
     let old = view(A, [1, 0], [write(A, 1, Some("1"))]);
     assert_eq!(observe(&mut maps, &old), []);
-    let found = maps.check(&old, UnixTime::default());
+    let found = check(&maps, &old, 0);
     assert!(matches!(wrong(&found), MapViolation::Resurrected { .. }));
-    // Nobody who knew of the delete has lived to tell it.
+    // Nobody who knew of the delete has lived to tell it, or has stayed.
+    let left = maps.check(&old, UnixTime::default(), |id| id != NodeId::from_u64(B));
+    assert_eq!(left, []);
     maps.end(NodeId::from_u64(B));
-    assert_eq!(maps.check(&old, UnixTime::default()), []);
+    assert_eq!(check(&maps, &old, 0), []);
 }
 
 #[test]
@@ -158,9 +165,8 @@ fn a_value_that_outlives_its_time_is_caught() {
     };
     let after = view(A, [1, 0], [session]);
     maps.wrote(&key(), &view(A, [0, 0], []), &after);
-    let at = UnixTime::from_millis;
-    assert_eq!(maps.check(&after, at(100)), []);
-    let found = maps.check(&after, at(101));
+    assert_eq!(check(&maps, &after, 100), []);
+    let found = check(&maps, &after, 101);
     assert!(matches!(wrong(&found), MapViolation::Outlived { .. }));
 }
 

@@ -337,7 +337,11 @@ impl World {
                 (self.now.as_nanos()).saturating_sub(nanos(host.config().interval * 3)),
             );
             let wall = host.wall.read(before);
-            wrong.extend(self.inspector.maps().check(&map, wall));
+            wrong.extend(
+                self.inspector
+                    .maps()
+                    .check(&map, wall, |id| truth.lives(id)),
+            );
             if let Some((first, first_map)) = &first {
                 wrong.extend(Truth::compare(&view, first));
                 wrong.extend(map.compare(first_map));
