@@ -11,9 +11,11 @@ use crate::id::NodeId;
 use crate::membership::{Condition, Record};
 use crate::time::Instant;
 
-/// Records looked after in one round. Small and constant: what is tended (removal after a day,
-/// tombstones after ten) is in no hurry.
+/// Records looked after in one round, at least. Small: what is tended (removal after a day, tombstones
+/// after ten) is in no hurry. More where a turn would take more than `TENDING` rounds, so that no churn
+/// outruns it.
 const TENDED: usize = 4;
+const TENDING: usize = 64;
 
 impl Node {
     /// Meets the peers of this round.
@@ -107,7 +109,9 @@ impl Node {
 
     /// Removes members that have been gone for long, and collects old tombstones.
     fn tend(&mut self, now: Instant) {
-        for _ in 0..TENDED.min(self.table.len()) {
+        let members = self.table.len();
+        let turn = members.div_ceil(TENDING).max(TENDED);
+        for _ in 0..turn.min(members) {
             self.tended = self.tended.saturating_add(1);
             if self.tended >= self.table.len() {
                 self.tended = 0;
