@@ -105,6 +105,8 @@ impl Node {
         let old = held.map_or_else(|| Log::new(Generation::ZERO), |record| record.log.clone());
         let was = held.map_or(Condition::Live, |record| record.condition);
         let name = held.map_or_else(Name::placeholder, Record::display_name);
+        let joins = |record: &Record| record.declared() == Declared::Joining && !record.returns;
+        let untold = held.is_none_or(joins);
         let down = held.filter(|record| record.condition == Condition::Down);
         let lost = down.and_then(Record::address);
         self.table.apply(origin, now, claim);
@@ -137,7 +139,9 @@ impl Node {
             Condition::Live
         };
         let moved = old.get(ADDRESS) != new.get(ADDRESS);
-        let changes = changes(&old, new);
+        // Of who is joining nothing is told until it is up, and then all.
+        let nothing = Log::new(Generation::ZERO);
+        let changes = changes(if untold { &nothing } else { &old }, new);
         let ballots: Vec<u8> = new.get(VOTES).unwrap_or_default().to_vec();
         let generation = new.generation();
 
@@ -172,8 +176,8 @@ impl Node {
             .get(STATUS)
             .map(Declared::decode)
             .filter(|_| was != Condition::Ghost);
-        self.tell_status(origin, before, was, restarted);
-        for (key, value) in changes {
+        let told = self.tell_status(origin, before, was, restarted);
+        for (key, value) in changes.into_iter().filter(|_| told) {
             self.events.push(Event::AttributeChanged {
                 id: origin,
                 key,
@@ -183,21 +187,23 @@ impl Node {
         self.tell_broadcasts(now, origin, &old);
     }
 
-    /// Tells the application what a member's new log means for its status.
+    /// Tells the application what a member's new log means for its status. Returns whether the
+    /// application has been told of the member.
     fn tell_status(
         &mut self,
         id: NodeId,
         before: Option<Declared>,
         was: Condition,
         restarted: bool,
-    ) {
+    ) -> bool {
         let Some(record) = self.table.get(id) else {
-            return;
+            return false;
         };
         let generation = record.log.generation();
         let took_part = matches!(before, Some(Declared::Up | Declared::Leaving));
         let returns = record.returns || restarted && before != Some(Declared::Joining);
         let is_up = record.declared() != Declared::Joining;
+        let told = took_part || returns || is_up && record.condition != Condition::Left;
         match record.condition {
             Condition::Left if took_part && was != Condition::Left => {
                 self.events.push(Event::MemberLeft { id, generation });
@@ -219,6 +225,7 @@ impl Node {
             // It may declare itself joining first, and be told as up only later.
             record.returns = returns && !is_up;
         }
+        told
     }
 
     pub(super) fn tell_skew(&mut self, now: Instant, id: NodeId, ahead: Duration) {

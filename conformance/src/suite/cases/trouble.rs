@@ -173,7 +173,7 @@ pub(super) fn held_up<A: Adapter>(stage: &Stage<A>) -> Check {
     let [mut a, b, c] = stage.cluster()?;
     stage
         .adapter
-        .hold_up(&a.handle, Duration::from_millis(1500));
+        .hold_up(&a.handle, Duration::from_secs(3));
     for peer in [&b, &c] {
         peer.sets("after", "the pause")?;
         a.hears_value(peer.id, "after", Some("the pause"))?;
