@@ -185,22 +185,9 @@ fn metadata_follows_what_lives_in_a_cluster() {
     churn.play(10);
 }
 
-/// Where many come at a time, any two lack something of one another, and both go on changing.
-#[test]
-fn nobody_asks_without_end_while_members_pour_in() {
-    let churn = Churn {
-        nodes: 50,
-        guests: 90,
-        keys: 10,
-        every: SECOND / 5,
-        max_ghosts: 64,
-    };
-    churn.pour(30);
-}
-
 /// On demand, with `--release`: 10,000 members, 100,000 keys.
 #[test]
-#[ignore = "takes hours"]
+#[ignore = "hours: cargo test --release -p conformance --test map_memory -- --ignored --nocapture"]
 fn metadata_follows_what_lives_with_ten_thousand_members_in_a_cluster_of_fifty() {
     let churn = Churn {
         nodes: 50,

@@ -171,9 +171,7 @@ pub(super) fn wall_clock<A: Adapter>(stage: &Stage<A>) -> Check {
 /// A node that gets no time for a while knows, afterwards, that the silence was its own.
 pub(super) fn held_up<A: Adapter>(stage: &Stage<A>) -> Check {
     let [mut a, b, c] = stage.cluster()?;
-    stage
-        .adapter
-        .hold_up(&a.handle, Duration::from_secs(3));
+    stage.adapter.hold_up(&a.handle, Duration::from_secs(3));
     for peer in [&b, &c] {
         peer.sets("after", "the pause")?;
         a.hears_value(peer.id, "after", Some("the pause"))?;
