@@ -105,7 +105,7 @@ fn catches_up(nodes: usize, kilobytes: usize) {
 }
 
 #[test]
-#[ignore = "a large cluster: on demand"]
+#[ignore = "minutes: cargo test --release -p conformance --test newcomer -- --ignored --nocapture catches_up_and"]
 fn a_newcomer_catches_up_and_no_peer_bears_it_all() {
     for nodes in [100, 1000] {
         catches_up(nodes, 1);
@@ -113,7 +113,7 @@ fn a_newcomer_catches_up_and_no_peer_bears_it_all() {
 }
 
 #[test]
-#[ignore = "a large cluster: on demand"]
+#[ignore = "minutes: cargo test --release -p conformance --test newcomer -- --ignored --nocapture catches_up_with"]
 fn a_newcomer_catches_up_with_ten_kilobytes_of_each() {
     for nodes in [100, 300] {
         catches_up(nodes, 10);
@@ -121,7 +121,7 @@ fn a_newcomer_catches_up_with_ten_kilobytes_of_each() {
 }
 
 #[test]
-#[ignore = "11 GB of memory, a quarter of an hour"]
+#[ignore = "11 GB, half an hour: cargo test --release -p conformance --test newcomer -- --ignored --nocapture of_a_thousand"]
 fn a_newcomer_catches_up_with_ten_kilobytes_of_each_of_a_thousand() {
     catches_up(1000, 10);
 }
