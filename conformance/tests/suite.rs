@@ -54,6 +54,11 @@ const CAUGHT: &[(Fault, &str, &str)] = &[
         "to read [] under",
     ),
     (
+        Fault::StartsItsClockLate,
+        "a_write_bears_the_time_of_day",
+        "was written at",
+    ),
+    (
         Fault::DecidesConflicts,
         "siblings_are_kept_until_they_are_resolved",
         r#"to read ["20", "10"]"#,

@@ -37,11 +37,12 @@ impl Adapter for Tokio {
 
     fn start(&self, spec: Spec) -> Result<(Handle, Events), StartError> {
         let bound = tokio_udp::bind(&spec.name, spec.bind, spec.config);
-        let (node, socket) = RUNTIME.block_on(bound)?;
+        let (node, socket, started) = RUNTIME.block_on(bound)?;
         let local = socket.local_addr()?;
         let (ask, asks) = mpsc::unbounded_channel();
         let (events, told) = mpsc::channel(1);
-        let task = RUNTIME.spawn(tokio_udp::run(node, socket, Ends { asks, events }));
+        let run = tokio_udp::run(node, socket, started, Ends { asks, events });
+        let task = RUNTIME.spawn(run);
         let task = task.abort_handle();
         Ok((Handle { ask, task, local }, Events(told)))
     }

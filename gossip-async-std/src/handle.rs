@@ -28,11 +28,12 @@ pub async fn spawn(config: Config) -> Result<(Handle, Events), SpawnError> {
     let local = socket.local_addr().map_err(refused)?;
     let mut random = [0; 32];
     getrandom::fill(&mut random).map_err(|error| SpawnError::System(error.into()))?;
-    let node = config.node(local, random, SystemTime::now().into())?;
+    let (origin, wall) = (Clock::now(), SystemTime::now().into());
+    let node = config.node(local, random, wall)?;
 
     let shared = Arc::new(Shared {
         state: Mutex::new(State::new(node)),
-        origin: Clock::now(),
+        origin,
         local,
     });
     task::start(Arc::clone(&shared), socket, seeds, config.resolve_every);

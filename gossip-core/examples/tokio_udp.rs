@@ -20,32 +20,40 @@ pub(crate) struct Ends {
     pub(crate) events: mpsc::Sender<Event>,
 }
 
-/// A node of this name that receives on this address.
+/// A node of this name that receives on this address, and when its time began. [`run`] may begin
+/// later; were that the origin, the node's wall clock would be slow by as much.
 pub(crate) async fn bind(
     name: &str,
     address: SocketAddr,
     config: Config,
-) -> Result<(Node, UdpSocket), Box<dyn Error + Send + Sync>> {
+) -> Result<(Node, UdpSocket, Clock), Box<dyn Error + Send + Sync>> {
     let socket = UdpSocket::bind(address).await;
     let socket = socket.map_err(|error| format!("cannot bind {address}: {error}"))?;
     let identity = Identity::new(name, socket.local_addr()?)?;
     let mut seed = [0; 32];
     getrandom::fill(&mut seed)?;
-    let wall = SystemTime::now().into();
+    let (started, wall) = (Clock::now(), SystemTime::now().into());
     let node = Node::new(config, identity, seed, Instant::ORIGIN, wall)?;
-    Ok((node, socket))
+    Ok((node, socket, started))
 }
 
 /// Drives a node until it has left, or until nobody can ask it for anything any more.
-pub(crate) async fn run(mut node: Node, socket: UdpSocket, mut ends: Ends) {
-    let started = Clock::now();
+pub(crate) async fn run(mut node: Node, socket: UdpSocket, started: Clock, mut ends: Ends) {
     let now = || Instant::from_origin(started.elapsed());
     // Longer than what a node accepts, so that longer datagrams are seen to be longer.
     let (mut input, mut out) = (vec![0; 65_536], vec![0; node.max_datagram()]);
     // What is on its way out. When the socket is full it waits here, and the rest in the node.
     let mut parked = None;
     let mut event = None;
+    let mut wall_told = Instant::ORIGIN;
     loop {
+        // The wall clock may be set, and goes on while a suspended machine's other clock stands.
+        if now().saturating_since(wall_told) >= Duration::from_secs(1) {
+            wall_told = now();
+            let wall = SystemTime::now().into();
+            // Refused by a node that is leaving, which needs no clock.
+            let _ = node.handle_command(wall_told, Command::SetWallClock { wall });
+        }
         node.handle_timeout(now());
         if parked.is_none() {
             let transmit = node.poll_transmit(now(), &mut out);
@@ -98,10 +106,10 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     config.seeds = arguments
         .map(|seed| seed.parse())
         .collect::<Result<_, _>>()?;
-    let (node, socket) = bind(&name, address.parse()?, config).await?;
+    let (node, socket, started) = bind(&name, address.parse()?, config).await?;
     let (ask, asks) = mpsc::unbounded_channel::<Ask>();
     let (events, mut told) = mpsc::channel(1);
-    tokio::spawn(run(node, socket, Ends { asks, events }));
+    tokio::spawn(run(node, socket, started, Ends { asks, events }));
     loop {
         tokio::select! {
             event = told.recv() => match event {

@@ -28,7 +28,8 @@ pub fn spawn(config: Config) -> Result<(Handle, Events), SpawnError> {
     let local = socket.local_addr().map_err(refused)?;
     let mut random = [0; 32];
     getrandom::fill(&mut random).map_err(|error| SpawnError::System(error.into()))?;
-    let node = config.node(local, random, SystemTime::now().into())?;
+    let (origin, wall) = (Clock::now(), SystemTime::now().into());
+    let node = config.node(local, random, wall)?;
 
     let poll = Poll::new().map_err(SpawnError::System)?;
     let shared = Arc::new(Shared {
@@ -41,7 +42,7 @@ pub fn spawn(config: Config) -> Result<(Handle, Events), SpawnError> {
         changed: Condvar::new(),
         phase_changed: Condvar::new(),
         waker: Waker::new(poll.registry(), driver::WAKE).map_err(SpawnError::System)?,
-        origin: Clock::now(),
+        origin,
         local,
     });
     // From here on, an early return drops the owner, which stops what runs already.

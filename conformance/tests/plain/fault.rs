@@ -23,6 +23,8 @@ pub(crate) enum Fault {
     DecidesConflicts,
     /// Does not tell of conflicts.
     HidesConflicts,
+    /// Has the node's time begin some time after the wall clock that it was told.
+    StartsItsClockLate,
     /// Says that every command was accepted.
     SwallowsRefusals,
     /// Holds the lock on the node while it waits for a datagram.

@@ -97,13 +97,12 @@ impl Adapter for Plain {
         let identity = Identity::new(&spec.name, local)?;
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).unwrap();
-        let node = Node::new(
-            spec.config,
-            identity,
-            seed,
-            Instant::ORIGIN,
-            SystemTime::now().into(),
-        )?;
+        let (mut origin, wall) = (Clock::now(), SystemTime::now().into());
+        if fault == Some(Fault::StartsItsClockLate) {
+            thread::sleep(Duration::from_millis(200));
+            origin = Clock::now();
+        }
+        let node = Node::new(spec.config, identity, seed, Instant::ORIGIN, wall)?;
         let shared = Arc::new(Shared {
             fault,
             state: Mutex::new(State {
@@ -111,7 +110,7 @@ impl Adapter for Plain {
                 phase: Phase::Running,
             }),
             told: Condvar::new(),
-            origin: Clock::now(),
+            origin,
             local,
             waker: UdpSocket::bind("127.0.0.1:0")?,
             full: AtomicBool::new(false),

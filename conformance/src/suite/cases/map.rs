@@ -5,8 +5,9 @@
 
 use core::time::Duration;
 use std::thread;
+use std::time::SystemTime;
 
-use gossip_core::{Command, Event, Policy};
+use gossip_core::{Command, Event, Policy, UnixTime};
 
 use crate::suite::adapter::{Adapter, Handle};
 use crate::suite::stage::{Check, Peer, Stage, ensure, fail, key, value};
@@ -137,6 +138,28 @@ pub(super) fn siblings<A: Adapter>(stage: &Stage<A>) -> Check {
     Ok(())
 }
 
+/// What decides between writes is when they were made: a node that runs late, or was slow to start,
+/// knows the time all the same.
+pub(super) fn time_of_day<A: Adapter>(stage: &Stage<A>) -> Check {
+    /// For a thread that loses its processor between two looks at clocks.
+    const UNEVEN: Duration = Duration::from_millis(50);
+    let node = stage.start("a", &[])?;
+    let clock = || UnixTime::from(SystemTime::now());
+    let began = clock();
+    node.puts("X", "10", Policy::LastWriteWins)?;
+    let ended = clock();
+    let name = key("X")?;
+    let written = node.handle.read(move |node| {
+        let reading = node.get(&name)?;
+        Some(reading.stamp.time())
+    });
+    let is_right =
+        |at: UnixTime| at.saturating_add(UNEVEN) >= began && at <= ended.saturating_add(UNEVEN);
+    ensure(written.is_some_and(is_right), || {
+        format!("X was written at {written:?}, though between {began:?} and {ended:?}")
+    })
+}
+
 /// A later delete beats an earlier write, and yields to a later one.
 pub(super) fn later_stands<A: Adapter>(stage: &Stage<A>) -> Check {
     let nodes = split(stage)?;
@@ -146,13 +169,12 @@ pub(super) fn later_stands<A: Adapter>(stage: &Stage<A>) -> Check {
         n4.comes_to_read(stage, name, &["first"])?;
     }
     n1.puts("at 50", "data", Policy::LastWriteWins)?;
-    // Stamps tell milliseconds apart.
-    stage.adapter.pass(Duration::from_millis(5));
+    stage.adapter.pass(Duration::from_millis(50));
     for name in ["at 50", "at 150"] {
         n4.deletes(name)?;
         n3.comes_to_read(stage, name, &[])?;
     }
-    stage.adapter.pass(Duration::from_millis(5));
+    stage.adapter.pass(Duration::from_millis(50));
     n1.puts("at 150", "data", Policy::LastWriteWins)?;
     heal(&nodes)?;
     all_come_to_read(stage, &nodes, "at 150", &["data"])?;

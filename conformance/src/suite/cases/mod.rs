@@ -36,6 +36,7 @@ pub fn cases<A: Adapter>() -> Vec<Case<A>> {
             map::last_write_wins,
         ),
         case("siblings_are_kept_until_they_are_resolved", map::siblings),
+        case("a_write_bears_the_time_of_day", map::time_of_day).needs(&[RealTime]),
         case(
             "a_delete_beats_what_is_earlier_and_no_more",
             map::later_stands,
