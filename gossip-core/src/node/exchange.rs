@@ -60,7 +60,8 @@ const FRESH: u32 = 4;
 const LINGERING: u32 = 60;
 /// Of so many changes, one may be left to be found by comparing tables, where nobody asks for it.
 const MISSED: f64 = 1000.0;
-/// The most changes that are given unasked to a peer that does not tell of them.
+/// The most changes that are given unasked to a peer that does not tell of them: the latest, which
+/// explain a difference best. Those of a storm that is over stand behind them.
 pub(super) const GIVEN: usize = 12;
 /// The most origins whose ids begin alike that are looked at. Two of ten thousand do, by chance,
 /// once in a hundred clusters.
@@ -73,9 +74,9 @@ struct Leg {
     /// The own table with everything the sender told laid over it.
     overlay: u128,
     /// The origins that it told of.
-    named: SmallVec<[NodeId; 32]>,
+    named: SmallVec<[NodeId; 16]>,
     /// Those that it asked for as unknown to it. It may go on to tell of another life of them.
-    unknown: SmallVec<[NodeId; 4]>,
+    unknown: SmallVec<[NodeId; 8]>,
     /// Whether it narrows a difference down, or tells of what can only be asked for.
     narrows: bool,
     /// Whether it brought something new.
@@ -424,19 +425,19 @@ impl Node {
         self.differed = Some(now);
         if arrived == FIRST_LEG {
             let recents = self.recents.since(now, self.news_horizon(now));
-            let unnamed: SmallVec<[NodeId; 32]> =
+            let unnamed: SmallVec<[NodeId; 16]> =
                 recents.filter(|id| !leg.named.contains(id)).collect();
             let fresh = self.recents.since(now, self.intervals(FRESH)).count();
-            if leg.may_give && (1..=GIVEN).contains(&unnamed.len()) {
-                // The peer has not told of them, so it hardly knows: that saves two legs.
-                for origin in unnamed {
-                    leg.give(origin, self.known(origin).1.saturating_sub(1));
-                }
-                return;
-            }
             // As many as are remembered at all are but a part of what is new.
             if !unnamed.is_empty() && fresh < recents::CAPACITY {
-                leg.plan.extend(unnamed.into_iter().map(Planned::Summary));
+                for (n, origin) in unnamed.into_iter().enumerate() {
+                    if leg.may_give && n < GIVEN {
+                        // The peer has not told of it, so it hardly knows: that saves two legs.
+                        leg.give(origin, self.known(origin).1.saturating_sub(1));
+                    } else {
+                        leg.plan.push(Planned::Summary(origin));
+                    }
+                }
                 return;
             }
         }
