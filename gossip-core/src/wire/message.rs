@@ -472,7 +472,7 @@ mod tests {
             std::format!("{:?}", read.items.collect::<std::vec::Vec<_>>()),
             known
         );
-        for cut in 1..5 {
+        for cut in 1..=5 {
             let short = &body[..body.len() - 2 - cut];
             assert_eq!(
                 Datagram::decode(short).is_ok(),
