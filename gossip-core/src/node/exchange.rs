@@ -60,7 +60,8 @@ const FRESH: u32 = 4;
 const LINGERING: u32 = 60;
 /// Of so many changes, one may be left to be found by comparing tables, where nobody asks for it.
 const MISSED: f64 = 1000.0;
-/// The most changes that are given unasked to a peer that does not tell of them.
+/// The most changes that are given unasked to a peer that does not tell of them: the latest, which
+/// explain a difference best. Those of a storm that is over stand behind them.
 pub(super) const GIVEN: usize = 12;
 /// The most origins whose ids begin alike that are looked at. Two of ten thousand do, by chance,
 /// once in a hundred clusters.
@@ -427,16 +428,16 @@ impl Node {
             let unnamed: SmallVec<[NodeId; 32]> =
                 recents.filter(|id| !leg.named.contains(id)).collect();
             let fresh = self.recents.since(now, self.intervals(FRESH)).count();
-            if leg.may_give && (1..=GIVEN).contains(&unnamed.len()) {
-                // The peer has not told of them, so it hardly knows: that saves two legs.
-                for origin in unnamed {
-                    leg.give(origin, self.known(origin).1.saturating_sub(1));
-                }
-                return;
-            }
             // As many as are remembered at all are but a part of what is new.
             if !unnamed.is_empty() && fresh < recents::CAPACITY {
-                leg.plan.extend(unnamed.into_iter().map(Planned::Summary));
+                for (n, origin) in unnamed.into_iter().enumerate() {
+                    if leg.may_give && n < GIVEN {
+                        // The peer has not told of it, so it hardly knows: that saves two legs.
+                        leg.give(origin, self.known(origin).1.saturating_sub(1));
+                    } else {
+                        leg.plan.push(Planned::Summary(origin));
+                    }
+                }
                 return;
             }
         }

@@ -27,8 +27,6 @@ fn node(name: &str, port: u16) -> Node {
     let identity = Identity::new(name, address(port)).unwrap();
     let mut node = Node::new(config, identity, [1; 32], Instant::ORIGIN, WALL).unwrap();
     while next(&mut node, Instant::ORIGIN).is_some() {}
-    // As if each log had come in a datagram of its own.
-    node.room_for_newcomers = ORIGINS;
     node
 }
 
@@ -49,6 +47,8 @@ fn teach(node: &mut Node, now: Instant, origin: NodeId, entries: u64) {
     for _ in 0..entries {
         log.write(0, STATUS, Some(Declared::Left.encode()));
     }
+    // As if each log had come in a datagram of its own.
+    node.room_for_newcomers = 1;
     node.take_in(
         now,
         &Delta {
@@ -207,6 +207,22 @@ fn ten_old_differences_among_ten_thousand_origins_are_narrowed_down() {
         println!("ten old, of {ORIGINS}, who has them begins: {b_begins}: {cost:?}");
         assert!(cost.bytes <= 4_096, "{cost:?}");
     }
+}
+
+/// What all have known for long is still remembered as news wherever tables have differed lately.
+#[test]
+fn what_changed_last_is_given_at_once_however_much_changed_before() {
+    let (mut a, mut b) = (node("a", 1), node("b", 2));
+    reconcile(&mut a, &mut b, Instant::ORIGIN);
+    let storm = LONG.saturating_sub(Duration::from_secs(20));
+    for id in 1..=recents::CAPACITY {
+        let origin = NodeId::from_u64(u64::try_from(id).unwrap() << 32);
+        teach(&mut a, storm, origin, 1);
+        teach(&mut b, storm, origin, 1);
+    }
+    teach(&mut b, LONG, NodeId::from_u64(1 << 48), 1);
+    let cost = reconcile(&mut a, &mut b, LONG);
+    assert_eq!((cost.exchanges, cost.datagrams), (1, 2), "{cost:?}");
 }
 
 #[test]
