@@ -417,7 +417,7 @@ impl Node {
                 self.pass_run_on(head.tree, head.segment, &run);
             }
         }
-        if gap {
+        if gap && self.is_where_it_says(sender, from) {
             self.ask_for_map(from, sender.into(), self.map_recents(TOLD));
         }
         self.tell_map();
