@@ -458,6 +458,22 @@ fn forged_lengths_senders_and_regions_are_malformed_or_harmless() {
 }
 
 #[test]
+fn an_item_of_a_later_version_is_skipped_and_the_rest_of_its_datagram_is_used() {
+    let mut cluster = Cluster::of(3, quiet);
+    let known = Known {
+        origin: LIAR,
+        generation: stamp(2),
+        frontier: 1,
+    };
+    let log = Body::default().entry(1, 0, &[1], Some(b"newer"));
+    let body = liar().exchange(2, 7).byte(11).bytes(b"who knows");
+    cluster.forge(&body.delta(known, 0, 1, 0, &log.0));
+    let metrics = cluster.nodes[0].metrics();
+    assert_eq!((metrics.items_skipped, metrics.dropped.total()), (1, 0));
+    assert!(cluster.nodes[0].members().any(|m| m.id().as_u64() == LIAR));
+}
+
+#[test]
 fn a_stranger_gets_no_more_bytes_than_it_sends_until_it_echoes_a_token() {
     let mut cluster = Cluster::of(3, quiet);
     let known = |origin| Known {

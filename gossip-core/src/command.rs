@@ -284,6 +284,9 @@ pub enum CommandError {
         /// The limit, in bytes.
         limit: usize,
     },
+    /// This node was built without the shared map.
+    #[error("this node keeps no shared map: build gossip-core with the feature `map`")]
+    NoMap,
     /// Several values stand under this key of the shared map.
     #[error("{siblings} values stand under this key: look at siblings(), and send Resolve")]
     Unresolved {

@@ -5,7 +5,7 @@
 //! *works* it is refused with a [`ConfigError`]; outside what is *recommended* it is accepted and
 //! listed by [`Config::warnings`] (R2).
 
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Display;
 use core::net::SocketAddr;
@@ -231,78 +231,67 @@ impl Config {
     #[must_use]
     pub fn warnings(&self) -> Vec<ConfigWarning> {
         let mut warnings = Vec::new();
-        let mut check = |ok: bool, field, value: &dyn Display, recommended| {
-            if !ok {
+        let mut check = |field, value, low, high, recommended| {
+            if !lies_within(value, low, high) {
                 warnings.push(ConfigWarning {
                     field,
-                    value: value.to_string(),
+                    value,
                     recommended,
                 });
             }
         };
-        let interval = Duration::from_secs(1)..=Duration::from_secs(3);
+        let whole = Setting::Whole;
         check(
-            interval.contains(&self.interval),
             "interval",
-            &Seconds(self.interval),
+            Setting::Seconds(self.interval),
+            Setting::Seconds(Duration::from_secs(1)),
+            Setting::Seconds(Duration::from_secs(3)),
             "1 s to 3 s",
         );
         check(
-            (3..=5).contains(&self.fanout),
             "fanout",
-            &self.fanout,
+            whole(self.fanout.into()),
+            whole(3),
+            whole(5),
             "3 to 5",
         );
         check(
-            (6.0..=12.0).contains(&self.phi_convict),
             "phi_convict",
-            &Decimal(self.phi_convict),
+            Setting::Decimal(self.phi_convict),
+            Setting::Decimal(6.0),
+            Setting::Decimal(12.0),
             "6 to 12",
         );
-        check(
-            self.seeds.is_empty() || (3..=5).contains(&self.seeds.len()),
-            "seeds",
-            &self.seeds.len(),
-            "3 to 5 for each datacenter",
-        );
+        if !self.seeds.is_empty() {
+            check(
+                "seeds",
+                whole(number(self.seeds.len())),
+                whole(3),
+                whole(5),
+                "3 to 5 for each datacenter",
+            );
+        }
         warnings
     }
 
     /// Checks every field.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        fn range<T: PartialOrd + Display>(
-            field: &'static str,
-            value: T,
-            low: T,
-            high: T,
-            allowed: &'static str,
-        ) -> Result<(), ConfigError> {
-            // Written so that NaN is refused.
-            if value >= low && value <= high {
-                Ok(())
-            } else {
-                Err(ConfigError {
-                    field,
-                    value: value.to_string(),
-                    allowed,
-                })
-            }
-        }
-        let seconds = |field, value: Duration, low: Duration, high: Duration, allowed| {
-            if value >= low && value <= high {
-                Ok(())
-            } else {
-                Err(ConfigError {
-                    field,
-                    value: Seconds(value).to_string(),
-                    allowed,
-                })
-            }
-        };
         const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+        let range = |field, value: u64, low, high, allowed| {
+            let [value, low, high] = [value, low, high].map(Setting::Whole);
+            refuse_beyond(field, value, low, high, allowed)
+        };
+        let decimals = |field, value, low, high, allowed| {
+            let [value, low, high] = [value, low, high].map(Setting::Decimal);
+            refuse_beyond(field, value, low, high, allowed)
+        };
+        let seconds = |field, value, low, high, allowed| {
+            let [value, low, high] = [value, low, high].map(Setting::Seconds);
+            refuse_beyond(field, value, low, high, allowed)
+        };
         range(
             "length of cluster",
-            self.cluster.len(),
+            number(self.cluster.len()),
             0,
             255,
             "at most 255 bytes",
@@ -314,17 +303,14 @@ impl Config {
             Duration::from_secs(60),
             "10 ms to 60 s",
         )?;
-        range("fanout", self.fanout, 1, 16, "1 to 16")?;
-        range("bridges", self.bridges, 2, 8, "2 to 8")?;
-        range("push_fanout", self.push_fanout, 2, 32, "2 to 32")?;
-        range("push_trees", self.push_trees, 1, 4, "1 to 4")?;
-        range("neighbours", self.neighbours, 2, 16, "2 to 16, even")?;
+        range("fanout", self.fanout.into(), 1, 16, "1 to 16")?;
+        range("bridges", self.bridges.into(), 2, 8, "2 to 8")?;
+        range("push_fanout", self.push_fanout.into(), 2, 32, "2 to 32")?;
+        range("push_trees", self.push_trees.into(), 1, 4, "1 to 4")?;
+        range("neighbours", self.neighbours.into(), 2, 16, "2 to 16, even")?;
         if !self.neighbours.is_multiple_of(2) {
-            range("neighbours", self.neighbours, 0, 0, "2 to 16, even")?;
+            range("neighbours", self.neighbours.into(), 0, 0, "2 to 16, even")?;
         }
-        let decimals = |field, value, low, high, allowed| {
-            range(field, Decimal(value), Decimal(low), Decimal(high), allowed)
-        };
         decimals("phi_convict", self.phi_convict, 1.0, 16.0, "1 to 16")?;
         decimals(
             "phi_suspect",
@@ -333,7 +319,7 @@ impl Config {
             self.phi_convict,
             "1 to 16, at most phi_convict",
         )?;
-        range("window", self.window, 4, 64, "4 to 64")?;
+        range("window", self.window.into(), 4, 64, "4 to 64")?;
         decimals(
             "min_deviation",
             self.min_deviation,
@@ -378,12 +364,18 @@ impl Config {
         )?;
         range(
             "max_ghosts",
-            self.max_ghosts,
+            self.max_ghosts.into(),
             8,
             1_000_000,
             "8 to 1,000,000",
         )?;
-        range("max_map", self.max_map, 4 << 10, u32::MAX, "4 KiB to 4 GiB")?;
+        range(
+            "max_map",
+            self.max_map.into(),
+            4 << 10,
+            u32::MAX.into(),
+            "4 KiB to 4 GiB",
+        )?;
         seconds(
             "broadcast_ttl",
             self.broadcast_ttl,
@@ -393,56 +385,104 @@ impl Config {
         )?;
         range(
             "max_datagram",
-            self.max_datagram,
+            self.max_datagram.into(),
             512,
             8192,
             "512 to 8192 bytes",
         )?;
         range(
             "max_members",
-            self.max_members,
+            self.max_members.into(),
             2,
             1_000_000,
             "2 to 1,000,000",
         )?;
         range(
             "max_state",
-            self.max_state,
+            self.max_state.into(),
             256,
             1 << 20,
             "256 bytes to 1 MiB",
         )?;
         range(
             "event_queue",
-            self.event_queue,
+            self.event_queue.into(),
             16,
-            u16::MAX,
+            u16::MAX.into(),
             "16 to 65,535",
         )?;
         #[cfg(feature = "encryption")]
         range(
             "number of keys",
-            self.keys.len(),
+            number(self.keys.len()),
             0,
-            crate::MAX_KEYS,
+            number(crate::MAX_KEYS),
             "at most 8",
         )?;
-        range("outbox", self.outbox, 64, u16::MAX, "64 to 65,535")?;
+        range(
+            "outbox",
+            self.outbox.into(),
+            64,
+            u16::MAX.into(),
+            "64 to 65,535",
+        )?;
         Ok(())
     }
 }
 
-struct Seconds(Duration);
+/// Refuses a setting that is less than `low` or more than `high`.
+fn refuse_beyond(
+    field: &'static str,
+    value: Setting,
+    low: Setting,
+    high: Setting,
+    allowed: &'static str,
+) -> Result<(), ConfigError> {
+    if lies_within(value, low, high) {
+        Ok(())
+    } else {
+        Err(ConfigError {
+            field,
+            value,
+            allowed,
+        })
+    }
+}
 
-impl Display for Seconds {
+/// Written so that NaN is refused.
+fn lies_within(value: Setting, low: Setting, high: Setting) -> bool {
+    value >= low && value <= high
+}
+
+fn number(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
+
+/// The value of a field of [`Config`].
+// Not the text that it is shown as: who never shows it should not carry the code that would.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+#[non_exhaustive]
+pub enum Setting {
+    /// A whole number.
+    Whole(u64),
+    /// A number.
+    Decimal(f64),
+    /// A time.
+    Seconds(Duration),
+}
+
+impl Display for Setting {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "{} s", Decimal(self.0.as_secs_f64()))
+        match self {
+            Self::Whole(number) => Display::fmt(number, f),
+            Self::Decimal(number) => Display::fmt(&Decimal(*number), f),
+            Self::Seconds(time) => write!(f, "{} s", Decimal(time.as_secs_f64())),
+        }
     }
 }
 
 /// A number to six decimals. The formatting of `core` knows every digit of every number and takes a
 /// tenth of a microcontroller's flash.
-#[derive(PartialEq, PartialOrd)]
 struct Decimal(f64);
 
 impl Display for Decimal {
@@ -467,24 +507,24 @@ impl Display for Decimal {
 }
 
 /// A setting that cannot work.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{field} is {value}, which cannot work: set it to {allowed}")]
 pub struct ConfigError {
     /// The field of [`Config`].
     pub field: &'static str,
     /// The value that it has.
-    pub value: String,
+    pub value: Setting,
     /// The values that work.
     pub allowed: &'static str,
 }
 
 /// A setting that works but is not recommended. `Display` tells it in one sentence.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ConfigWarning {
     /// The field of [`Config`].
     pub field: &'static str,
     /// The value that it has.
-    pub value: String,
+    pub value: Setting,
     /// The values that are recommended.
     pub recommended: &'static str,
 }
@@ -501,6 +541,8 @@ impl Display for ConfigWarning {
 
 #[cfg(test)]
 mod tests {
+    use alloc::string::ToString;
+
     use super::*;
 
     #[test]

@@ -69,9 +69,16 @@
 //!
 //! - `std`: conversions from the clock types of `std`, and [`adapter`], the words that adapters over
 //!   its sockets share. The crate needs `alloc` and nothing else without it.
+//! - `map` (on by default, and needed by `std`): the [shared map](map). Without it a node skips what
+//!   others say of theirs, [`Command::Put`] and its like are refused, and the core takes 85 KB less of
+//!   a microcontroller's flash.
 //! - `encryption`: authenticated encryption of all datagrams under keys that the members share
 //!   (XChaCha20-Poly1305): `Config::keys`, `SecretKey`, `Encryption`.
 #![no_std]
+#![cfg_attr(
+    not(feature = "map"),
+    allow(dead_code, reason = "the map is there to be skipped, not to be used")
+)]
 #![cfg_attr(
     not(test),
     warn(
@@ -102,6 +109,7 @@ mod rng;
 mod secret;
 mod seed;
 mod sort;
+mod sorted;
 mod stamp;
 mod state;
 mod time;
@@ -111,7 +119,7 @@ pub use command::{
     Command, CommandError, Key, KeyError, MAX_BROADCASTS, MAX_KEY, MAX_VALUE, MAX_WATCHED, Policy,
     Value, ValueError,
 };
-pub use config::{Config, ConfigError, ConfigWarning, Dissemination, Mode, PhiModel};
+pub use config::{Config, ConfigError, ConfigWarning, Dissemination, Mode, PhiModel, Setting};
 pub use event::{DownReason, Event, SuspicionReason, UpCause};
 pub use id::{Generation, Identity, IdentityError, MAX_NAME, Name, NameError, NodeId};
 pub use metrics::{Dropped, Metrics};

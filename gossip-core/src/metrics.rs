@@ -17,6 +17,9 @@ pub struct Metrics {
     pub liveness_bytes_out: u64,
     /// Datagrams dropped on arrival, by reason.
     pub dropped: Dropped,
+    /// Parts of datagrams of a kind that this version does not know. They were skipped, and the rest of
+    /// their datagrams was used.
+    pub items_skipped: u64,
     /// Exchanges begun: SYNs sent.
     pub exchanges: u64,
     /// SYNs received whose table hash equalled ours: nothing was sent in return.

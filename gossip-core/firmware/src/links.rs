@@ -60,7 +60,7 @@ impl Links {
             .drawn
             .wrapping_mul(1_664_525)
             .wrapping_add(1_013_904_223);
-        if (self.drawn >> 8) % self.loses_one_in == 0 {
+        if (self.drawn >> 8).is_multiple_of(self.loses_one_in) {
             self.lost += 1;
             return true;
         }

@@ -27,7 +27,7 @@ const SHORTEST: f64 = 1e-9;
 const LONGEST: f64 = 1e100;
 
 /// More samples count as this many. No window is that long; beyond it the continued fraction grows
-/// long and `lgamma` loses the digits that matter.
+/// long.
 const ENOUGH_SAMPLES: u32 = 1024;
 
 /// No threshold counts as higher: `f64` must be able to hold its quantiles, squared.
@@ -56,9 +56,9 @@ pub(crate) fn phi(model: PhiModel, n: u32, mean: f64, s: f64, elapsed: f64) -> f
 /// heartbeats are later) counts as crossed at the mean.
 pub(crate) fn quantile(model: PhiModel, n: u32, phi: f64) -> f64 {
     match model {
-        PhiModel::StudentT => widening(n) * crossing(|t| student_t(n, t), phi),
-        PhiModel::Normal => crossing(normal, phi),
-        PhiModel::Exponential => crossing(exponential, phi),
+        PhiModel::StudentT => widening(n) * crossing(&|t| student_t(n, t), phi),
+        PhiModel::Normal => crossing(&normal, phi),
+        PhiModel::Exponential => crossing(&exponential, phi),
     }
 }
 
@@ -101,7 +101,7 @@ fn widening(n: u32) -> f64 {
 }
 
 fn student_t(n: u32, t: f64) -> f64 {
-    let freedom = f64::from(n.clamp(2, ENOUGH_SAMPLES).saturating_sub(1));
+    let freedom = n.clamp(2, ENOUGH_SAMPLES).saturating_sub(1);
     from_tail(t, ln_tail_student_t(freedom, t.abs()))
 }
 
@@ -140,15 +140,16 @@ fn ln_tail_normal(z: f64) -> f64 {
 }
 
 /// `ln P(T > t)` for `t >= 0`.
-fn ln_tail_student_t(freedom: f64, t: f64) -> f64 {
+fn ln_tail_student_t(freedom: u32, t: f64) -> f64 {
+    let beta = beta_of_a_half(freedom);
+    let freedom = f64::from(freedom);
     let (a, b) = (0.5 * freedom, 0.5);
     // x = v / (v + t^2), and y = 1 - x without the cancellation.
     let ratio = t * t / freedom;
     let (x, y) = (1.0 / (1.0 + ratio), ratio / (1.0 + ratio));
     let ln_x = -libm::log1p(ratio);
     let ln_y = libm::log(ratio) + ln_x;
-    let ln_beta = libm::lgamma(a) + libm::lgamma(b) - libm::lgamma(a + b);
-    let ln_power = a * ln_x + b * ln_y - ln_beta;
+    let ln_power = a * ln_x + b * ln_y - libm::log(beta);
     // The fraction converges fast below the mean of the beta distribution; above it the
     // complement's does, and there the complement is not yet so near 1 that digits are lost.
     let ln_both_tails = if x < (a + 1.0) / (a + b + 2.0) {
@@ -157,6 +158,19 @@ fn ln_tail_student_t(freedom: f64, t: f64) -> f64 {
         libm::log1p(-libm::exp(ln_power) * beta_fraction(b, a, y) / b)
     };
     ln_both_tails - LN_2
+}
+
+/// The complete beta function `B(v/2, 1/2)`, for `v` from 1: from `B(1/2, 1/2) = pi` or
+/// `B(1, 1/2) = 2` by `B(a + 1, 1/2) = B(a, 1/2) a / (a + 1/2)` (DLMF 5.12.1 with 5.5.1).
+fn beta_of_a_half(freedom: u32) -> f64 {
+    let (first, beta) = if freedom.is_multiple_of(2) {
+        (2, 2.0)
+    } else {
+        (1, PI)
+    };
+    (first..freedom).step_by(2).fold(beta, |beta, v| {
+        beta * (f64::from(v) / f64::from(v.saturating_add(1)))
+    })
 }
 
 /// The continued fraction `1 / (1 + d1 / (1 + d2 / (1 + ...)))` of `I_x(a, b)`, summed forwards by
@@ -189,7 +203,7 @@ fn beta_fraction(a: f64, b: f64, x: f64) -> f64 {
 ///
 /// Brackets by doubling, then closes in by false position, with the value of an end that stays put
 /// halved (the Illinois rule; Dowell and Jarratt 1971), which takes about six steps.
-fn crossing(phi: impl Fn(f64) -> f64, target: f64) -> f64 {
+fn crossing(phi: &dyn Fn(f64) -> f64, target: f64) -> f64 {
     /// In phi; at the flattest (two samples) it is 2.3 times as much, relative, in the result.
     const PRECISION: f64 = 1e-11;
     const MOST_STEPS: u8 = 100;

@@ -6,12 +6,12 @@
 //! Each member asked gets as many pings as make chance an unlikely explanation at the loss measured.
 //! What comes of it is this node's own evidence and is never published.
 
-use alloc::collections::BTreeMap;
 use core::time::Duration;
 
-use smallvec::SmallVec;
+use heapless::Vec;
 
 use crate::id::NodeId;
+use crate::sorted::SortedMap;
 use crate::time::Instant;
 
 /// Between two pings to the same member.
@@ -34,13 +34,13 @@ enum Probe {
 
 /// The members being asked, and those who did not answer.
 #[derive(Debug, Default)]
-pub(crate) struct Probes(BTreeMap<NodeId, Probe>);
+pub(crate) struct Probes(SortedMap<NodeId, Probe>);
 
 /// What a turn came to.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Turn {
     /// Whom to ping now.
-    pub(crate) ping: SmallVec<[NodeId; AT_ONCE]>,
+    pub(crate) ping: Vec<NodeId, AT_ONCE>,
     /// Whether somebody was found silent.
     pub(crate) found_silent: bool,
 }
@@ -48,15 +48,16 @@ pub(crate) struct Turn {
 impl Probes {
     /// Asks a member, unless it is being asked or has been found silent.
     pub(crate) fn ask(&mut self, id: NodeId, now: Instant) {
-        self.0.entry(id).or_insert(Probe::Asked {
+        let probe = Probe::Asked {
             pings: 0,
             next: now,
-        });
+        };
+        self.0.get_or_insert(id, probe);
     }
 
     /// Asks a member anew, even if it did not answer before.
     pub(crate) fn ask_again(&mut self, id: NodeId, now: Instant) {
-        if !matches!(self.0.get(&id), Some(Probe::Asked { .. })) {
+        if !matches!(self.0.get(id), Some(Probe::Asked { .. })) {
             let probe = Probe::Asked {
                 pings: 0,
                 next: now,
@@ -81,12 +82,12 @@ impl Probes {
     /// A member has shown life. Tells whether it had been found silent.
     pub(crate) fn heard(&mut self, id: NodeId) -> bool {
         // Most of the time nobody is asked.
-        !self.0.is_empty() && matches!(self.0.remove(&id), Some(Probe::Silent { .. }))
+        !self.0.is_empty() && matches!(self.0.remove(id), Some(Probe::Silent { .. }))
     }
 
     /// Whether a member did not answer.
     pub(crate) fn is_silent(&self, id: NodeId) -> bool {
-        matches!(self.0.get(&id), Some(Probe::Silent { .. }))
+        matches!(self.0.get(id), Some(Probe::Silent { .. }))
     }
 
     /// Those who did not answer.
@@ -94,14 +95,14 @@ impl Probes {
         self.0
             .iter()
             .filter(|(_, probe)| matches!(probe, Probe::Silent { .. }))
-            .map(|(id, _)| *id)
+            .map(|(id, _)| id)
     }
 
     /// Whether anybody is being asked.
     pub(crate) fn is_asking(&self) -> bool {
         self.0
-            .values()
-            .any(|probe| matches!(probe, Probe::Asked { .. }))
+            .iter()
+            .any(|(_, probe)| matches!(probe, Probe::Asked { .. }))
     }
 
     /// Forgets silences older than `lasting`, so that they are looked at again, and whoever is
@@ -115,14 +116,14 @@ impl Probes {
         self.0.retain(|id, probe| {
             let old =
                 matches!(probe, Probe::Silent { since, .. } if now.saturating_since(*since) >= lasting);
-            !old && !gone(*id)
+            !old && !gone(id)
         });
     }
 
     /// More is being lost than was thought: a silence that fewer than `enough` pings have met may
     /// be chance, and its member is asked on.
     pub(crate) fn doubt(&mut self, now: Instant, enough: Option<u32>) {
-        for probe in self.0.values_mut() {
+        for (_, probe) in self.0.iter_mut() {
             if let Probe::Silent { pings, .. } = *probe
                 && enough.is_none_or(|enough| pings < enough)
             {
@@ -138,7 +139,7 @@ impl Probes {
         let Some(enough) = enough else {
             return turn;
         };
-        for (id, probe) in &mut self.0 {
+        for (id, probe) in self.0.iter_mut() {
             let Probe::Asked { pings, next } = probe else {
                 continue;
             };
@@ -149,11 +150,10 @@ impl Probes {
                 let pings = *pings;
                 *probe = Probe::Silent { pings, since: now };
                 turn.found_silent = true;
-            } else if turn.ping.len() < AT_ONCE {
+            } else if turn.ping.push(id).is_ok() {
                 *pings = pings.saturating_add(1);
                 let wait = if *pings < enough { SPACING } else { ANSWER };
                 *next = now.saturating_add(wait);
-                turn.ping.push(*id);
             }
         }
         turn

@@ -15,6 +15,7 @@ use crate::command::{CommandError, Key, MAX_WATCHED, Value};
 use crate::event::Event;
 use crate::id::NodeId;
 use crate::membership::{Condition, Record, Tracking};
+use crate::sorted::SortedMap;
 use crate::state::attribute::Declared;
 
 /// What the live members show of one attribute. Members that are still joining do not count.
@@ -71,9 +72,9 @@ impl Watches {
 struct Watch {
     key: Key,
     digest: SipHasher24,
-    shown: BTreeMap<NodeId, u64>,
+    shown: SortedMap<NodeId, u64>,
     /// How many show each of these.
-    counts: BTreeMap<u64, usize>,
+    counts: SortedMap<u64, usize>,
     /// What the application was told last.
     told: bool,
 }
@@ -83,8 +84,8 @@ impl Watch {
         Self {
             key,
             digest,
-            shown: BTreeMap::new(),
-            counts: BTreeMap::new(),
+            shown: SortedMap::default(),
+            counts: SortedMap::default(),
             told: false,
         }
     }
@@ -93,7 +94,7 @@ impl Watch {
         self.counts.len() <= 1
     }
 
-    /// Looks at one member anew. O(log members), beyond the member's own state.
+    /// Looks at one member anew. O(log members) where its value changes, beyond the member's own state.
     fn look(&mut self, id: NodeId, record: Option<&Record>) {
         let new = record.map(|record| {
             let value = record.log.get(self.key.as_str().as_bytes());
@@ -102,22 +103,27 @@ impl Watch {
         });
         let old = match new {
             Some(new) => self.shown.insert(id, new),
-            None => self.shown.remove(&id),
+            None => self.shown.remove(id),
         };
         if old == new {
             return;
         }
         if let Some(new) = new {
-            let count = self.counts.entry(new).or_default();
-            *count = count.saturating_add(1);
+            self.count(new, |count| count.saturating_add(1));
         }
-        if let Some(old) = old
-            && let Some(count) = self.counts.get_mut(&old)
-        {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                self.counts.remove(&old);
-            }
+        if let Some(old) = old {
+            self.count(old, |count| count.saturating_sub(1));
+        }
+    }
+
+    /// Changes how many show a value.
+    fn count(&mut self, shown: u64, change: impl Fn(usize) -> usize) {
+        let Some(count) = self.counts.get_or_insert(shown, 0) else {
+            return;
+        };
+        *count = change(*count);
+        if *count == 0 {
+            self.counts.remove(shown);
         }
     }
 }

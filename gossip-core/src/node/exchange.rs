@@ -74,9 +74,9 @@ struct Leg {
     /// The own table with everything the sender told laid over it.
     overlay: u128,
     /// The origins that it told of.
-    named: SmallVec<[NodeId; 32]>,
+    named: SmallVec<[NodeId; 16]>,
     /// Those that it asked for as unknown to it. It may go on to tell of another life of them.
-    unknown: SmallVec<[NodeId; 4]>,
+    unknown: SmallVec<[NodeId; 8]>,
     /// Whether it narrows a difference down, or tells of what can only be asked for.
     narrows: bool,
     /// Whether it brought something new.
@@ -425,7 +425,7 @@ impl Node {
         self.differed = Some(now);
         if arrived == FIRST_LEG {
             let recents = self.recents.since(now, self.news_horizon(now));
-            let unnamed: SmallVec<[NodeId; 32]> =
+            let unnamed: SmallVec<[NodeId; 16]> =
                 recents.filter(|id| !leg.named.contains(id)).collect();
             let fresh = self.recents.since(now, self.intervals(FRESH)).count();
             // As many as are remembered at all are but a part of what is new.

@@ -16,6 +16,7 @@ mod intake;
 mod judgement;
 mod liveness;
 mod lost;
+#[cfg_attr(not(feature = "map"), path = "unmapped.rs")]
 mod map;
 mod outbox;
 mod own;
@@ -368,6 +369,7 @@ impl Node {
             sender,
             message,
             items,
+            skipped,
         } = match Datagram::decode(opened.body) {
             Ok(datagram) => datagram,
             Err(Unreadable::Unknown) => return count(&mut dropped.unknown),
@@ -377,7 +379,12 @@ impl Node {
         if opened.sequence.is_some_and(|n| !self.is_new(sender, n)) {
             return count(&mut self.metrics.dropped.replayed);
         }
-        let dropped = &mut self.metrics.dropped;
+        let Metrics {
+            dropped,
+            items_skipped,
+            ..
+        } = &mut self.metrics;
+        *items_skipped = items_skipped.saturating_add(skipped);
         if sender.id == self.own {
             if sender.generation == self.generation || from == self.address {
                 // This node's own, looped or late.

@@ -165,7 +165,7 @@ impl Node {
     /// News came down a tree: takes it in, and serves this node's segment.
     pub(super) fn on_push(&mut self, now: Instant, from: SocketAddr, head: Push, items: Items<'_>) {
         let mut news = News::new();
-        let mut gaps: SmallVec<[NodeId; 4]> = SmallVec::new();
+        let mut gaps: SmallVec<[NodeId; 8]> = SmallVec::new();
         for item in items {
             let Item::Delta(delta) = item else { continue };
             if self.take_in(now, &delta, Sent::Alone) == Intake::Lacks {

@@ -1,8 +1,9 @@
 //! Messages and the items that follow them.
 //!
 //! A body is `sender | message | items…`, each part postcard-encoded. Kinds of messages and items
-//! are only ever appended. A message of an unknown kind is dropped and counted, so that versions
-//! can mix during an upgrade.
+//! are only ever appended. So that versions can mix during an upgrade, a message of an unknown kind is
+//! dropped and counted, and an item of an unknown kind is skipped and counted: an item of the
+//! twelfth kind or a later one is a kind, a length, and so many bytes.
 
 use postcard::{take_from_bytes, to_slice};
 use serde::{Deserialize, Serialize, Serializer};
@@ -43,8 +44,15 @@ pub(crate) enum Message {
     MapChunk,
 }
 
-/// How many kinds of messages this version knows.
-const MESSAGE_KINDS: u8 = 8;
+/// Whether this node keeps a shared map. One without skips what is said of it unread.
+const HAS_MAP: bool = cfg!(feature = "map");
+
+/// How many kinds of messages this node knows; those of the map are the last.
+const MESSAGE_KINDS: u8 = if HAS_MAP { 8 } else { 6 };
+
+/// How many kinds of items this version knows. The eleven of the first version are known to everybody;
+/// later ones, up to kind 127, have to tell how long they are.
+const ITEM_KINDS: u8 = 11;
 
 /// The head of one leg of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,6 +137,7 @@ pub(crate) enum Item<'a> {
     Resume(Resume),
     /// "You have asked me for this token, so I am where I say I am." Stands first in a SYN.
     Echo(u32),
+    // What comes after this is written as a slice of bytes, so that who does not know it can skip it.
 }
 
 /// What a node tells of its shared map first.
@@ -210,6 +219,8 @@ pub(crate) struct Datagram<'a> {
     pub(crate) sender: Sender,
     pub(crate) message: Message,
     pub(crate) items: Items<'a>,
+    /// How many items of unknown kinds stand among them.
+    pub(crate) skipped: u64,
 }
 
 /// Why a body is not a message.
@@ -231,18 +242,18 @@ impl<'a> Datagram<'a> {
         let (message, rest) = exact::take(rest).ok_or(Unreadable::Malformed)?;
         let items = Items(rest);
         let carries_items = matches!(message, Message::Exchange(_) | Message::Push(_));
-        let is_valid = match message {
-            Message::MapPull => read_pull(rest).is_some(),
-            Message::MapChunk => read_chunk(rest).is_some(),
-            _ => (rest.is_empty() || carries_items) && items.is_valid(),
+        let skipped = match message {
+            Message::MapPull => (HAS_MAP && read_pull(rest).is_some()).then_some(0),
+            Message::MapChunk => (HAS_MAP && read_chunk(rest).is_some()).then_some(0),
+            _ if rest.is_empty() => Some(0),
+            _ if carries_items => items.check(),
+            _ => None,
         };
-        if !is_valid {
-            return Err(Unreadable::Malformed);
-        }
         Ok(Self {
             sender,
             message,
             items,
+            skipped: skipped.ok_or(Unreadable::Malformed)?,
         })
     }
 }
@@ -259,16 +270,21 @@ impl<'a> Items<'a> {
 }
 
 impl Items<'_> {
-    fn is_valid(mut self) -> bool {
-        while !self.0.is_empty() {
-            let Some((item, rest)) = exact::take(self.0) else {
-                return false;
-            };
+    /// How many of them are of unknown kinds. `None` where one is not valid.
+    fn check(mut self) -> Option<u64> {
+        let mut skipped = 0_u64;
+        while let Some(kind) = self.0.first() {
+            if (ITEM_KINDS..128).contains(kind) {
+                self.0 = skip(self.0)?;
+                skipped = skipped.saturating_add(1);
+                continue;
+            }
+            let (item, rest) = exact::take(self.0)?;
             let valid = match item {
                 Item::Delta(delta) => delta.is_valid(),
                 Item::Split(split) => split.region.is_valid(),
                 Item::Complete(region) => region.is_valid(),
-                Item::MapRun(run) => run.is_valid(),
+                Item::MapRun(run) => !HAS_MAP || run.is_valid(),
                 Item::Summary(_)
                 | Item::Want(_)
                 | Item::Resume(_)
@@ -278,18 +294,27 @@ impl Items<'_> {
                 | Item::MapTold(_) => true,
             };
             if !valid {
-                return false;
+                return None;
             }
             self.0 = rest;
         }
-        true
+        Some(skipped)
     }
+}
+
+/// What stands behind an item of an unknown kind.
+fn skip(bytes: &[u8]) -> Option<&[u8]> {
+    let (_, rest): ((u8, &[u8]), _) = exact::take(bytes)?;
+    Some(rest)
 }
 
 impl<'a> Iterator for Items<'a> {
     type Item = Item<'a>;
 
     fn next(&mut self) -> Option<Item<'a>> {
+        while self.0.first().is_some_and(|kind| *kind >= ITEM_KINDS) {
+            self.0 = skip(self.0)?;
+        }
         let (item, rest) = take_from_bytes(self.0).ok()?;
         self.0 = rest;
         Some(item)
@@ -431,6 +456,34 @@ mod tests {
         );
     }
 
+    #[test]
+    fn an_item_of_a_later_version_is_skipped_and_the_rest_is_read() {
+        let mut body = rich_body();
+        let known: std::vec::Vec<_> = Datagram::decode(&body).unwrap().items.collect();
+        let known = std::format!("{known:?}");
+        let later = [ITEM_KINDS, 3, 0, 1, 2, 127, 0];
+        // First, in the middle and last: behind the head, the delta and the end.
+        let delta = body.len() - Datagram::decode(&body).unwrap().items.0.len();
+        body.splice(delta..delta, later);
+        body.extend(later);
+        let read = Datagram::decode(&body).unwrap();
+        assert_eq!(read.skipped, 4);
+        assert_eq!(
+            std::format!("{:?}", read.items.collect::<std::vec::Vec<_>>()),
+            known
+        );
+        for cut in 1..5 {
+            let short = &body[..body.len() - 2 - cut];
+            assert_eq!(
+                Datagram::decode(short).is_ok(),
+                cut == 5,
+                "{cut} bytes less"
+            );
+        }
+        let longer = [&body[..], &[128, 1, 0]].concat();
+        assert!(Datagram::decode(&longer).is_err(), "no kind has two bytes");
+    }
+
     /// A body with items of most kinds, for damage to be done to.
     fn rich_body() -> std::vec::Vec<u8> {
         let mut buffer = [0; 512];
@@ -472,7 +525,17 @@ mod tests {
     fn encoded_again(read: &Datagram<'_>) -> std::vec::Vec<u8> {
         let mut buffer = [0; 2048];
         let mut encoder = Encoder::new(&mut buffer, read.sender, read.message).unwrap();
-        for item in read.items {
+        let mut items = read.items;
+        while let Some(kind) = items.0.first() {
+            if *kind >= ITEM_KINDS {
+                let rest = skip(items.0).unwrap();
+                let len = items.0.len() - rest.len();
+                encoder.buffer[encoder.len..][..len].copy_from_slice(&items.0[..len]);
+                encoder.len += len;
+                items.0 = rest;
+                continue;
+            }
+            let item = items.next().unwrap();
             let mut run = std::vec::Vec::new();
             let item = match item {
                 Item::Delta(mut delta) => {

@@ -59,7 +59,7 @@ pub struct Step {
 }
 
 /// Why a host cannot be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum SetupError {
     /// Its name does not work.
     Identity(IdentityError),
