@@ -76,6 +76,51 @@ impl Body {
         self.byte(5).fixed(born)
     }
 
+    /// The head of a push down the first tree, for the whole id space.
+    #[must_use]
+    pub fn push(self) -> Self {
+        self.byte(4).byte(0).fixed(0).fixed(u64::MAX)
+    }
+
+    /// One write of the shared map, with its version: the last of a run that begins at `after`.
+    #[must_use]
+    pub fn run(self, whose: Known, after: u64, key: &[u8]) -> Self {
+        let write = Self::default().bytes(key).fixed(whose.generation);
+        let write = write.varint(whose.frontier);
+        // The last write wins, it replaces its origin's own, lives for ever, is empty, and knew of
+        // nothing.
+        let write = write.byte(0).byte(0).byte(0).byte(1).bytes(&[]).bytes(&[]);
+        let body = self.byte(8).fixed(whose.origin).fixed(whose.generation);
+        let body = body.varint(after).varint(whose.frontier);
+        body.bytes(&Self::default().bytes(&write.0).0)
+    }
+
+    /// A request for a delta of the shared map, from who knows nothing of it.
+    #[must_use]
+    pub fn map_pull(self) -> Self {
+        let body = self.byte(6).varint(0).cursor(0);
+        let body = body.fixed(0).fixed(0).fixed(0).byte(1);
+        // "That is all."
+        body.byte(1).byte(0).byte(0)
+    }
+
+    /// The head of a chunk of a delta of the shared map that goes on when it is asked to.
+    #[must_use]
+    pub fn map_chunk(self, taker: Known) -> Self {
+        let mut body = self.byte(7);
+        body.0.extend_from_slice(&[9, 0, 0, 0]);
+        let body = body.fixed(taker.origin).fixed(taker.generation);
+        let body = body.cursor(0).cursor(1);
+        body.varint(1).fixed(0).byte(1)
+    }
+
+    /// A place in a stream of the shared map: so much of the order of application has been told.
+    fn cursor(self, applied: u64) -> Self {
+        let mut body = self.fixed(0).fixed(applied);
+        body.0.extend_from_slice(&[0; 4]);
+        body
+    }
+
     /// The entries of an origin in `(after, upto]`.
     #[must_use]
     pub fn delta(self, known: Known, after: u64, upto: u64, floor: u64, entries: &[u8]) -> Self {

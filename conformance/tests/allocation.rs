@@ -159,6 +159,10 @@ fn known(origin: u64, frontier: u64) -> Known {
     }
 }
 
+fn pushed() -> Body {
+    Body::from(5 << 50, STAMP).push()
+}
+
 fn leg(number: u8) -> Body {
     Body::from(5 << 50, STAMP).exchange(number, 7)
 }
@@ -217,6 +221,21 @@ fn held() {
             (
                 "gaps",
                 filled(leg(2), ids, |b, id| b.delta(known(id, 30), 10, 30, 0, &[])),
+            ),
+            (
+                "a long run of the map",
+                filled(pushed(), &mut 0, |b, _| {
+                    let version = u64::try_from(b.0.len()).unwrap();
+                    b.run(known(one(12), version + 1), version, b"key")
+                }),
+            ),
+            (
+                "a request of the map",
+                Body::from(5 << 50, STAMP).map_pull(),
+            ),
+            (
+                "a chunk of the map",
+                Body::from(5 << 50, STAMP).map_chunk(known(victim.node.id().as_u64(), 0)),
             ),
             (
                 "removals",

@@ -481,7 +481,24 @@ fn a_stranger_gets_no_more_bytes_than_it_sends_until_it_echoes_a_token() {
         generation: stamp(1),
         frontier: 1,
     };
+    let ahead = |origin| Known {
+        frontier: 9,
+        ..known(origin)
+    };
     let own = cluster.nodes[0].id().as_u64();
+    // A map that changed lately, so that there is much to say of it.
+    for number in 0..3 {
+        let put = Command::put(Key::new("key").unwrap(), Value::new(*b"value").unwrap());
+        let now = cluster.now;
+        cluster.nodes[number].handle_command(now, put).unwrap();
+    }
+    cluster.pass(1);
+    assert_eq!(cluster.nodes[0].map().logs(), 3);
+    let taker = of_node(&cluster.nodes[0], 0);
+    let entry = Body::default().entry(1, 0, b"k", None);
+    let gaps = (20..60).fold(liar().push(), |body, origin| {
+        body.delta(ahead(origin), 5, 9, 0, &[])
+    });
     let namesake = || Body::from(own, stamp(9));
     let lies = [
         ("a SYN", liar().exchange(1, 7)),
@@ -494,9 +511,18 @@ fn a_stranger_gets_no_more_bytes_than_it_sends_until_it_echoes_a_token() {
             liar().exchange(2, 7).complete(0, 0),
         ),
         ("a leg of no exchange", liar().exchange(7, 7).complete(0, 0)),
-        ("a gap", liar().exchange(2, 7).delta(known(9), 5, 9, 0, &[])),
+        ("a gap", liar().exchange(2, 7).delta(ahead(9), 5, 9, 0, &[])),
         ("a ping", liar().ping(u32::MAX)),
         ("a heartbeat", liar().heartbeat(1)),
+        ("a push", liar().push().delta(known(8), 0, 1, 0, &entry.0)),
+        ("a push with a gap", gaps),
+        ("a run of the map", liar().push().run(known(6), 0, b"k")),
+        (
+            "a run of the map with a gap",
+            liar().push().run(ahead(6), 5, b"k"),
+        ),
+        ("a request of the map", liar().map_pull()),
+        ("a chunk of the map", liar().map_chunk(taker)),
         ("its own name", namesake().heartbeat(1)),
         ("its own name in a SYN", namesake().exchange(1, 7)),
         ("a claim", namesake().claim(u64::MAX)),
@@ -504,7 +530,13 @@ fn a_stranger_gets_no_more_bytes_than_it_sends_until_it_echoes_a_token() {
     for (what, lie) in &lies {
         for _ in 0..50 {
             let received = lie.0.len() + forge::HEADER + forge::TRAILER;
+            let malformed = cluster.nodes[0].metrics().dropped.malformed;
             let sent = cluster.forge_unproven(lie);
+            assert_eq!(
+                cluster.nodes[0].metrics().dropped.malformed,
+                malformed,
+                "{what}"
+            );
             let answered: usize = sent.iter().map(|(_, bytes)| bytes.len()).sum();
             assert!(
                 answered <= received,

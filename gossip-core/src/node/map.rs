@@ -417,7 +417,7 @@ impl Node {
                 self.pass_run_on(head.tree, head.segment, &run);
             }
         }
-        if gap {
+        if gap && self.is_where_it_says(sender, from) {
             self.ask_for_map(from, sender.into(), self.map_recents(TOLD));
         }
         self.tell_map();
@@ -444,19 +444,20 @@ impl Node {
     fn close_map_logs(&mut self, now: Instant) {
         let Shared { map, tended, .. } = &mut *self.shared;
         let turn = map.logs().div_ceil(TENDING).max(TENDED);
-        let some: SmallVec<[Origin; TENDED]> = map
+        let (mut met, mut last) = (0_usize, None);
+        let closed: SmallVec<[Origin; TENDED]> = map
             .tell_after(*tended)
             .take(turn)
             .filter_map(|told| match told {
                 Told::Frontier(origin, _) => Some(origin),
                 Told::Complete(..) => None,
             })
+            .inspect(|origin| (met, last) = (met.saturating_add(1), Some(*origin)))
+            .filter(|origin| is_closed(&self.table, *origin))
             .collect();
-        *tended = some.last().copied().filter(|_| some.len() == turn);
-        for origin in some {
-            if is_closed(&self.table, origin) {
-                map.close(origin);
-            }
+        *tended = last.filter(|_| met == turn);
+        for origin in closed {
+            map.close(origin);
         }
         self.forget_map_logs(now);
     }

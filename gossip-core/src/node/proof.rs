@@ -125,19 +125,26 @@ impl Node {
             self.on_echo(now, from, token);
         }
         let record = self.table.get(sender.id);
-        let is_member = record.is_some_and(|record| record.address() == Some(from));
         // That is where it ends, without an answer.
         let agrees = head.leg == FIRST_LEG
             && head.hash == self.table.hash().to_le_bytes()
             && record.is_some_and(|record| {
                 record.condition == Condition::Live && record.log.generation() == sender.generation
             });
-        if is_member || agrees || self.proofs.may_be_answered(from) {
+        if agrees || self.is_where_it_says(sender, from) {
             return false;
         }
         let token = self.proofs.token(from, period(now));
         self.outbox.push(Outgoing::Challenge { to: from, token });
         true
+    }
+
+    /// Whether a datagram comes from where its sender is known to be, or from somebody who has proved to
+    /// be there: what is sent back does not hit somebody else.
+    pub(super) fn is_where_it_says(&self, sender: Sender, from: SocketAddr) -> bool {
+        let record = self.table.get(sender.id);
+        let is_member = record.is_some_and(|record| record.address() == Some(from));
+        is_member || self.proofs.may_be_answered(from)
     }
 
     /// Somebody echoes a token. It need not be one of those.

@@ -130,7 +130,9 @@ impl Node {
             let wall = self.clock.wall(now).as_millis();
             if gone {
                 self.remove(now, id);
-            } else if let Some(age) = wall.saturating_sub(began).checked_sub(grace) {
+            } else if let Some(age) = wall.saturating_sub(began).checked_sub(grace)
+                && record.log.has_tombstone(age)
+            {
                 self.table.change_log(id, |log| log.collect(age));
             }
         }
@@ -157,5 +159,41 @@ impl Node {
         self.stale.neighbours = true;
         self.stale.verdicts = true;
         self.events.push(Event::MemberRemoved { id, name });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::id::{Generation, Identity};
+    use crate::stamp::Stamp;
+    use crate::state::log::Log;
+    use crate::time::UnixTime;
+
+    /// However many have gone at once, their removal is a matter of a minute.
+    #[test]
+    fn many_who_left_are_removed_in_as_many_rounds_as_few() {
+        let wall = UnixTime::from_millis(1_800_000_000_000);
+        for members in [10, 100, 3000] {
+            let identity = Identity::new("own", "10.0.0.1:1".parse().unwrap()).unwrap();
+            let config = Config::lan();
+            let due = Instant::ORIGIN.saturating_add(config.remove_after);
+            let mut node = Node::new(config, identity, [1; 32], Instant::ORIGIN, wall).unwrap();
+            for id in (1..=members).map(NodeId::from_u64) {
+                let mut log = Log::new(Generation::new(Stamp::at(wall)));
+                log.write(0, b"key", Some(b"value"));
+                node.table.apply(id, Instant::ORIGIN, &log.claim_after(0));
+                let gone = Condition::Left;
+                node.table.set_condition(id, Instant::ORIGIN, gone);
+            }
+            for _ in 0..=TENDING {
+                node.tend(due);
+            }
+            let of = |condition| move |record: &&Record| record.condition == condition;
+            let left = node.table.iter().filter(of(Condition::Left)).count();
+            let ghosts = node.table.iter().filter(of(Condition::Ghost)).count();
+            assert_eq!((left, ghosts > 0), (0, true), "of {members}");
+        }
     }
 }

@@ -155,9 +155,14 @@ impl Log {
         self.floor = self.floor.max(claim.floor);
     }
 
+    /// Whether a tombstone was written at or before `age`.
+    pub(crate) fn has_tombstone(&self, age: u64) -> bool {
+        self.entries().any(|entry| is_dead(&entry, age))
+    }
+
     /// Drops the tombstones written at or before `age`, which raises the floor.
     pub(crate) fn collect(&mut self, age: u64) {
-        let dead = |entry: &Entry<'_>| entry.value.is_none() && entry.age <= age;
+        let dead = |entry: &Entry<'_>| is_dead(entry, age);
         let Some(floor) = self.entries().filter(dead).map(|entry| entry.version).max() else {
             return;
         };
@@ -215,6 +220,11 @@ impl Log {
             }
         }
     }
+}
+
+/// Whether an entry is a tombstone written at or before `age`.
+const fn is_dead(entry: &Entry<'_>, age: u64) -> bool {
+    entry.value.is_none() && entry.age <= age
 }
 
 /// The newest entry of each key in a run, in version order, without the broadcasts that are over.
@@ -306,7 +316,9 @@ mod tests {
         replica.apply(&log.claim_after(0));
         log.write(10, b"a", None);
         log.write(10, b"b", Some(b"2"));
+        assert!(log.has_tombstone(20) && !log.has_tombstone(9));
         log.collect(20);
+        assert!(!log.has_tombstone(20));
         assert_eq!((log.floor(), log.entries().count()), (2, 1));
         assert_eq!(log.serve_from(replica.generation(), replica.frontier()), 0);
         replica.apply(&log.claim_after(0));
