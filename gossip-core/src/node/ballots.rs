@@ -161,16 +161,20 @@ impl Node {
         let wall = self.clock.wall(now).as_millis();
         let late = u64::try_from(self.intervals(LATE).as_millis()).unwrap_or(u64::MAX);
         let second_thought = now.saturating_add(self.config.interval);
-        let withdrawn =
-            self.votes
-                .replace(author, decode_ballots(old), decode_ballots(new), |ballot| {
-                    let cast = began.as_millis().saturating_add(ballot.age);
-                    if wall.saturating_sub(cast) > late {
-                        second_thought
-                    } else {
-                        now
-                    }
-                });
+        let withdrawn = self.votes.replace(
+            now,
+            author,
+            decode_ballots(old),
+            decode_ballots(new),
+            |ballot| {
+                let cast = began.as_millis().saturating_add(ballot.age);
+                if wall.saturating_sub(cast) > late {
+                    second_thought
+                } else {
+                    now
+                }
+            },
+        );
         if life == Life::Same {
             self.reconsider.extend(withdrawn);
         }
@@ -196,6 +200,12 @@ impl Node {
             .get(author)
             .and_then(|record| record.log.get(VOTES))
             .unwrap_or_default();
-        votes.replace(author, decode_ballots(held), core::iter::empty(), |_| *now);
+        votes.replace(
+            *now,
+            author,
+            decode_ballots(held),
+            core::iter::empty(),
+            |_| *now,
+        );
     }
 }

@@ -135,8 +135,8 @@ impl Node {
         }
     }
 
-    /// Draws the verdicts anew and acts on what has changed.
-    pub(super) fn judge(&mut self, now: Instant) {
+    /// Draws the verdicts anew and acts on what has changed. Tells about how many members.
+    pub(super) fn judge(&mut self, now: Instant) -> usize {
         let verdicts = self.evidence(now).verdicts();
         let reconsider = core::mem::take(&mut self.reconsider);
         let verdicts_before = self.metrics.verdicts;
@@ -164,6 +164,7 @@ impl Node {
             self.isolated = false;
             self.events.push(Event::Rejoined);
         }
+        verdicts.len()
     }
 
     /// Whether a member has come up again within the last interval. While a cluster heals, the word

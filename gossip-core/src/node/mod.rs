@@ -87,6 +87,9 @@ pub use view::{Member, Standing, Status, Vote};
 /// How often verdicts are drawn in an interval, at most: when half a cluster falls, votes come in by
 /// the hundred.
 const BREATHS: f64 = 50.0;
+/// Contested members about whom verdicts are drawn as often as that. About more it is less often, so that
+/// half of a large cluster may fall without taking all of a core; with 500 it is every tenth of an interval.
+const CONTESTED: usize = 100;
 
 /// One node of a cluster, as a state machine without I/O.
 ///
@@ -517,8 +520,10 @@ impl Node {
             if verdicts && now < self.judges_next {
                 deferred = true;
             } else if verdicts {
-                self.judge(now);
-                self.judges_next = now.saturating_add(self.config.interval.div_f64(BREATHS));
+                let contested = self.judge(now).div_ceil(CONTESTED).max(1);
+                let breath = self.config.interval.div_f64(BREATHS);
+                let breath = breath.saturating_mul(u32::try_from(contested).unwrap_or(u32::MAX));
+                self.judges_next = now.saturating_add(breath);
             }
             if ballots {
                 self.publish_ballots(now);

@@ -81,10 +81,9 @@ impl Scene {
             age: 0,
             removed: false,
         });
+        let ballots = new.iter().copied();
         self.votes
-            .replace(id(observer), old.into_iter(), new.iter().copied(), |_| {
-                counts
-            });
+            .replace(NOW, id(observer), old.into_iter(), ballots, |_| counts);
         self.cast.insert(observer, new);
     }
 
