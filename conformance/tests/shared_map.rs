@@ -292,6 +292,44 @@ fn a_newcomer_learns_a_large_map_through_loss() {
 }
 
 #[test]
+fn a_newcomer_is_sent_a_large_map_once_though_datagrams_overtake_one_another() {
+    let mut cluster = Cluster::of(3, |_| {});
+    for n in 0..3_000_usize {
+        cluster.put(n % 3 + 1, &format!("key/{n}"), &"v".repeat(100));
+    }
+    cluster.at(60);
+    cluster.agree();
+    cluster.0.perform(Action::Crash(host(3)));
+    let before = cluster.0.traffic();
+    cluster.0.perform(Action::Start(host(3)));
+    cluster.at(70);
+    cluster.agree();
+    let (sent, held) = (cluster.0.traffic().since(before).bytes_out, {
+        u64::try_from(cluster.node(1).map().bytes()).unwrap()
+    });
+    assert!(sent < held * 3 / 2, "{sent} bytes for {held}");
+}
+
+#[test]
+fn two_that_cannot_take_what_the_other_gives_do_not_ask_one_another_without_end() {
+    let mut cluster = Cluster::of(2, |config| config.max_clock_skew = Duration::from_secs(10));
+    let clock = |n, ahead_ms| Action::SetClock(host(n), WallClock { ahead_ms });
+    cluster.0.perform(clock(1, 1_200_000));
+    cluster.put(1, "one", "from the far future");
+    cluster.0.perform(clock(1, 0));
+    cluster.0.perform(clock(2, 600_000));
+    cluster.put(2, "two", "from the future");
+    cluster.at(20);
+    let before = cluster.0.traffic();
+    cluster.at(80);
+    let sent = cluster.0.traffic().since(before).datagrams_out;
+    for n in [1, 2] {
+        assert_eq!(cluster.node(n).map().logs(), 1, "N{n}");
+    }
+    assert!(sent < 60 * 20, "{sent} datagrams in a minute");
+}
+
+#[test]
 fn a_node_whose_clock_went_back_never_writes_behind_its_own_past() {
     let mut cluster = Cluster::of(3, |_| {});
     let back = WallClock { ahead_ms: -20_000 };

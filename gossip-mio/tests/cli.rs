@@ -8,7 +8,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::UdpSocket;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -30,6 +30,7 @@ fn output(arguments: &[&str]) -> Output {
 /// A running agent that prints JSON.
 struct Agent {
     child: Child,
+    input: ChildStdin,
     lines: Receiver<Value>,
     address: String,
 }
@@ -43,10 +44,12 @@ impl Agent {
         let mut child = gossip(&["agent", "--name", name, "--interval", interval])
             .args(["--bind", "127.0.0.1:0", "--json"])
             .args(more)
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
+        let input = child.stdin.take().unwrap();
         let (sender, lines) = mpsc::channel();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         thread::spawn(move || {
@@ -56,6 +59,7 @@ impl Agent {
         });
         let mut agent = Self {
             child,
+            input,
             lines,
             address: String::new(),
         };
@@ -78,6 +82,11 @@ impl Agent {
                 return line;
             }
         }
+    }
+
+    /// Writes a line to its standard input.
+    fn told(&mut self, line: &str) {
+        writeln!(self.input, "{line}").unwrap();
     }
 
     #[cfg(unix)]
@@ -285,6 +294,74 @@ fn lines_of_standard_input_are_broadcast_and_printed_by_the_others() {
     }
     writer.kill().unwrap();
     writer.wait().unwrap();
+}
+
+#[test]
+fn agents_write_and_read_the_shared_map() {
+    let mut a = Agent::start("a", &["--stdin"]);
+    let mut b = Agent::start("b", &["--stdin", "--seed", &a.address]);
+    a.wait_for("member_up", |line| line["name"] == "b");
+    b.wait_for("member_up", |line| line["name"] == "a");
+    b.told("put colour=red");
+    let line = a.wait_for("map_changed", |_| true);
+    assert_eq!(
+        (&line["name"], &line["key"]),
+        (&"b".into(), &"colour".into())
+    );
+    assert_eq!((&line["old"], &line["new"]), (&Value::Null, &"red".into()));
+    a.told("put colour=blue");
+    let line = b.wait_for("map_changed", |line| line["name"] == "a");
+    assert_eq!(
+        (&line["old"], &line["new"]),
+        (&"red".into(), &"blue".into())
+    );
+    b.told("get colour");
+    let line = b.wait_for("value", |_| true);
+    assert_eq!(
+        (&line["name"], &line["value"]),
+        (&"a".into(), &"blue".into())
+    );
+    b.told("delete colour");
+    let line = a.wait_for("map_changed", |line| line["name"] == "b");
+    assert_eq!((&line["old"], &line["new"]), (&"blue".into(), &Value::Null));
+    a.told("watch x y\nget colour");
+    let line = a.wait_for("value", |_| true);
+    assert_eq!(
+        (&line["value"], &line["siblings"]),
+        (&Value::Null, &0.into())
+    );
+    b.told("put colour=green\nput xenon=noble");
+    let line = a.wait_for("map_changed", |_| true);
+    assert_eq!(line["key"], "xenon", "colours are not watched any more");
+}
+
+#[cfg(unix)]
+#[test]
+fn agents_that_write_without_knowing_of_one_another_keep_both_values_until_resolved() {
+    let mut a = Agent::start("a", &["--stdin"]);
+    a.told("keep k=1");
+    a.wait_for("map_changed", |_| true);
+    a.signal("-STOP");
+    let mut b = Agent::start("b", &["--stdin", "--seed", &a.address]);
+    b.told("keep k=2");
+    b.wait_for("map_changed", |_| true);
+    a.signal("-CONT");
+    for agent in [&mut a, &mut b] {
+        let line = agent.wait_for("map_conflict", |_| true);
+        let standing = line["standing"].as_array().unwrap().iter();
+        let standing: Vec<_> = standing
+            .map(|one| (&one["writer"], &one["value"]))
+            .collect();
+        let both = [(&"b".into(), &"2".into()), (&"a".into(), &"1".into())];
+        assert_eq!(standing, both, "the latest first");
+        agent.told("get k");
+        for value in ["2", "1"] {
+            assert_eq!(agent.wait_for("value", |_| true)["value"], value);
+        }
+    }
+    b.told("put k=refused\nresolve k=3");
+    let line = a.wait_for("map_changed", |line| line["new"] != "2");
+    assert_eq!((&line["name"], &line["new"]), (&"b".into(), &"3".into()));
 }
 
 #[test]

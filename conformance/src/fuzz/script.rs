@@ -5,7 +5,7 @@
 
 use core::time::Duration;
 
-use gossip_core::{Config, Dissemination, Key, Mode, Value};
+use gossip_core::{Command, Config, Dissemination, Key, Mode, Policy, Value};
 
 use super::bytes::Bytes;
 use crate::num::narrow;
@@ -99,9 +99,28 @@ fn read_what(bytes: &mut Bytes<'_>, hosts: usize, interval: Duration, number: us
                 ahead_ms: (i64::from(of) - 128) * 200,
             },
         ),
+        10 if of >= 128 => What::Map(host, Command::Delete { key: key(of) }),
         10 => What::Delete(host, key(of)),
         11 => What::Garbage(host, vec![of; usize::from(bytes.byte())]),
+        _ if of >= 128 => What::Map(host, read_put(bytes, interval, of, number)),
         _ => What::Write(host, key(of), value(of, number)),
+    }
+}
+
+/// A write to the shared map, long ones and mortal ones among them.
+fn read_put(bytes: &mut Bytes<'_>, interval: Duration, of: u8, number: usize) -> Command {
+    let how = bytes.byte();
+    let (key, value) = (key(of), value(how, number));
+    if of & 2 == 2 {
+        let value = Some(value);
+        return Command::Resolve { key, value };
+    }
+    let policies = [Policy::LastWriteWins, Policy::KeepSiblings];
+    Command::Put {
+        key,
+        value,
+        policy: *bytes.pick(&policies),
+        lifetime: (of & 12 == 12).then(|| interval * *bytes.pick(&[3, 20])),
     }
 }
 

@@ -88,9 +88,9 @@ impl Replica {
     pub(super) fn write(&mut self, time: u64, key: &Key, value: Option<u64>, truth: &mut Truth) {
         self.reopen_if(Own::Sound, time, truth);
         let stamp = self.stamp(time);
-        let bytes = value.map(u64::to_be_bytes);
+        let bytes = value.map(super::truth::written);
         let put = Put {
-            value: bytes.as_ref().map(|bytes| &bytes[..]),
+            value: bytes.as_deref(),
             policy: self.policy,
             lifetime: None,
         };

@@ -53,7 +53,7 @@ const NARROWING: usize = 2;
 /// can.
 const CATCH_UP: Duration = Duration::from_millis(50);
 /// By how much a datagram may come later than one sent after it.
-const OVERTAKING: Duration = Duration::from_millis(50);
+pub(super) const OVERTAKING: Duration = Duration::from_millis(50);
 /// Intervals for which a change is news.
 const FRESH: u32 = 4;
 /// Intervals for which a change is news while tables differ.

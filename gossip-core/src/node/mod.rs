@@ -451,6 +451,7 @@ impl Node {
                 Timer::Rival => self.on_rival_due(now),
                 Timer::Leave => self.on_leave_due(now),
                 Timer::CatchUp => self.on_catch_up_due(now),
+                Timer::Gap => self.on_gap_due(now),
             }
         }
         self.settle(now);

@@ -25,9 +25,11 @@ pub(crate) enum Timer {
     Leave,
     /// A node that is far behind meets another peer.
     CatchUp,
+    /// What a part of the map's delta has overtaken is missing for so long that it is lost.
+    Gap,
 }
 
-const COUNT: usize = 10;
+const COUNT: usize = 11;
 
 impl Timer {
     /// All of them, in the order in which those due at the same time run.
@@ -40,6 +42,7 @@ impl Timer {
         Self::Rival,
         Self::Round,
         Self::CatchUp,
+        Self::Gap,
         Self::Leave,
         Self::Flush,
     ];
@@ -64,6 +67,7 @@ impl Timers {
             rival,
             leave,
             catch_up,
+            gap,
         ] = &mut self.deadlines;
         match timer {
             Timer::Round => round,
@@ -76,6 +80,7 @@ impl Timers {
             Timer::Rival => rival,
             Timer::Leave => leave,
             Timer::CatchUp => catch_up,
+            Timer::Gap => gap,
         }
     }
 
@@ -126,9 +131,9 @@ mod tests {
                 Some(Instant::from_nanos(100 - u64::try_from(n).unwrap())),
             );
         }
-        assert_eq!(timers.next(), Some(Instant::from_nanos(91)));
+        assert_eq!(timers.next(), Some(Instant::from_nanos(90)));
         timers.advance(Timer::Round, Instant::from_nanos(500));
-        assert_eq!(timers.next(), Some(Instant::from_nanos(91)));
+        assert_eq!(timers.next(), Some(Instant::from_nanos(90)));
         timers.advance(Timer::Round, Instant::from_nanos(3));
         assert!(!timers.take_due(Timer::Round, Instant::from_nanos(2)));
         assert!(timers.take_due(Timer::Round, Instant::from_nanos(3)));

@@ -67,6 +67,8 @@ impl Node {
 
     pub(super) fn tend_map(&self, _: Instant) {}
 
+    pub(super) fn on_gap_due(&self, _: Instant) {}
+
     pub(super) fn write_map_summary(&self, _: &mut Encoder<'_>) {}
 
     pub(super) fn on_map_summary(&self, _: SocketAddr, _: Sender, _: ModeTag, _: Items<'_>) {}

@@ -10,7 +10,9 @@ use super::{MapOutgoing, Shared, TOLD};
 use crate::config::Mode;
 use crate::id::NodeId;
 use crate::membership::{Condition, Record};
+use crate::node::exchange::OVERTAKING;
 use crate::node::outbox::Outgoing;
+use crate::node::timers::Timer;
 use crate::node::transmit::{Rest, Written};
 use crate::node::{Node, count};
 use crate::stamp::Stamp;
@@ -207,18 +209,25 @@ impl Node {
         items: Items<'_>,
     ) {
         let peer = Origin::from(sender);
+        if self.shared.staging.peer().is_none() {
+            // What is left belongs to a delta that was given up.
+            self.shared.ahead.clear();
+        }
         self.take_chunk(now, from, peer, items.bytes());
         // What had overtaken it follows.
-        while let Some(at) = self.shared.staging.cursor() {
-            let ahead = &mut self.shared.ahead;
-            let Some(next) = ahead.iter().position(|(head, _)| head.after == at) else {
+        loop {
+            let Shared { staging, ahead, .. } = &mut *self.shared;
+            let Some(next) = (ahead.iter()).position(|(head, _)| staging.goes_on_with(head)) else {
                 break;
             };
             let (_, chunk) = ahead.swap_remove(next);
             self.take_chunk(now, from, peer, &chunk);
         }
-        if self.shared.staging.cursor().is_none() {
-            self.shared.ahead = Vec::new();
+        let Shared { staging, ahead, .. } = &mut *self.shared;
+        let of = staging.peer();
+        ahead.retain(|(head, _)| of.is_some_and(|of| staging.is_ahead(of, head)));
+        if ahead.is_empty() {
+            *ahead = Vec::new();
         }
         self.tell_map();
     }
@@ -242,10 +251,9 @@ impl Node {
             if is_new && ahead.len() < AHEAD {
                 ahead.push((head, chunk.to_vec()));
             }
-            if head.extent == Extent::Pause {
-                // The window has come to its end with a gap in it.
-                self.ask_for_map(from, peer, Vec::new());
-            }
+            // What it has overtaken may be late, or lost.
+            self.timers
+                .advance(Timer::Gap, now.saturating_add(OVERTAKING));
             return;
         }
         let before = map.merged();
@@ -266,6 +274,24 @@ impl Node {
             Outcome::TooFarAhead(origin, stamp) => self.refuse_stamp(now, origin.id, stamp),
             Outcome::TooLarge => count(&mut self.metrics.refused_state),
             Outcome::Elsewhere | Outcome::Outdated | Outcome::Broken => {}
+        }
+    }
+
+    /// What parts of a delta have overtaken has not come for so long that it must be lost: the delta is
+    /// asked for again from there. Not at once: each question brings a window of datagrams.
+    pub(in crate::node) fn on_gap_due(&mut self, now: Instant) {
+        let Some(peer) = self.shared.staging.peer() else {
+            return;
+        };
+        if self.shared.ahead.is_empty() {
+            return;
+        }
+        let due = self.shared.progress.saturating_add(OVERTAKING);
+        let to = self.table.get(peer.id).and_then(Record::address);
+        if now < due {
+            self.timers.set(Timer::Gap, Some(due));
+        } else if let Some(to) = to {
+            self.ask_for_map(to, peer, Vec::new());
         }
     }
 

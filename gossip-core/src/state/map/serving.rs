@@ -41,6 +41,8 @@ struct Session {
     peer: Origin,
     number: u32,
     vector: Vector,
+    /// The hash of the peer's vector, which this one comes to have once enough was told.
+    hash: [u8; 16],
     forgotten: Generation,
     /// Whether the vector is known to be the peer's.
     known: bool,
@@ -67,7 +69,7 @@ impl Serving {
             .iter()
             .position(|session| session.peer == peer);
         if let Some(mut session) = found.map(|at| self.sessions.remove(at)) {
-            let same = session.known && session.vector.hash().to_le_bytes() == pull.hash;
+            let same = session.known && session.hash == pull.hash;
             let begun = same && pull.session == 0;
             if going_on && session.known && session.number == pull.session || begun {
                 // What the peer asks for anew it may have lost, or be about to go on with.
@@ -81,9 +83,8 @@ impl Serving {
                 self.sessions.push(session);
                 return verdict;
             }
-            // A table that is told in several parts goes on where the last part ended.
-            let later = matches!(told.clone().next(), Some(Told::Complete(Some(_), _)));
-            if later && !session.known {
+            // A table is told in several parts, in whatever order they arrive.
+            if !session.known && session.hash == pull.hash {
                 session.vector.learn(map, told);
                 return self.conclude(map, pull, session);
             }
@@ -98,6 +99,7 @@ impl Serving {
             peer,
             number,
             vector: Vector::of(map),
+            hash: pull.hash,
             forgotten: pull.forgotten,
             known: false,
             epoch: 0,

@@ -129,13 +129,17 @@ impl Staging {
         self.delta.as_ref().is_some_and(|delta| {
             (delta.peer, delta.session) == (peer, head.session)
                 && place(&delta.cursor) < place(&head.after)
+                && head.as_of >= delta.as_of
+                && !delta.goes_on_with(head)
         })
     }
 
-    /// Where the delta that waits goes on.
+    /// Whether the delta that waits goes on with a chunk of its peer.
     #[must_use]
-    pub fn cursor(&self) -> Option<Cursor> {
-        self.delta.as_ref().map(|delta| delta.cursor)
+    pub fn goes_on_with(&self, head: &Head) -> bool {
+        self.delta
+            .as_ref()
+            .is_some_and(|delta| delta.session == head.session && delta.goes_on_with(head))
     }
 
     /// How many bytes wait.
@@ -202,16 +206,12 @@ impl Staging {
             None if begins => Delta::new(peer, head.session),
             None => return Outcome::Elsewhere,
         };
-        let at = delta.cursor;
-        let relists = head.after.listing > at.listing && head.after.segments == 0;
-        let goes_on = (head.after.applied, head.after.offset) == (at.applied, at.offset)
-            && (relists || (head.after.listing, head.after.segments) == (at.listing, at.segments));
         // One from before what has been taken in may claim what that has left out.
-        if !goes_on || head.as_of < delta.as_of {
+        if !delta.goes_on_with(head) || head.as_of < delta.as_of {
             self.delta = Some(delta);
             return Outcome::Elsewhere;
         }
-        if relists {
+        if delta.is_listed_anew_by(head) {
             delta.segments.clear();
             // They kill what was collected since their floors were told.
             for claimed in delta.frontiers.values_mut() {
@@ -235,6 +235,19 @@ impl Staging {
 }
 
 impl Delta {
+    /// Whether a chunk begins where this delta has come to, be it with new lists.
+    fn goes_on_with(&self, head: &Head) -> bool {
+        let (at, after) = (&self.cursor, &head.after);
+        let is_listed = (after.listing, after.segments) == (at.listing, at.segments);
+        (after.applied, after.offset) == (at.applied, at.offset)
+            && (is_listed || self.is_listed_anew_by(head))
+    }
+
+    /// Whether a chunk begins the lists anew.
+    const fn is_listed_anew_by(&self, head: &Head) -> bool {
+        head.after.listing > self.cursor.listing && head.after.segments == 0
+    }
+
     /// Takes in what a chunk brings.
     fn add<'a>(
         &mut self,

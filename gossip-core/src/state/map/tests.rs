@@ -11,6 +11,7 @@ use crate::id::{Generation, NodeId};
 use crate::stamp::Stamp;
 use alloc::vec::Vec;
 use core::time::Duration;
+use std::format;
 use std::string::{String, ToString};
 use std::vec;
 
@@ -287,6 +288,80 @@ fn a_chunk_from_before_a_write_does_not_end_a_delta_from_after_it() {
         }
     }
     assert_eq!(ended, 400, "what is asked for last arrives");
+}
+
+#[test]
+fn the_parts_of_a_table_are_understood_in_whatever_order_they_come() {
+    let (mut a, mut b) = (map(1), map(2));
+    for id in 3..60 {
+        let mut writer = map(id);
+        put(&mut writer, id, &id.to_string(), "v");
+        learn(if id % 3 == 0 { &mut a } else { &mut b }, &writer);
+    }
+    let pull = pull_of(b.summary(), true);
+    let (mut parts, mut after) = (Vec::new(), None);
+    loop {
+        let mut part = vec![0; 400];
+        let (len, next) = b.write_table(&pull, after, &mut part).unwrap();
+        part.truncate(len);
+        parts.push(part);
+        after = next;
+        if next.is_none() {
+            break;
+        }
+    }
+    assert!(parts.len() > 3);
+    for turn in 0..parts.len() {
+        parts.rotate_left(1);
+        let mut serving = Serving::default();
+        for (n, part) in parts.iter().rev().enumerate() {
+            let (pull, told) = read_pull(part).unwrap();
+            let verdict = serving.on_pull(&a, b.own(), &pull, told);
+            let all = n + 1 == parts.len();
+            let (serve, asks) = (verdict.serve, verdict.ask.is_some());
+            assert_eq!((serve, asks), (all, all), "turn {turn}, part {n}");
+        }
+    }
+}
+
+#[test]
+fn lists_that_are_made_anew_belong_where_the_delta_has_come_to() {
+    let (mut a, mut b) = (map(1), map(2));
+    for n in 0..40 {
+        put(&mut a, n, &format!("k{n}"), &"v".repeat(100));
+    }
+    learn(&mut b, &a);
+    let forget = |a: &mut Map, key: &str, time| {
+        delete(a, time, key);
+        collect(a, time + 1_000);
+    };
+    forget(&mut a, "k0", 100);
+    for n in 40..60 {
+        put(&mut a, 2_000, &format!("k{n}"), &"w".repeat(100));
+    }
+    let (me, it) = (b.own(), a.own());
+    let (mut serving, mut staging) = (Serving::default(), Staging::default());
+    let pull = staging.pull(&b, it);
+    let mut told = vec![Told::Complete(None, None)];
+    told.extend(b.tell_after(None));
+    assert!(serving.on_pull(&a, me, &pull, told.into_iter()).serve);
+    let (mut buffer, mut listings) = ([0; 500], Vec::new());
+    for n in 0.. {
+        if n == 2 {
+            forget(&mut a, "k1", 3_000);
+        }
+        let (len, extent) = serving.write_chunk(&a, me, false, &mut buffer).unwrap();
+        let (head, pieces) = read_chunk(&buffer[..len]).unwrap();
+        listings.push(head.upto.listing);
+        assert!(n == 0 || staging.goes_on_with(&head));
+        assert!(!staging.is_ahead(it, &head), "chunk {n}");
+        staging.accept(&mut b, me, it, &head, pieces, LIMIT);
+        if extent == Extent::Complete {
+            break;
+        }
+    }
+    assert_eq!(listings[..3], [1, 1, 2]);
+    assert_eq!((b.summary(), b.writes()), (a.summary(), a.writes()));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{self, ExitCode};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use gossip_mio::gossip_core::{Command, Encryption, Event, Key, Name, Node, Value
 use gossip_mio::{Config, Events, Handle, NoEvent, spawn};
 
 use crate::keys::KeyFile;
+use crate::lines::{self, LINES};
 use crate::report::{Format, Line, Names, Report, complain};
 use crate::{Failure, parse};
 
@@ -22,7 +24,7 @@ use crate::{Failure, parse};
 /// usually up. Without a seed it starts a cluster of its own, which others find through it. Ctrl-C
 /// (or SIGTERM) tells the others that it leaves; a second one stops it at once.
 #[derive(Args, Debug)]
-#[command(after_long_help = JSON)]
+#[command(after_long_help = format!("{LINES}\n\n{JSON}"))]
 pub(crate) struct Options {
     /// The node's name, unique in its cluster: 1 to 63 bytes. The same name later is the same node
     #[arg(long, value_parser = Name::new)]
@@ -45,8 +47,8 @@ pub(crate) struct Options {
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = parse::attribute)]
     attributes: Vec<(Key, Value)>,
 
-    /// Broadcast each line of standard input, written TOPIC=TEXT: the others print it once. It is
-    /// kept a minute for those who join later
+    /// Do what each line of standard input says: TOPIC=TEXT is broadcast (the others print it once; it
+    /// is kept a minute for those who join later), put KEY=VALUE writes to the shared map, …: see below
     #[arg(long)]
     stdin: bool,
 
@@ -54,6 +56,10 @@ pub(crate) struct Options {
     /// it for more
     #[arg(long = "watch", value_name = "KEY", value_parser = Key::new)]
     watched: Vec<Key>,
+
+    /// Print changes of those keys of the shared map only that begin with this; repeat it for more
+    #[arg(long = "watch-map", value_name = "PREFIX", value_parser = Key::new)]
+    prefixes: Vec<Key>,
 
     /// The datacenter that this node is in: gossip stays inside it, with thin traffic between
     #[arg(long, value_name = "NAME", value_parser = Name::new)]
@@ -97,12 +103,18 @@ its id and name, too:
   member_removed
   attribute_changed    key, value (null when deleted; value_escaped where it is not printable text)
   broadcast            topic, payload (payload_escaped where it is not printable text), life, number
+  map_changed          key, old, new (null where nothing is read; old_escaped, new_escaped), stamp:
+                       somebody wrote a key of the shared map
+  map_dropped          key, value, stamp: it is lost, since others forgot its writer
+  value                key, value, stamp, siblings: how many there are; for each get on --stdin. Where
+                       there is none, it is about nobody
   clock_skew           ahead_s
 These are about this node:
   joined               members: how many others it knows
   isolated, rejoined, lagged, leave_completed
   agreement_reached    key, value (null where nobody has it); for each --watch
   agreement_lost       key
+  map_conflict         key, standing, lost: lists of stamp, value and writer
   identity_conflict    address
   name_contested       address
   encryption_mismatch  address
@@ -137,7 +149,7 @@ pub(crate) fn run(options: Options) -> Result<ExitCode, Failure> {
         handle: handle.clone(),
         key_file,
         names: Names::default(),
-        report: Report::new(Format::of_flag(options.json)),
+        report: Arc::new(Mutex::new(Report::new(Format::of_flag(options.json)))),
     };
     let attributes = options.attributes.into_iter();
     let sets = attributes.map(|(key, value)| Command::Set { key, value });
@@ -145,10 +157,13 @@ pub(crate) fn run(options: Options) -> Result<ExitCode, Failure> {
         .watched
         .into_iter()
         .map(|key| Command::Watch { key });
+    let watches_map = (!options.prefixes.is_empty()).then_some(Command::WatchMap {
+        prefixes: options.prefixes,
+    });
     if options.stdin {
-        broadcast_lines(handle.clone())?;
+        agent.obey_lines()?;
     }
-    let told = agent.run(events, sets.chain(watches));
+    let told = agent.run(events, sets.chain(watches).chain(watches_map));
     // Whatever went wrong, the others are told.
     let _ = handle.leave();
     handle
@@ -162,10 +177,21 @@ struct Agent {
     handle: Handle,
     key_file: Option<KeyFile>,
     names: Names,
-    report: Report,
+    report: Arc<Mutex<Report>>,
 }
 
 impl Agent {
+    /// Does what standard input says, on a thread of its own.
+    fn obey_lines(&self) -> Result<(), Failure> {
+        let (name, handle) = (self.name.clone(), self.handle.clone());
+        let report = Arc::clone(&self.report);
+        let thread = thread::Builder::new().name("stdin".to_owned());
+        let spawned = thread.spawn(move || lines::obey(&handle, &name, &report));
+        spawned
+            .map(drop)
+            .map_err(|e| Failure::Runtime(format!("cannot start a thread: {e}")))
+    }
+
     /// Prints what happens until the node has stopped.
     fn run(
         &mut self,
@@ -222,27 +248,9 @@ impl Agent {
     }
 
     fn print(&mut self, line: &Line) -> io::Result<()> {
-        self.report.line(&self.name, line)
+        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        report.line(&self.name, line)
     }
-}
-
-/// Broadcasts what comes in on standard input, on a thread of its own, until it ends.
-fn broadcast_lines(handle: Handle) -> Result<(), Failure> {
-    let read = move || {
-        for line in io::stdin().lines().map_while(Result::ok) {
-            let done = parse::attribute(&line).and_then(|(name, payload)| {
-                handle.command(Command::Broadcast { name, payload })?;
-                Ok(())
-            });
-            if let Err(error) = done {
-                complain("warning", &format!("not broadcast: {line:?}: {error}"));
-            }
-        }
-    };
-    let thread = thread::Builder::new().name("stdin".to_owned()).spawn(read);
-    thread
-        .map(drop)
-        .map_err(|e| Failure::Runtime(format!("cannot start a thread: {e}")))
 }
 
 /// The first signal announces departure, the second ends the process.

@@ -3,6 +3,8 @@
 mod agent;
 mod demo;
 mod keys;
+mod lines;
+mod map;
 mod parse;
 mod report;
 mod story;

@@ -82,7 +82,11 @@ impl Names {
 
     /// Whether the name of everybody in this event is known.
     pub(crate) fn know(&self, event: &Event) -> bool {
-        subject(event).is_none_or(|id| self.0.contains_key(&id))
+        let known = |id: NodeId| self.0.contains_key(&id);
+        if let Event::Conflict { standing, lost, .. } = event {
+            return standing.iter().chain(lost).all(|v| known(v.writer));
+        }
+        subject(event).is_none_or(known)
     }
 
     /// The name, or the id of one never heard of.
@@ -105,7 +109,7 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    fn new(event: &'static str, label: &'static str, tone: Tone) -> Self {
+    pub(crate) fn new(event: &'static str, label: &'static str, tone: Tone) -> Self {
         Self {
             event,
             label,
@@ -116,20 +120,34 @@ impl Line {
         }
     }
 
-    fn about(mut self, id: NodeId, name: String) -> Self {
+    pub(crate) fn about(mut self, id: NodeId, name: String) -> Self {
         self = self.with("id", id.to_string()).with("name", name.as_str());
         self.subject = Some(name);
         self
     }
 
-    fn saying(mut self, details: impl Into<String>) -> Self {
+    pub(crate) fn saying(mut self, details: impl Into<String>) -> Self {
         self.details = details.into();
         self
     }
 
-    fn with(mut self, key: &str, value: impl Into<serde_json::Value>) -> Self {
+    pub(crate) fn with(mut self, key: &str, value: impl Into<serde_json::Value>) -> Self {
         self.fields.insert(key.to_owned(), value.into());
         self
+    }
+
+    /// A value, or null where there is none. Its name tells whether it is escaped.
+    pub(crate) fn with_value(self, field: &str, value: Option<&Value>) -> Self {
+        match value.map(readable) {
+            Some((Text::Plain, text)) => self.with(field, text),
+            Some((Text::Escaped, text)) => self.with(&format!("{field}_escaped"), text),
+            None => self.with(field, serde_json::Value::Null),
+        }
+    }
+
+    /// What programs read of it.
+    pub(crate) fn into_fields(self) -> Map<String, serde_json::Value> {
+        self.fields
     }
 
     /// The node's own start.
@@ -228,18 +246,14 @@ impl Line {
                 .saying("by its own announcement"),
             Event::MemberRemoved { .. } => line("member_removed", "removed", Tone::Plain),
             Event::AttributeChanged { key, value, .. } => {
-                let line =
-                    line("attribute_changed", "attribute", Tone::Plain).with("key", key.as_str());
-                match value {
-                    Some(value) => {
-                        let (field, text) = readable(value);
-                        line.with(field, text.as_str())
-                            .saying(format!("{key} = {text}"))
-                    }
-                    None => line
-                        .with("value", serde_json::Value::Null)
-                        .saying(format!("{key} deleted")),
-                }
+                let says = match value {
+                    Some(value) => format!("{key} = {}", readable(value).1),
+                    None => format!("{key} deleted"),
+                };
+                line("attribute_changed", "attribute", Tone::Plain)
+                    .with("key", key.as_str())
+                    .with_value("value", value.as_ref())
+                    .saying(says)
             }
             Event::Broadcast {
                 life,
@@ -247,35 +261,47 @@ impl Line {
                 name,
                 payload,
                 ..
-            } => {
-                let (field, text) = match readable(payload) {
-                    ("value", text) => ("payload", text),
-                    (_, text) => ("payload_escaped", text),
-                };
-                line("broadcast", "broadcast", Tone::Strong)
-                    .with("life", life.to_string())
-                    .with("number", *number)
-                    .with("topic", name.as_str())
-                    .with(field, text.as_str())
-                    .saying(format!("{name}: {text}"))
-            }
+            } => line("broadcast", "broadcast", Tone::Strong)
+                .with("life", life.to_string())
+                .with("number", *number)
+                .with("topic", name.as_str())
+                .with_value("payload", Some(payload))
+                .saying(format!("{name}: {}", readable(payload).1)),
             Event::AgreementReached { key, value } => {
-                let line =
-                    line("agreement_reached", "agreed", Tone::Good).with("key", key.as_str());
-                match value {
-                    Some(value) => {
-                        let (field, text) = readable(value);
-                        line.with(field, text.as_str())
-                            .saying(format!("all show {key} = {text}"))
-                    }
-                    None => line
-                        .with("value", serde_json::Value::Null)
-                        .saying(format!("nobody has {key}")),
-                }
+                let says = match value {
+                    Some(value) => format!("all show {key} = {}", readable(value).1),
+                    None => format!("nobody has {key}"),
+                };
+                line("agreement_reached", "agreed", Tone::Good)
+                    .with("key", key.as_str())
+                    .with_value("value", value.as_ref())
+                    .saying(says)
             }
             Event::AgreementLost { key } => line("agreement_lost", "apart", Tone::Doubt)
                 .with("key", key.as_str())
                 .saying(format!("not all show the same {key}")),
+            Event::MapChanged {
+                key,
+                old,
+                new,
+                stamp,
+                ..
+            } => line("map_changed", "map", Tone::Plain).changing(
+                key,
+                old.as_ref(),
+                new.as_ref(),
+                *stamp,
+            ),
+            Event::Conflict {
+                key,
+                standing,
+                lost,
+            } => {
+                line("map_conflict", "conflict", Tone::Doubt).colliding(key, standing, lost, names)
+            }
+            Event::MapDropped { key, dropped } => {
+                line("map_dropped", "dropped", Tone::Bad).dropping(key, dropped)
+            }
             Event::Isolated => line("isolated", "isolated", Tone::Bad)
                 .saying("all other members are down: most likely this node is cut off"),
             Event::Rejoined => {
@@ -324,16 +350,25 @@ fn subject(event: &Event) -> Option<NodeId> {
         | Event::MemberRemoved { id, .. }
         | Event::AttributeChanged { id, .. }
         | Event::Broadcast { from: id, .. }
+        | Event::MapChanged { writer: id, .. }
         | Event::ClockSkew { id, .. } => Some(*id),
+        Event::MapDropped { dropped, .. } => Some(dropped.writer),
         _ => None,
     }
 }
 
-/// A value as text, and the JSON key that says how to read it.
-fn readable(value: &Value) -> (&'static str, String) {
+/// How a value is shown.
+pub(crate) enum Text {
+    Plain,
+    /// It is no printable text.
+    Escaped,
+}
+
+/// A value as text, and how to read it.
+pub(crate) fn readable(value: &Value) -> (Text, String) {
     match std::str::from_utf8(value.as_bytes()) {
-        Ok(text) if !text.chars().any(char::is_control) => ("value", text.to_owned()),
-        _ => ("value_escaped", value.as_bytes().escape_ascii().to_string()),
+        Ok(text) if !text.chars().any(char::is_control) => (Text::Plain, text.to_owned()),
+        _ => (Text::Escaped, value.as_bytes().escape_ascii().to_string()),
     }
 }
 
