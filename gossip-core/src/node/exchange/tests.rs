@@ -48,7 +48,7 @@ fn teach(node: &mut Node, now: Instant, origin: NodeId, entries: u64) {
         log.write(0, STATUS, Some(Declared::Left.encode()));
     }
     // As if each log had come in a datagram of its own.
-    node.room_for_newcomers = 1;
+    node.room = crate::state::room(0);
     node.take_in(
         now,
         &Delta {

@@ -19,6 +19,7 @@ use crate::stamp::Stamp;
 use crate::state::map::{
     Extent, Limit, Origin, Outcome, Pull, Told, pull_of, read_chunk, read_pull, write_pull,
 };
+use crate::state::room;
 use crate::time::Instant;
 use crate::wire::message::{Encoder, Item, Items, MapSummary, Message, ModeTag, Push, Sender};
 
@@ -33,14 +34,15 @@ const RECENTS: usize = 8;
 const AHEAD: usize = 32;
 
 impl Node {
-    /// What this node takes of others.
-    pub(super) fn map_limit(&self, now: Instant) -> Limit {
+    /// What this node takes of others, of a chunk of so many bytes.
+    pub(super) fn map_limit(&self, now: Instant, bytes: usize) -> Limit {
         let wall = self.clock.wall(now);
-        let bytes = usize::try_from(self.config.max_map).unwrap_or(usize::MAX);
+        let max_map = usize::try_from(self.config.max_map).unwrap_or(usize::MAX);
         Limit {
             stamp: Stamp::at(wall.saturating_add(self.config.max_clock_skew)),
             // With what it takes to stage them.
-            bytes: bytes.saturating_mul(2),
+            bytes: max_map.saturating_mul(2),
+            room: room(bytes),
         }
     }
 
@@ -236,7 +238,7 @@ impl Node {
         let Some((head, pieces)) = read_chunk(chunk) else {
             return;
         };
-        let limit = self.map_limit(now);
+        let limit = self.map_limit(now, chunk.len());
         let me = self.sender().into();
         let Shared {
             map,
