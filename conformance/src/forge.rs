@@ -206,7 +206,9 @@ impl Body {
         self.known(subject).varint(age).byte(0)
     }
 
-    fn known(self, known: Known) -> Self {
+    /// How far an origin is known.
+    #[must_use]
+    pub fn known(self, known: Known) -> Self {
         let body = self.fixed(known.origin).fixed(known.generation);
         body.varint(known.frontier)
     }

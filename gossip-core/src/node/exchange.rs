@@ -461,7 +461,8 @@ impl Node {
                     members.saturating_mul(SUMMARY_TYPICAL),
                 )
             } else {
-                (Planned::Split(*region), DIGEST.saturating_mul(PARTS))
+                let region = self.table.crowded(*region);
+                (Planned::Split(region), DIGEST.saturating_mul(PARTS))
             };
             let Some(rest) = room.checked_sub(size) else {
                 leg.truncated = true;

@@ -369,6 +369,17 @@ fn ballot_against(subject: u64) -> Ballot {
 }
 
 #[test]
+fn nobody_knows_the_key_of_a_table() {
+    // Not even who runs a node of the same name with the same settings: it follows from the seed.
+    let hash = |seed: u8| {
+        let identity = Identity::new("n", address(1)).unwrap();
+        let node = Node::new(Config::lan(), identity, [seed; 32], at(0), WALL).unwrap();
+        node.table.index_hash(NodeId::from_u64(7))
+    };
+    assert_ne!(hash(1), hash(2));
+}
+
+#[test]
 fn an_older_generation_is_refused() {
     let mut node = node();
     node.room = room(0);

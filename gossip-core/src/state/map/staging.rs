@@ -63,7 +63,8 @@ pub enum Own {
 pub struct Limit {
     /// The latest stamp.
     pub stamp: Stamp,
-    /// The most bytes of a delta, with what it takes to keep them until all have arrived.
+    /// The most bytes of a delta, with what it takes to keep them until all have arrived. What is held
+    /// and a delta are twice as much at most.
     pub bytes: usize,
     /// The most bytes that a chunk may make it hold beyond those of the chunk, which its sender keeps to.
     pub room: usize,
@@ -205,7 +206,7 @@ impl Staging {
                 let outcome = delta.add(head, pieces, limit);
                 self.delta = Some(other);
                 return match outcome {
-                    Outcome::Kept => delta.apply(map),
+                    Outcome::Kept => delta.apply(map, limit),
                     outcome => outcome,
                 };
             }
@@ -230,7 +231,7 @@ impl Staging {
         }
         let outcome = delta.add(head, pieces, limit);
         match (outcome, head.extent) {
-            (Outcome::Kept, Extent::Complete) => delta.apply(map),
+            (Outcome::Kept, Extent::Complete) => delta.apply(map, limit),
             (Outcome::Kept, extent) => {
                 self.delta = Some(delta);
                 if extent == Extent::Pause {
@@ -373,8 +374,12 @@ impl Delta {
     }
 
     /// All of it has arrived: drops, writes, frontiers, floors and D take effect together.
-    fn apply(self, map: &mut Map) -> Outcome {
+    fn apply(self, map: &mut Map, limit: Limit) -> Outcome {
         let own = map.own;
+        // A delta may replace most of what is held, so there is room for both.
+        if map.bytes().saturating_add(self.bytes) > limit.bytes.saturating_mul(2) {
+            return Outcome::TooLarge;
+        }
         let is_below =
             |(origin, claimed): (&Origin, &Claimed)| map.frontier(*origin) < claimed.floor;
         if self.cursor.listing == 0 && map.writes() > 0 && self.frontiers.iter().any(is_below) {
