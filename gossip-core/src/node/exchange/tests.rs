@@ -235,7 +235,7 @@ fn what_is_given_unasked_fits_one_datagram() {
         for node in [&mut a, &mut b] {
             let mut log = Log::new(Generation::new(Stamp::at(WALL)));
             log.write(0, b"state", Some(&[b'x'; 1000]));
-            node.room_for_newcomers = 1;
+            node.room = crate::state::room(0);
             node.table.apply(origin, LONG, &log.claim_after(0));
             node.recents.note(origin, LONG);
         }
