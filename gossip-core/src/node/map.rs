@@ -176,6 +176,9 @@ impl Shared {
         if self.seen.len() >= SEEN {
             self.seen.pop_front();
         }
+        if self.seen.len() == self.seen.capacity() {
+            self.seen.reserve_exact(SEEN.div_euclid(8));
+        }
         self.seen.push_back(run);
         true
     }
