@@ -112,6 +112,27 @@ mod tests {
     }
 
     #[test]
+    fn a_region_around_two_ids_holds_both_and_can_be_split() {
+        let ids = [0, 1, 31, 1 << 32, 5 << 50, (5 << 50) + 200, u64::MAX];
+        for one in ids.map(NodeId::from_u64) {
+            for other in ids.map(NodeId::from_u64) {
+                let region = Region::around(one, other);
+                let all = region.first()..=region.last();
+                assert!(region.is_valid() && all.contains(&one) && all.contains(&other));
+                let part = |id| region.parts().position(|part| part.last() >= id).unwrap();
+                // And that divides them, unless they are the same.
+                let deep = u64::from(region.bits()) == 59;
+                assert!(
+                    one == other || deep || part(one) != part(other),
+                    "{one} {other}"
+                );
+            }
+        }
+        let crowd = Region::around(NodeId::from_u64(5 << 50), NodeId::from_u64((5 << 50) + 200));
+        assert_eq!(crowd.bits(), 56);
+    }
+
+    #[test]
     fn a_forged_region_is_no_region() {
         assert!(
             !Region {
