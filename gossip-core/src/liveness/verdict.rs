@@ -10,7 +10,7 @@
 use alloc::vec::Vec;
 
 use super::observation::Observation;
-use super::probes::Probes;
+use super::probes::{Probes, SAMPLE};
 use super::votes::Votes;
 use crate::id::NodeId;
 use crate::membership::datacenter::Place;
@@ -19,10 +19,6 @@ use crate::membership::ring::{Neighbours, Ring};
 use crate::membership::{Condition, Table};
 use crate::sort::{sort, sort_by_key};
 use crate::time::Instant;
-
-/// How many members of a datacenter that is out of reach are asked before the others are taken to be
-/// silent as well: as many as do not take longer than the verdict on one, at a hundred pings a second.
-const SAMPLE: usize = 64;
 
 /// The facts a verdict rests on.
 #[derive(Clone, Copy, Debug)]

@@ -9,15 +9,18 @@ use super::{Node, count};
 use crate::event::{DownReason, Event, UpCause};
 use crate::id::NodeId;
 use crate::liveness::observation::{Damping, Observation};
-use crate::liveness::probes::TURN;
+use crate::liveness::probes::{Sign, TURN};
 use crate::liveness::verdict::{Evidence, Verdict};
-use crate::membership::Condition;
+use crate::membership::{Condition, Record};
 use crate::rng::below;
 use crate::state::attribute::Declared;
 use crate::time::Instant;
 
 /// Intervals for which a message makes its sender heard.
 const HEARD: u32 = 3;
+
+/// Intervals within which whoever lives has refuted a vote.
+const REFUTED: u32 = 2;
 
 /// Intervals after which a member that came up again counts as steady.
 const CALM: u32 = 300;
@@ -98,7 +101,26 @@ impl Node {
 
     /// Sends the next pings to members in doubt.
     pub(super) fn on_probe_due(&mut self, now: Instant) {
-        let turn = self.probes.turn(now, self.loss(now).pings());
+        let enough = self.loss(now).pings();
+        let home = self.table.place(self.own);
+        let long_ago = now.saturating_sub(self.intervals(REFUTED));
+        let Self {
+            probes,
+            votes,
+            table,
+            own,
+            ..
+        } = self;
+        let stands = |record: &Record| {
+            let mut casts = votes.against(record.id).iter();
+            casts.any(|cast| cast.is_valid(&record.log, long_ago))
+        };
+        let turn = probes.turn(now, *own, enough, |id| match table.get(id) {
+            Some(record) if record.place != home => Sign::Abroad,
+            Some(record) if record.condition == Condition::Down => Sign::Down,
+            Some(record) if stands(record) => Sign::Accused,
+            _ => Sign::None,
+        });
         for id in turn.ping {
             self.ping(id);
         }
