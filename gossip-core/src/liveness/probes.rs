@@ -7,14 +7,15 @@
 //! What comes of it is this node's own evidence and is never published.
 //!
 //! At a hundred pings a second, half of a large cluster takes longer to ask than a verdict may take. So
-//! once a [sample](SAMPLE) has been asked in vain, the others are not asked to the end: one who does not
-//! answer the first pings either is silent as well, and so is one who has let a vote against itself
-//! stand. The sample are those that stand after this node on the ring, so that each node asks others.
+//! once a [sample](SAMPLE) has been asked in vain, the others are not asked to the end: where nothing is
+//! lost, one who does not answer the first ping either is silent as well, and so is one who has let a vote
+//! against itself stand; where much is, as many more are needed as ever. The sample are those that stand after this node on the ring, so that each node asks others.
 
 use core::time::Duration;
 
 use heapless::Vec;
 
+use super::loss::FEWEST;
 use crate::id::NodeId;
 use crate::sorted::SortedMap;
 use crate::time::Instant;
@@ -32,9 +33,6 @@ pub(crate) const TURN: Duration = Duration::from_millis(100);
 /// as many as do not take longer than the verdict on one, at a hundred pings a second. If one in ten of
 /// those asked could be reached, a sample would miss them all once in 800 times.
 pub(crate) const SAMPLE: usize = 64;
-/// After that, this share of the pings that would be enough is.
-const FEW: u32 = 5;
-
 /// In place of a number of pings: a silence that was inferred from others. No loss that turns out to be
 /// greater makes it a matter of chance.
 const INFERRED: u32 = u32::MAX;
@@ -44,8 +42,9 @@ const INFERRED: u32 = u32::MAX;
 pub(crate) enum Sign {
     /// It is in another datacenter: of those who are silent here nothing follows for it.
     Abroad,
-    /// It is down, and asked whether it is back.
-    Down,
+    /// Nor does it for this one: it is down and asked whether it is back, or has voted lately itself, so
+    /// that it lives on this side of whatever divides them.
+    Apart,
     /// Nothing.
     None,
     /// It has let a vote against itself stand.
@@ -177,13 +176,15 @@ impl Probes {
         let is_here = |id: &NodeId| sign(*id) != Sign::Abroad;
         let sampled = self.in_vain().filter(is_here).nth(SAMPLE.saturating_sub(1));
         let sampled = sampled.is_some();
+        // What the sample does not make needless: that all are lost may still be chance.
+        let for_loss = enough.saturating_sub(FEWEST);
         for (id, probe) in self.0.iter_mut() {
             let Probe::Asked { pings, next } = *probe else {
                 continue;
             };
             let inferred = match sampled.then(|| sign(id)) {
-                Some(Sign::None) => Some(enough.div_ceil(FEW)),
-                Some(Sign::Accused) => Some(0),
+                Some(Sign::None) => Some(for_loss.saturating_add(1)),
+                Some(Sign::Accused) => Some(for_loss),
                 _ => None,
             };
             if next <= now && pings >= inferred.unwrap_or(enough) {
@@ -407,7 +408,7 @@ mod tests {
     #[test]
     fn whether_the_down_are_back_does_not_follow_from_the_silence_of_others() {
         let down = |id: NodeId| id.as_u64() >= 200;
-        let sign = |id| if down(id) { Sign::Down } else { Sign::Accused };
+        let sign = |id| if down(id) { Sign::Apart } else { Sign::Accused };
         let mut probes = asking(0..200);
         turns(&mut probes, sign);
         (200..300).for_each(|n| probes.ask_again(NodeId::from_u64(n), at(0)));

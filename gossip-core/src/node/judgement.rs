@@ -13,7 +13,7 @@ use crate::liveness::probes::{Sign, TURN};
 use crate::liveness::verdict::{Evidence, Verdict};
 use crate::membership::{Condition, Record};
 use crate::rng::below;
-use crate::state::attribute::Declared;
+use crate::state::attribute::{Declared, VOTES, decode_ballots};
 use crate::time::Instant;
 
 /// Intervals for which a message makes its sender heard.
@@ -102,25 +102,9 @@ impl Node {
     /// Sends the next pings to members in doubt.
     pub(super) fn on_probe_due(&mut self, now: Instant) {
         let enough = self.loss(now).pings();
-        let home = self.table.place(self.own);
-        let long_ago = now.saturating_sub(self.intervals(REFUTED));
-        let Self {
-            probes,
-            votes,
-            table,
-            own,
-            ..
-        } = self;
-        let stands = |record: &Record| {
-            let mut casts = votes.against(record.id).iter();
-            casts.any(|cast| cast.is_valid(&record.log, long_ago))
-        };
-        let turn = probes.turn(now, *own, enough, |id| match table.get(id) {
-            Some(record) if record.place != home => Sign::Abroad,
-            Some(record) if record.condition == Condition::Down => Sign::Down,
-            Some(record) if stands(record) => Sign::Accused,
-            _ => Sign::None,
-        });
+        let mut probes = core::mem::take(&mut self.probes);
+        let turn = probes.turn(now, self.own, enough, |id| self.sign(now, id));
+        self.probes = probes;
         for id in turn.ping {
             self.ping(id);
         }
@@ -129,6 +113,33 @@ impl Node {
             self.timers
                 .set(Timer::Probe, Some(now.saturating_add(TURN)));
         }
+    }
+
+    /// What speaks for or against a member that is being asked, beside its answer.
+    fn sign(&self, now: Instant, id: NodeId) -> Sign {
+        let Some(record) = self.table.get(id) else {
+            return Sign::None;
+        };
+        if record.place != self.table.place(self.own) {
+            return Sign::Abroad;
+        }
+        let long_ago = now.saturating_sub(self.intervals(REFUTED));
+        let mut casts = self.votes.against(id).iter();
+        if record.condition == Condition::Down || self.has_just_voted(now, record) {
+            Sign::Apart
+        } else if casts.any(|cast| cast.is_valid(&record.log, long_ago)) {
+            Sign::Accused
+        } else {
+            Sign::None
+        }
+    }
+
+    /// Whether a member has cast a vote of late, by its own clock.
+    fn has_just_voted(&self, now: Instant, record: &Record) -> bool {
+        let age = self.age_of(now, record.log.generation());
+        let lately = u64::try_from(self.intervals(SETTLING).as_millis()).unwrap_or(u64::MAX);
+        let mut ballots = decode_ballots(record.log.get(VOTES).unwrap_or_default());
+        ballots.any(|ballot| age.saturating_sub(ballot.age) < lately)
     }
 
     /// Whether anybody finds anybody silent.
