@@ -99,6 +99,11 @@ impl NodeId {
     pub const fn as_u64(self) -> u64 {
         self.0
     }
+
+    /// How far it is to another id, going up around the ring.
+    pub(crate) const fn distance_to(self, other: Self) -> u64 {
+        other.0.wrapping_sub(self.0)
+    }
 }
 
 impl NodeId {

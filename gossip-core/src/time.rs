@@ -53,7 +53,8 @@ impl Instant {
     }
 }
 
-fn nanos(duration: Duration) -> u64 {
+/// A duration in nanoseconds, at most 584 years: wider numbers cost a small machine much code to divide.
+pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 

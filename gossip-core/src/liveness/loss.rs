@@ -3,7 +3,7 @@
 /// That all pings are lost is taken for chance unless it is rarer than this.
 const CHANCE: f64 = 1e-5;
 /// The fewest pings whose silence says something.
-const FEWEST: u32 = 5;
+pub(super) const FEWEST: u32 = 5;
 /// The most: beyond three quarters of loss, silence says nothing.
 const MOST: u32 = 200;
 

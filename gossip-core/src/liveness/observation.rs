@@ -13,7 +13,7 @@ use core::time::Duration;
 use super::loss::Loss;
 use crate::detector::{Detector, Window};
 use crate::id::{Generation, NodeId};
-use crate::time::Instant;
+use crate::time::{Instant, nanos};
 
 /// How long a burst of pings takes.
 const BURST: Duration = Duration::from_millis(400);
@@ -267,9 +267,8 @@ impl Observation {
     pub(crate) fn missing(&self, now: Instant, interval: Duration) -> u64 {
         let beat = self.beat.filter(|_| !self.is_silent());
         let silence = beat.map_or(Duration::ZERO, |beat| now.saturating_since(beat));
-        let overdue = silence.saturating_sub(interval.div_f64(4.0)).as_nanos();
-        let missing = overdue.checked_div(interval.as_nanos()).unwrap_or(0);
-        u64::try_from(missing).unwrap_or(u64::MAX)
+        let overdue = silence.saturating_sub(interval.div_f64(4.0));
+        nanos(overdue).checked_div(nanos(interval)).unwrap_or(0)
     }
 
     /// When [`Observation::due`] has something to do next.

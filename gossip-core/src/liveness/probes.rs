@@ -5,11 +5,17 @@
 //! that holds no observer of most members: it *sweeps*, asking everybody it has not heard lately.
 //! Each member asked gets as many pings as make chance an unlikely explanation at the loss measured.
 //! What comes of it is this node's own evidence and is never published.
+//!
+//! At a hundred pings a second, half of a large cluster takes longer to ask than a verdict may take. So
+//! once a [sample](SAMPLE) has been asked in vain, the others are not asked to the end: where nothing is
+//! lost, one who does not answer the first ping either is silent as well, and so is one who has let a vote
+//! against itself stand; where much is, as many more are needed as ever. The sample are those that stand after this node on the ring, so that each node asks others.
 
 use core::time::Duration;
 
 use heapless::Vec;
 
+use super::loss::FEWEST;
 use crate::id::NodeId;
 use crate::sorted::SortedMap;
 use crate::time::Instant;
@@ -22,6 +28,28 @@ const ANSWER: Duration = Duration::from_millis(200);
 const AT_ONCE: usize = 10;
 /// Between two turns.
 pub(crate) const TURN: Duration = Duration::from_millis(100);
+
+/// How many members of a datacenter are asked in vain before the others are taken to be silent as well:
+/// as many as do not take longer than the verdict on one, at a hundred pings a second. If one in ten of
+/// those asked could be reached, a sample would miss them all once in 800 times.
+pub(crate) const SAMPLE: usize = 64;
+/// In place of a number of pings: a silence that was inferred from others. No loss that turns out to be
+/// greater makes it a matter of chance.
+const INFERRED: u32 = u32::MAX;
+
+/// What else is known of a member that is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sign {
+    /// It is in another datacenter: of those who are silent here nothing follows for it.
+    Abroad,
+    /// Nor does it for this one: it is down and asked whether it is back, or has voted lately itself, so
+    /// that it lives on this side of whatever divides them.
+    Apart,
+    /// Nothing.
+    None,
+    /// It has let a vote against itself stand.
+    Accused,
+}
 
 /// One member asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,8 +100,7 @@ impl Probes {
             return;
         }
         let silent = Probe::Silent {
-            // No loss that turns out to be greater makes it a matter of chance.
-            pings: u32::MAX,
+            pings: INFERRED,
             since: now,
         };
         self.0.insert(id, silent);
@@ -133,30 +160,70 @@ impl Probes {
     }
 
     /// Sends the pings of one turn: `enough` unanswered ones make a silence. Where no number is
-    /// enough, asking waits for better times.
-    pub(crate) fn turn(&mut self, now: Instant, enough: Option<u32>) -> Turn {
+    /// enough, asking waits for better times. Begins with those after `own`, and asks them to the end
+    /// before others, until a sample has been asked in vain; then everybody once before anybody twice.
+    pub(crate) fn turn(
+        &mut self,
+        now: Instant,
+        own: NodeId,
+        enough: Option<u32>,
+        sign: impl Fn(NodeId) -> Sign,
+    ) -> Turn {
         let mut turn = Turn::default();
         let Some(enough) = enough else {
             return turn;
         };
+        let is_here = |id: &NodeId| sign(*id) != Sign::Abroad;
+        let sampled = self.in_vain().filter(is_here).nth(SAMPLE.saturating_sub(1));
+        let sampled = sampled.is_some();
+        // What the sample does not make needless: that all are lost may still be chance.
+        let for_loss = enough.saturating_sub(FEWEST);
         for (id, probe) in self.0.iter_mut() {
-            let Probe::Asked { pings, next } = probe else {
+            let Probe::Asked { pings, next } = *probe else {
                 continue;
             };
-            if *next > now {
-                continue;
-            }
-            if *pings >= enough {
-                let pings = *pings;
-                *probe = Probe::Silent { pings, since: now };
+            let inferred = match sampled.then(|| sign(id)) {
+                Some(Sign::None) => Some(for_loss.saturating_add(1)),
+                Some(Sign::Accused) => Some(for_loss),
+                _ => None,
+            };
+            if next <= now && pings >= inferred.unwrap_or(enough) {
+                *probe = Probe::Silent {
+                    pings: inferred.map_or(pings, |_| INFERRED),
+                    since: now,
+                };
                 turn.found_silent = true;
-            } else if turn.ping.push(id).is_ok() {
-                *pings = pings.saturating_add(1);
-                let wait = if *pings < enough { SPACING } else { ANSWER };
-                *next = now.saturating_add(wait);
             }
         }
+        for _ in 0..AT_ONCE {
+            let due = self.0.iter_mut().filter_map(|(id, probe)| match probe {
+                Probe::Asked { pings, next } if *next <= now => Some((id, pings, next)),
+                _ => None,
+            });
+            let first = due.min_by_key(|(id, pings, _)| {
+                let waits = sampled == (**pings > 0);
+                (waits, own.distance_to(*id))
+            });
+            let Some((id, pings, next)) = first else {
+                break;
+            };
+            *pings = pings.saturating_add(1);
+            let is_last = *pings >= enough || sampled;
+            *next = now.saturating_add(if is_last { ANSWER } else { SPACING });
+            // There is room for as many as are taken.
+            let _ = turn.ping.push(id);
+        }
         turn
+    }
+
+    /// Those who were asked to the end and did not answer.
+    fn in_vain(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let asked =
+            |probe: &Probe| matches!(*probe, Probe::Silent { pings, .. } if pings != INFERRED);
+        self.0
+            .iter()
+            .filter(move |(_, probe)| asked(probe))
+            .map(|(id, _)| id)
     }
 }
 
@@ -168,17 +235,24 @@ mod tests {
         Instant::from_origin(Duration::from_millis(millis))
     }
 
+    fn take_turn(probes: &mut Probes, now: Instant, enough: Option<u32>) -> Turn {
+        probes.turn(now, NodeId::from_u64(0), enough, |_| Sign::None)
+    }
+
     #[test]
     fn who_answers_none_of_enough_pings_is_silent() {
         let mut probes = Probes::default();
         let id = NodeId::from_u64(1);
         probes.ask(id, at(0));
         for turn in 0..3 {
-            assert_eq!(probes.turn(at(turn * 100), Some(3)).ping[..], [id]);
+            assert_eq!(
+                take_turn(&mut probes, at(turn * 100), Some(3)).ping[..],
+                [id]
+            );
         }
-        assert!(!probes.turn(at(399), Some(3)).found_silent);
+        assert!(!take_turn(&mut probes, at(399), Some(3)).found_silent);
         assert!(!probes.is_silent(id));
-        assert!(probes.turn(at(400), Some(3)).found_silent);
+        assert!(take_turn(&mut probes, at(400), Some(3)).found_silent);
         assert!(probes.is_silent(id) && !probes.is_asking());
         probes.ask(id, at(500));
         assert!(!probes.is_asking(), "it has been asked");
@@ -191,14 +265,14 @@ mod tests {
         let mut probes = Probes::default();
         let id = NodeId::from_u64(1);
         probes.ask(id, at(0));
-        probes.turn(at(0), Some(0));
+        take_turn(&mut probes, at(0), Some(0));
         assert!(probes.is_silent(id));
         probes.ask_again(id, at(100));
         assert!(!probes.is_silent(id));
-        assert_eq!(probes.turn(at(100), Some(3)).ping[..], [id]);
+        assert_eq!(take_turn(&mut probes, at(100), Some(3)).ping[..], [id]);
         probes.ask_again(id, at(150));
         assert!(
-            probes.turn(at(150), Some(3)).ping.is_empty(),
+            take_turn(&mut probes, at(150), Some(3)).ping.is_empty(),
             "not from the beginning"
         );
     }
@@ -208,17 +282,17 @@ mod tests {
         let mut probes = Probes::default();
         let id = NodeId::from_u64(1);
         probes.ask(id, at(0));
-        probes.turn(at(0), Some(1));
-        assert!(probes.turn(at(200), Some(1)).found_silent);
+        take_turn(&mut probes, at(0), Some(1));
+        assert!(take_turn(&mut probes, at(200), Some(1)).found_silent);
         probes.doubt(at(300), Some(1));
         assert!(probes.is_silent(id));
         probes.doubt(at(300), Some(2));
         assert!(!probes.is_silent(id), "one ping says too little now");
-        assert_eq!(probes.turn(at(300), Some(2)).ping[..], [id]);
-        assert!(probes.turn(at(500), Some(2)).found_silent);
+        assert_eq!(take_turn(&mut probes, at(300), Some(2)).ping[..], [id]);
+        assert!(take_turn(&mut probes, at(500), Some(2)).found_silent);
         probes.doubt(at(600), None);
         assert!(!probes.is_silent(id), "nothing says anything");
-        assert_eq!(probes.turn(at(600), None), Turn::default());
+        assert_eq!(take_turn(&mut probes, at(600), None), Turn::default());
         assert!(probes.is_asking());
     }
 
@@ -227,25 +301,131 @@ mod tests {
         let mut probes = Probes::default();
         let id = NodeId::from_u64(1);
         probes.ask(id, at(0));
-        probes.turn(at(0), Some(3));
+        take_turn(&mut probes, at(0), Some(3));
         assert!(!probes.heard(id), "it had not been found silent");
-        assert!(probes.turn(at(1000), Some(3)).ping.is_empty());
+        assert!(take_turn(&mut probes, at(1000), Some(3)).ping.is_empty());
     }
 
     #[test]
     fn a_sweep_is_paced_and_everybody_gets_a_turn() {
         let mut probes = Probes::default();
-        for n in 0..100 {
+        for n in 0..60 {
             probes.ask(NodeId::from_u64(n), at(0));
         }
         let mut turns = 0;
         while probes.is_asking() {
-            assert!(probes.turn(at(turns * 100), Some(3)).ping.len() <= AT_ONCE);
+            assert!(take_turn(&mut probes, at(turns * 100), Some(3)).ping.len() <= AT_ONCE);
             turns += 1;
         }
-        assert!((30..40).contains(&turns), "300 pings, 10 a turn: {turns}");
-        assert_eq!(probes.silent().count(), 100);
+        assert!((18..28).contains(&turns), "180 pings, 10 a turn: {turns}");
+        assert_eq!(probes.silent().count(), 60);
         probes.forget(at(100_000), Duration::from_secs(10), |_| false);
         assert_eq!(probes.silent().count(), 0);
+    }
+
+    /// Turns until nobody is being asked any more.
+    fn turns(probes: &mut Probes, sign: impl Fn(NodeId) -> Sign) -> usize {
+        let own = NodeId::from_u64(0);
+        let mut turns = 0;
+        for n in 0.. {
+            if !probes.is_asking() {
+                break;
+            }
+            probes.turn(at(n * 100), own, Some(5), &sign);
+            turns += 1;
+        }
+        turns
+    }
+
+    fn asking(members: core::ops::Range<usize>) -> Probes {
+        let mut probes = Probes::default();
+        for n in members {
+            probes.ask(NodeId::from_u64(n.try_into().unwrap()), at(0));
+        }
+        probes
+    }
+
+    #[test]
+    fn once_a_sample_was_asked_in_vain_one_ping_does_for_the_others() {
+        let few = SAMPLE * 5 / AT_ONCE;
+        let sampled = turns(&mut asking(0..SAMPLE), |_| Sign::None);
+        assert!((few..few + 10).contains(&sampled));
+        let mut probes = asking(0..1000);
+        let all = turns(&mut probes, |_| Sign::None);
+        let others = (1000 - SAMPLE) / AT_ONCE;
+        assert!((few + others..few + others + 10).contains(&all), "{all}");
+        assert_eq!(probes.silent().count(), 1000);
+    }
+
+    #[test]
+    fn once_a_sample_was_asked_in_vain_those_who_let_a_vote_stand_are_not_asked() {
+        let few = SAMPLE * 5 / AT_ONCE;
+        let mut probes = asking(0..1000);
+        let all = turns(&mut probes, |_| Sign::Accused);
+        assert!((few..few + 10).contains(&all), "{all}");
+        assert_eq!(probes.silent().count(), 1000);
+    }
+
+    #[test]
+    fn who_answers_is_not_taken_for_silent_by_the_sample() {
+        let mut probes = asking(0..SAMPLE + 20);
+        let lives = |id: &NodeId| usize::try_from(id.as_u64()).unwrap() >= SAMPLE;
+        for n in 0.. {
+            let own = NodeId::from_u64(0);
+            let turn = probes.turn(at(n * 100), own, Some(5), |_| Sign::None);
+            for id in turn.ping.iter().copied().filter(lives) {
+                assert!(!probes.heard(id), "found silent before it could answer");
+            }
+            if !probes.is_asking() {
+                break;
+            }
+        }
+        assert_eq!(probes.silent().count(), SAMPLE);
+    }
+
+    #[test]
+    fn the_silence_of_those_here_says_nothing_of_those_elsewhere() {
+        let here = |id: NodeId| id.as_u64() < 200;
+        let sign = |id| {
+            if here(id) {
+                Sign::Accused
+            } else {
+                Sign::Abroad
+            }
+        };
+        let mut both = asking(0..300);
+        let abroad = 100 * 5 / AT_ONCE;
+        let sampled = SAMPLE * 5 / AT_ONCE;
+        let all = turns(&mut both, sign);
+        assert!(
+            (abroad + sampled..abroad + sampled + 10).contains(&all),
+            "{all}"
+        );
+        let mut abroad_alone = asking(200..300);
+        assert!(turns(&mut abroad_alone, sign) >= abroad);
+    }
+
+    #[test]
+    fn whether_the_down_are_back_does_not_follow_from_the_silence_of_others() {
+        let down = |id: NodeId| id.as_u64() >= 200;
+        let sign = |id| if down(id) { Sign::Apart } else { Sign::Accused };
+        let mut probes = asking(0..200);
+        turns(&mut probes, sign);
+        (200..300).for_each(|n| probes.ask_again(NodeId::from_u64(n), at(0)));
+        assert!(turns(&mut probes, sign) >= 100 * 5 / AT_ONCE);
+    }
+
+    #[test]
+    fn each_node_begins_with_those_after_itself_and_asks_them_to_the_end() {
+        let mut probes = asking(0..100);
+        let own = NodeId::from_u64(95);
+        let mut first = || probes.turn(at(0), own, Some(5), |_| Sign::None).ping;
+        let expected = |from: u64| {
+            let ids = (from..from + 10).map(|n| NodeId::from_u64(n % 100));
+            ids.collect::<std::vec::Vec<_>>()
+        };
+        assert_eq!(first()[..], expected(95));
+        let mut second = || probes.turn(at(100), own, Some(5), |_| Sign::None).ping;
+        assert_eq!(second()[..], expected(95));
     }
 }

@@ -10,19 +10,15 @@
 use alloc::vec::Vec;
 
 use super::observation::Observation;
-use super::probes::Probes;
+use super::probes::{Probes, SAMPLE};
 use super::votes::Votes;
 use crate::id::NodeId;
 use crate::membership::datacenter::Place;
 use crate::membership::observers::observers;
 use crate::membership::ring::{Neighbours, Ring};
 use crate::membership::{Condition, Table};
-use crate::sort::{sort, sort_by_key};
+use crate::sort::sort;
 use crate::time::Instant;
-
-/// How many members of a datacenter that is out of reach are asked before the others are taken to be
-/// silent as well: as many as do not take longer than the verdict on one, at a hundred pings a second.
-const SAMPLE: usize = 64;
 
 /// The facts a verdict rests on.
 #[derive(Clone, Copy, Debug)]
@@ -59,15 +55,18 @@ struct Contested {
     subject: NodeId,
     tally: Tally,
     down: bool,
+    /// The position of the last of its seats.
+    seat: Option<usize>,
 }
 
-/// An observer as a witness of one contested member.
+/// A contested member as a witness of another one. Only such a one can be found down.
 #[derive(Clone, Copy, Debug)]
-struct Witness {
-    id: NodeId,
+struct Seat {
     /// The position of the case.
     case: usize,
     votes: bool,
+    /// The seat before it of the same witness.
+    previous: Option<usize>,
 }
 
 /// How many of a member's witnesses stand against it.
@@ -122,8 +121,9 @@ impl Evidence<'_> {
     /// Each case is counted once; when a member is found down, only the cases that it is a witness
     /// of change.
     pub(crate) fn verdicts(&self) -> Vec<(NodeId, Verdict)> {
-        let (mut contested, witnesses) = self.contested();
-        let mut decided: Vec<NodeId> = Vec::new();
+        let (mut contested, seats) = self.contested();
+        // The last seats of those who have just been found down.
+        let mut decided: Vec<usize> = Vec::new();
         loop {
             let open = contested.iter().filter(|case| !case.down);
             let majorities = open.map(|case| case.tally).filter(|t| t.is_majority());
@@ -133,16 +133,16 @@ impl Evidence<'_> {
             for case in &mut contested {
                 if !case.down && case.tally.is_majority() && !clearest.clearer_than(case.tally) {
                     case.down = true;
-                    decided.push(case.subject);
+                    decided.extend(case.seat);
                 }
             }
-            for fallen in decided.drain(..) {
-                let from = witnesses.partition_point(|witness| witness.id < fallen);
-                let seats = witnesses.iter().skip(from);
-                for seat in seats.take_while(|witness| witness.id == fallen) {
+            for last in decided.drain(..) {
+                let mut at = Some(last);
+                while let Some(seat) = at.and_then(|at| seats.get(at)) {
                     if let Some(case) = contested.get_mut(seat.case) {
                         case.tally.dismiss(seat.votes);
                     }
+                    at = seat.previous;
                 }
             }
         }
@@ -162,8 +162,8 @@ impl Evidence<'_> {
     }
 
     /// The members against which there is a valid vote, or evidence of this node's own, sorted by
-    /// id; and their observers that are witnesses, sorted likewise.
-    fn contested(&self) -> (Vec<Contested>, Vec<Witness>) {
+    /// id; and where they are witnesses themselves.
+    fn contested(&self) -> (Vec<Contested>, Vec<Seat>) {
         let silent = self
             .observations
             .iter()
@@ -184,18 +184,30 @@ impl Evidence<'_> {
                     .get(*subject)
                     .is_some_and(|record| takes_part(record.condition))
         });
-        let mut witnesses: Vec<Witness> = Vec::new();
-        let mut contested: Vec<Contested> = Vec::new();
+        let case = |subject: &NodeId| Contested {
+            subject: *subject,
+            tally: Tally::default(),
+            down: false,
+            seat: None,
+        };
+        let mut contested: Vec<Contested> = subjects.iter().map(case).collect();
+        let mut seats: Vec<Seat> = Vec::new();
         for (case, subject) in subjects.iter().enumerate() {
-            let seat = |id, votes| witnesses.push(Witness { id, case, votes });
-            contested.push(Contested {
-                subject: *subject,
-                tally: self.tally(*subject, &subjects, seat),
-                down: false,
+            let tally = self.tally(*subject, &subjects, |witness, votes| {
+                if let Some(witness) = contested.get_mut(witness) {
+                    let previous = witness.seat.replace(seats.len());
+                    seats.push(Seat {
+                        case,
+                        votes,
+                        previous,
+                    });
+                }
             });
+            if let Some(contested) = contested.get_mut(case) {
+                contested.tally = tally;
+            }
         }
-        sort_by_key(&mut witnesses, |witness| witness.id);
-        (contested, witnesses)
+        (contested, seats)
     }
 
     /// The members that take part and have lost half of those who could vouch for them: the rest may
@@ -321,12 +333,12 @@ impl Evidence<'_> {
     }
 
     /// Counts who stands against a member while none of the contested is down yet. Tells of each
-    /// observer that is a witness whether it votes.
+    /// contested one that is a witness, by its position, whether it votes.
     fn tally(
         &self,
         subject: NodeId,
         contested: &[NodeId],
-        mut witness: impl FnMut(NodeId, bool),
+        mut witness: impl FnMut(usize, bool),
     ) -> Tally {
         let mut tally = Tally::default();
         let Some(record) = self.table.get(subject) else {
@@ -336,7 +348,8 @@ impl Evidence<'_> {
         let observers = self.observers(subject);
         for observer in observers.iter().copied() {
             tally.observers = tally.observers.saturating_add(1);
-            if observer == self.own || self.is_out(observer, contested) {
+            let place = contested.binary_search(&observer).ok();
+            if observer == self.own || self.is_out(observer, place.is_some()) {
                 continue;
             }
             let votes = casts
@@ -345,7 +358,9 @@ impl Evidence<'_> {
             tally.witnesses = tally.witnesses.saturating_add(1);
             tally.against = tally.against.saturating_add(usize::from(votes));
             tally.vouching = tally.vouching.saturating_add(usize::from(!votes));
-            witness(observer, votes);
+            if let Some(place) = place {
+                witness(place, votes);
+            }
         }
         if self.table.datacenters().len() > 1 {
             let abroad = casts.iter().filter(|cast| {
@@ -366,11 +381,11 @@ impl Evidence<'_> {
 
     /// Whether an observer is no witness from the start: it is silent towards this node, or down and
     /// nobody contests that any more.
-    fn is_out(&self, observer: NodeId, contested: &[NodeId]) -> bool {
+    fn is_out(&self, observer: NodeId, is_contested: bool) -> bool {
         if self.finds_silent(observer) {
             return true;
         }
-        contested.binary_search(&observer).is_err()
+        !is_contested
             && self
                 .table
                 .get(observer)

@@ -74,19 +74,26 @@ impl Segment {
         self.of(members).iter().all(|id| *id == own)
     }
 
-    /// `count` parts of the same width, or nearly; fewer where there are not that many ids.
+    /// `count` parts of the same width, or nearly; fewer where there are not that many ids. The nth
+    /// begins at `width * n / count`, without numbers that are wider than an id.
     fn parts(self, count: usize) -> impl Iterator<Item = Self> {
-        let count = u128::try_from(count).unwrap_or(u128::MAX);
-        let bound = move |part: u128| {
-            let by = self.width().saturating_mul(part).checked_div(count);
-            u128::from(self.first.as_u64()).saturating_add(by.unwrap_or(0))
+        let (first, last) = (self.first.as_u64(), self.last.as_u64());
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        let (each, rest) = match last.checked_sub(first) {
+            Some(by) if count > 0 => (by.div_euclid(count), by.rem_euclid(count).saturating_add(1)),
+            _ => (0, 0),
         };
-        let id = |n: u128| NodeId::from_u64(u64::try_from(n).unwrap_or(u64::MAX));
-        (0..count).filter_map(move |part| {
-            let (start, end) = (bound(part), bound(part.saturating_add(1)));
-            (start < end).then(|| Self {
-                first: id(start),
-                last: id(end.saturating_sub(1)),
+        let extra = move |n: u64| rest.saturating_mul(n).checked_div(count).unwrap_or(0);
+        let bound = move |n: u64| {
+            let by = each.wrapping_mul(n).wrapping_add(extra(n));
+            first.wrapping_add(by)
+        };
+        (0..count).filter_map(move |n| {
+            let next = n.saturating_add(1);
+            // The end of the last may be one beyond the greatest id: 0 again.
+            (each > 0 || extra(next) > extra(n)).then(|| Self {
+                first: NodeId::from_u64(bound(n)),
+                last: NodeId::from_u64(bound(next).wrapping_sub(1)),
             })
         })
     }
@@ -196,7 +203,7 @@ mod tests {
                 first: NodeId::from_u64(first),
                 last: NodeId::from_u64(last),
             };
-            for count in 2..12 {
+            for count in 1..12 {
                 let parts: Vec<_> = segment.parts(count).collect();
                 assert_eq!(parts.first().unwrap().first, segment.first);
                 assert_eq!(parts.last().unwrap().last, segment.last);
@@ -209,6 +216,11 @@ mod tests {
                     parts.iter().map(|part| part.width()).sum::<u128>(),
                     segment.width()
                 );
+                let wide = u128::try_from(count).unwrap();
+                let bound = |n: u128| u128::from(first) + segment.width() * n / wide;
+                let begins = (0..wide).filter(|n| bound(*n) < bound(n + 1)).map(bound);
+                let first = |part: &Segment| u128::from(part.first.as_u64());
+                assert!(begins.eq(parts.iter().map(first)));
             }
         }
     }

@@ -185,19 +185,22 @@ impl Node {
                 }
             },
         );
+        // Votes against those who are down already are in no hurry: the next round looks at them.
+        self.stale.verdicts |= life == Life::Another || !withdrawn.is_empty();
         if life == Life::Same {
             self.reconsider.extend(withdrawn);
         }
-        self.stale.verdicts = true;
         for ballot in decode_ballots(new) {
             if ballot.subject == self.own {
                 self.refute(now, &ballot);
             }
             // Somebody still votes against a member that this node has removed.
-            self.stale.ballots |= self
+            let condition = self
                 .table
                 .get(ballot.subject)
-                .is_some_and(|record| record.condition == Condition::Ghost);
+                .map(|record| record.condition);
+            self.stale.ballots |= condition == Some(Condition::Ghost);
+            self.stale.verdicts |= condition == Some(Condition::Live);
         }
     }
 

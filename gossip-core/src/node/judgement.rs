@@ -9,15 +9,18 @@ use super::{Node, count};
 use crate::event::{DownReason, Event, UpCause};
 use crate::id::NodeId;
 use crate::liveness::observation::{Damping, Observation};
-use crate::liveness::probes::TURN;
+use crate::liveness::probes::{Sign, TURN};
 use crate::liveness::verdict::{Evidence, Verdict};
-use crate::membership::Condition;
+use crate::membership::{Condition, Record};
 use crate::rng::below;
-use crate::state::attribute::Declared;
+use crate::state::attribute::{Declared, VOTES, decode_ballots};
 use crate::time::Instant;
 
 /// Intervals for which a message makes its sender heard.
 const HEARD: u32 = 3;
+
+/// Intervals within which whoever lives has refuted a vote.
+const REFUTED: u32 = 2;
 
 /// Intervals after which a member that came up again counts as steady.
 const CALM: u32 = 300;
@@ -98,7 +101,10 @@ impl Node {
 
     /// Sends the next pings to members in doubt.
     pub(super) fn on_probe_due(&mut self, now: Instant) {
-        let turn = self.probes.turn(now, self.loss(now).pings());
+        let enough = self.loss(now).pings();
+        let mut probes = core::mem::take(&mut self.probes);
+        let turn = probes.turn(now, self.own, enough, |id| self.sign(now, id));
+        self.probes = probes;
         for id in turn.ping {
             self.ping(id);
         }
@@ -107,6 +113,33 @@ impl Node {
             self.timers
                 .set(Timer::Probe, Some(now.saturating_add(TURN)));
         }
+    }
+
+    /// What speaks for or against a member that is being asked, beside its answer.
+    fn sign(&self, now: Instant, id: NodeId) -> Sign {
+        let Some(record) = self.table.get(id) else {
+            return Sign::None;
+        };
+        if record.place != self.table.place(self.own) {
+            return Sign::Abroad;
+        }
+        let long_ago = now.saturating_sub(self.intervals(REFUTED));
+        let mut casts = self.votes.against(id).iter();
+        if record.condition == Condition::Down || self.has_just_voted(now, record) {
+            Sign::Apart
+        } else if casts.any(|cast| cast.is_valid(&record.log, long_ago)) {
+            Sign::Accused
+        } else {
+            Sign::None
+        }
+    }
+
+    /// Whether a member has cast a vote of late, by its own clock.
+    fn has_just_voted(&self, now: Instant, record: &Record) -> bool {
+        let age = self.age_of(now, record.log.generation());
+        let lately = u64::try_from(self.intervals(SETTLING).as_millis()).unwrap_or(u64::MAX);
+        let mut ballots = decode_ballots(record.log.get(VOTES).unwrap_or_default());
+        ballots.any(|ballot| age.saturating_sub(ballot.age) < lately)
     }
 
     /// Whether anybody finds anybody silent.

@@ -20,7 +20,7 @@ use super::Node;
 use super::exchange::FIRST_LEG;
 use super::outbox::Outgoing;
 use crate::membership::Condition;
-use crate::time::Instant;
+use crate::time::{Instant, nanos};
 use crate::wire::message::{Exchange, Item, Items, Sender};
 
 /// How long a token is good for, at least; twice that at most.
@@ -93,22 +93,21 @@ impl Proofs {
         self.proven.push_back(address);
     }
 
-    fn token(&self, address: SocketAddr, period: u128) -> u32 {
+    fn token(&self, address: SocketAddr, period: u64) -> u32 {
         let mut hasher = self.secret;
         match address.ip() {
             IpAddr::V4(ip) => hasher.write(&ip.octets()),
             IpAddr::V6(ip) => hasher.write(&ip.octets()),
         }
         hasher.write_u16(address.port());
-        hasher.write_u128(period);
+        hasher.write_u64(period);
         let [a, b, c, d, ..] = hasher.finish().to_le_bytes();
         u32::from_le_bytes([a, b, c, d])
     }
 }
 
-fn period(now: Instant) -> u128 {
-    let since = now.saturating_since(Instant::ORIGIN).as_nanos();
-    since.div_euclid(TOKEN_LASTS.as_nanos())
+fn period(now: Instant) -> u64 {
+    now.as_nanos().div_euclid(nanos(TOKEN_LASTS))
 }
 
 impl Node {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::command::{Key, MAX_WATCHED, Value};
+use crate::liveness::probes::Sign;
 use crate::membership::Condition;
 use crate::membership::segment::Segment;
 use crate::stamp::Stamp;
@@ -455,7 +456,10 @@ fn who_is_down_though_nobody_votes_against_it_is_asked() {
     let asks = |node: &mut Node, millis| {
         node.probes.heard(down);
         node.sweep(at(millis));
-        node.probes.turn(at(millis), Some(5)).ping.contains(&down)
+        node.probes
+            .turn(at(millis), NodeId::from_u64(0), Some(5), |_| Sign::None)
+            .ping
+            .contains(&down)
     };
     assert!(asks(&mut node, 2));
     let ballot = Ballot {

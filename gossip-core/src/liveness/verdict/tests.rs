@@ -10,6 +10,7 @@ use crate::config::PhiModel;
 use crate::detector::Detector;
 use crate::id::Generation;
 use crate::liveness::observation::Due;
+use crate::liveness::probes::Sign;
 use crate::stamp::Stamp;
 use crate::state::attribute::Ballot;
 use crate::state::hash::HashKey;
@@ -113,7 +114,10 @@ impl Scene {
     /// Node 0 has asked a member in vain.
     fn asks_in_vain(mut self, whom: u64) -> Self {
         self.probes.ask(id(whom), Instant::ORIGIN);
-        self.probes.turn(Instant::ORIGIN, Some(0));
+        self.probes
+            .turn(Instant::ORIGIN, NodeId::from_u64(0), Some(0), |_| {
+                Sign::None
+            });
         assert!(self.probes.is_silent(id(whom)));
         self
     }
