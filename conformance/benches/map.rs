@@ -91,6 +91,7 @@ fn merged(chunks: &[Vec<u8>]) -> Map {
     let limit = Limit {
         stamp: Stamp::from_bits(u64::MAX),
         bytes: usize::MAX,
+        room: usize::MAX,
     };
     for chunk in chunks {
         let (head, pieces) = read_chunk(chunk).unwrap();

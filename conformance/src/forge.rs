@@ -82,23 +82,37 @@ impl Body {
         self.byte(4).byte(0).fixed(0).fixed(u64::MAX)
     }
 
+    /// A write of the shared map: the last one wins, it replaces its origin's own, lives for ever, and
+    /// knew of nothing.
+    #[must_use]
+    pub fn write(self, whose: Known, key: &[u8], value: Option<&[u8]>) -> Self {
+        let body = self.bytes(key).fixed(whose.generation);
+        let body = body.varint(whose.frontier).byte(0).byte(0).byte(0);
+        let body = match value {
+            Some(value) => body.byte(1).bytes(value),
+            None => body.byte(0),
+        };
+        body.bytes(&[])
+    }
+
+    /// Writes of the shared map, each with its length before it, up to a version.
+    #[must_use]
+    pub fn runs(self, whose: Known, after: u64, writes: &[u8]) -> Self {
+        let body = self.byte(8).fixed(whose.origin).fixed(whose.generation);
+        body.varint(after).varint(whose.frontier).bytes(writes)
+    }
+
     /// One write of the shared map, with its version: the last of a run that begins at `after`.
     #[must_use]
     pub fn run(self, whose: Known, after: u64, key: &[u8]) -> Self {
-        let write = Self::default().bytes(key).fixed(whose.generation);
-        let write = write.varint(whose.frontier);
-        // The last write wins, it replaces its origin's own, lives for ever, is empty, and knew of
-        // nothing.
-        let write = write.byte(0).byte(0).byte(0).byte(1).bytes(&[]).bytes(&[]);
-        let body = self.byte(8).fixed(whose.origin).fixed(whose.generation);
-        let body = body.varint(after).varint(whose.frontier);
-        body.bytes(&Self::default().bytes(&write.0).0)
+        let write = Self::default().write(whose, key, Some(&[]));
+        self.runs(whose, after, &Self::default().bytes(&write.0).0)
     }
 
     /// A request for a delta of the shared map, from who knows nothing of it.
     #[must_use]
     pub fn map_pull(self) -> Self {
-        let body = self.byte(6).varint(0).cursor(0);
+        let body = self.byte(6).varint(0).cursor(0, 0);
         let body = body.fixed(0).fixed(0).fixed(0).byte(1);
         // "That is all."
         body.byte(1).byte(0).byte(0)
@@ -107,16 +121,51 @@ impl Body {
     /// The head of a chunk of a delta of the shared map that goes on when it is asked to.
     #[must_use]
     pub fn map_chunk(self, taker: Known) -> Self {
-        let mut body = self.byte(7);
-        body.0.extend_from_slice(&[9, 0, 0, 0]);
+        self.chunk(taker, 9, 0, 1)
+    }
+
+    /// The head of a chunk that is a whole delta of the shared map, with lists.
+    #[must_use]
+    pub fn map_delta(self, taker: Known) -> Self {
+        self.chunk(taker, 10, 1, 2)
+    }
+
+    fn chunk(self, taker: Known, session: u8, listing: u8, extent: u8) -> Self {
+        let body = self.byte(7).byte(session).byte(0).byte(0).byte(0);
         let body = body.fixed(taker.origin).fixed(taker.generation);
-        let body = body.cursor(0).cursor(1);
-        body.varint(1).fixed(0).byte(1)
+        let body = body.cursor(listing, 0).cursor(listing, 1);
+        body.varint(1).fixed(0).byte(extent)
+    }
+
+    /// In a chunk: of these versions none lives.
+    #[must_use]
+    pub fn listed(self, known: Known) -> Self {
+        let body = self.byte(0).fixed(known.origin).fixed(known.generation);
+        body.varint(0).varint(known.frontier).bytes(&[])
+    }
+
+    /// In a chunk: a part of a write of so many bytes, from so many on.
+    #[must_use]
+    pub fn part(self, whose: Known, total: u32, offset: u32, bytes: &[u8]) -> Self {
+        let body = self.byte(1).fixed(whose.origin).fixed(whose.generation);
+        body.varint(total.into()).varint(offset.into()).bytes(bytes)
+    }
+
+    /// In a chunk: how far an origin is known.
+    #[must_use]
+    pub fn frontier(self, known: Known) -> Self {
+        self.byte(2).known(known).varint(0)
+    }
+
+    /// In a chunk: an origin was forgotten, and nothing of it lives.
+    #[must_use]
+    pub fn gone(self, known: Known) -> Self {
+        self.byte(3).known(known)
     }
 
     /// A place in a stream of the shared map: so much of the order of application has been told.
-    fn cursor(self, applied: u64) -> Self {
-        let mut body = self.fixed(0).fixed(applied);
+    fn cursor(self, listing: u8, applied: u64) -> Self {
+        let mut body = self.fixed(listing.into()).fixed(applied);
         body.0.extend_from_slice(&[0; 4]);
         body
     }
@@ -151,13 +200,15 @@ impl Body {
         }
     }
 
-    /// One vote, to be put into the value of the key `[4]`.
+    /// One vote, to be put into the value of the key `[4]`, of who has not removed its subject.
     #[must_use]
     pub fn ballot(self, subject: Known, age: u64) -> Self {
-        self.known(subject).varint(age)
+        self.known(subject).varint(age).byte(0)
     }
 
-    fn known(self, known: Known) -> Self {
+    /// How far an origin is known.
+    #[must_use]
+    pub fn known(self, known: Known) -> Self {
         let body = self.fixed(known.origin).fixed(known.generation);
         body.varint(known.frontier)
     }

@@ -10,7 +10,9 @@ use core::time::Duration;
 
 use conformance::forge::{self, Body, Known, framed};
 use conformance::invariant::View;
-use gossip_core::{Command, Config, Event, Identity, Instant, Key, Node, Status, UnixTime, Value};
+use gossip_core::{
+    Command, Config, Event, Identity, Instant, Key, Node, NodeId, Status, UnixTime, Value,
+};
 
 const WALL: u64 = 1_767_225_600_000;
 const DATAGRAM: usize = 1400;
@@ -500,6 +502,9 @@ fn a_stranger_gets_no_more_bytes_than_it_sends_until_it_echoes_a_token() {
         body.delta(ahead(origin), 5, 9, 0, &[])
     });
     let namesake = || Body::from(own, stamp(9));
+    let member = of_node(&cluster.nodes[1], 0);
+    let syn = Body::from(member.origin, member.generation);
+    let syn = syn.exchange(1, cluster.nodes[0].table_hash());
     let lies = [
         ("a SYN", liar().exchange(1, 7)),
         (
@@ -526,6 +531,7 @@ fn a_stranger_gets_no_more_bytes_than_it_sends_until_it_echoes_a_token() {
         ("its own name", namesake().heartbeat(1)),
         ("its own name in a SYN", namesake().exchange(1, 7)),
         ("a claim", namesake().claim(u64::MAX)),
+        ("a member's SYN that agrees on members alone", syn),
     ];
     for (what, lie) in &lies {
         for _ in 0..50 {
@@ -557,4 +563,355 @@ fn who_echoes_the_token_of_its_address_gets_the_whole_table() {
     let answer = cluster.forge_unproven(&syn);
     let bytes: usize = answer.iter().map(|(_, bytes)| bytes.len()).sum();
     assert!(bytes > 200, "three logs: {bytes}");
+}
+
+#[test]
+fn the_syn_of_a_member_from_elsewhere_is_not_answered_where_tables_agree() {
+    // It need not prove its address, for nothing goes there. Whether the address is its own, or it is
+    // replayed or forged by somebody else, it tells this node no more than that they agree.
+    let mut cluster = Cluster::of(3, quiet);
+    let member = of_node(&cluster.nodes[1], 0);
+    let before = View::of(&cluster.nodes[0]);
+    let agreed = cluster.nodes[0].metrics().exchanges_in_agreement;
+    let syn = |hash| Body::from(member.origin, member.generation).exchange(1, hash);
+    let hash = cluster.nodes[0].table_hash();
+    for _ in 0..20 {
+        assert!(cluster.forge_unproven(&syn(hash)).is_empty());
+    }
+    assert_eq!(View::of(&cluster.nodes[0]), before);
+    let agrees = cluster.nodes[0].metrics().exchanges_in_agreement - agreed;
+    assert_eq!(agrees, 20);
+    // Where they do not, it has to prove where it is, as every stranger.
+    let sent = cluster.forge_unproven(&syn(hash ^ 1));
+    assert_eq!(sent.len(), 1);
+    let (head, _) = forge::body(&sent[0].1).split_at(17);
+    assert_eq!(head[16], 1, "a challenge is a ping");
+    cluster.pass(10);
+    assert!(cluster.is_well());
+}
+
+#[test]
+fn the_syn_of_a_member_from_elsewhere_is_not_answered_with_the_map_either() {
+    let mut cluster = Cluster::of(3, quiet);
+    let now = cluster.now;
+    let put = Command::put(Key::new("key").unwrap(), Value::new([7; 1000]).unwrap());
+    cluster.nodes[2].handle_command(now, put).unwrap();
+    cluster.pass(2);
+    let member = of_node(&cluster.nodes[1], 0);
+    let hash = cluster.nodes[0].table_hash();
+    // It says nothing of its map, as who has none.
+    let syn = Body::from(member.origin, member.generation).exchange(1, hash);
+    let sent = cluster.forge_unproven(&syn);
+    let bytes: usize = sent.iter().map(|(_, bytes)| bytes.len()).sum();
+    assert!(
+        bytes <= syn.0.len() + forge::HEADER + forge::TRAILER,
+        "{bytes}"
+    );
+}
+
+#[test]
+fn ids_that_begin_alike_do_no_harm() {
+    // Summaries name only the upper half of an id, and regions are divided by its first bits. (That
+    // nobody can pick ids which collide in the hash table: `membership::table`.)
+    let mut cluster = Cluster::of(3, quiet);
+    let address = [10, 0, 0, 1, 0, 9];
+    let log = Body::default().entry(1, 0, &[0], Some(&address));
+    let log = log.entry(2, 0, &[2], Some(&[3])).0;
+    for id in 0..200 {
+        let known = Known {
+            origin: LIAR + id,
+            generation: stamp(2),
+            frontier: 2,
+        };
+        cluster.forge(&liar().exchange(2, 7).delta(known, 0, 2, 0, &log));
+    }
+    assert_eq!(cluster.nodes[0].metrics().members, 203);
+    let exchanges = |cluster: &Cluster| {
+        let sent = |node: &Node| node.metrics().bytes_out;
+        cluster.nodes.iter().map(sent).sum::<u64>()
+    };
+    cluster.pass(60);
+    for node in &cluster.nodes {
+        assert_eq!(node.metrics().members, 203, "all learn of all of them");
+    }
+    assert!(cluster.is_well());
+    let before = exchanges(&cluster);
+    cluster.pass(60);
+    let rest = exchanges(&cluster) - before;
+    assert!(
+        rest < 60 * 3 * 1000,
+        "and are at rest: {rest} bytes in a minute"
+    );
+}
+
+#[test]
+fn a_flood_of_votes_is_bounded_and_passes() {
+    // Invented members vote against all who live, and against many whom nobody has heard of; others
+    // each time.
+    let mut cluster = Cluster::of(5, |config| config.max_members = 60);
+    let own: Vec<_> = cluster.nodes.iter().map(Node::id).collect();
+    for round in 1..20_u64 {
+        for author in 0..10_u64 {
+            let held = |id| cluster.nodes[0].member(id).unwrap();
+            let against = own.iter().map(|id| Known {
+                origin: id.as_u64(),
+                generation: held(*id).generation().stamp().to_bits(),
+                frontier: held(*id).frontier(),
+            });
+            let invented = (0..40).map(|n| Known {
+                origin: round << 40 | author << 20 | n,
+                generation: stamp(1),
+                frontier: 1,
+            });
+            let ballots = against.chain(invented);
+            let votes = ballots.fold(Body::default(), |votes, known| votes.ballot(known, 30_000));
+            let log = Body::default().entry(round, 30_000, &[4], Some(&votes.0));
+            let author = Known {
+                origin: LIAR + (author << 30),
+                generation: stamp(2),
+                frontier: round,
+            };
+            let forged = liar()
+                .exchange(2, 7)
+                .delta(author, round - 1, round, 0, &log.0);
+            cluster.forge(&forged);
+        }
+    }
+    let node = &cluster.nodes[0];
+    assert_eq!(node.metrics().members, 15);
+    let against = |id| node.votes(id).count();
+    assert!(own.iter().all(|id| against(*id) <= 10));
+    let heard: usize = own.iter().map(|id| against(*id)).sum();
+    assert!(heard > 5, "they are heard: {heard}");
+    // Of each author the first 32 are.
+    let last = NodeId::from_u64(19 << 40 | 39);
+    assert_eq!(node.votes(last).count(), 0);
+    cluster.pass(240);
+    let refutations: u64 = cluster.nodes.iter().map(|n| n.metrics().refutations).sum();
+    assert!(refutations >= 5, "whoever lives says so: {refutations}");
+    for node in &cluster.nodes {
+        for id in &own {
+            let status = node.member(*id).map(|member| member.status());
+            assert_eq!(status, Some(Status::Up), "{id} at {}", node.id());
+        }
+    }
+}
+
+#[test]
+fn a_datagram_full_of_votes_is_taken_in_part_and_counted() {
+    let mut cluster = Cluster::of(3, quiet);
+    let votes = |author: u64| {
+        let ballot = |votes: Body, n: u64| {
+            let generation = stamp(1);
+            votes.ballot(
+                Known {
+                    origin: author << 8 | n,
+                    generation,
+                    frontier: 0,
+                },
+                0,
+            )
+        };
+        (0..32).fold(Body::default(), ballot)
+    };
+    let body = (1..3).fold(liar().exchange(2, 7), |body, author| {
+        let log = Body::default().entry(1, 0, &[4], Some(&votes(author).0));
+        let known = Known {
+            origin: LIAR + author,
+            generation: stamp(2),
+            frontier: 1,
+        };
+        body.delta(known, 0, 1, 0, &log.0)
+    });
+    cluster.forge(&body);
+    let metrics = cluster.nodes[0].metrics();
+    assert_eq!((metrics.members, metrics.refused_members), (4, 1));
+    cluster.forge(&body);
+    assert_eq!(
+        cluster.nodes[0].metrics().members,
+        5,
+        "the rest comes again"
+    );
+}
+
+#[test]
+fn a_flood_of_broadcasts_is_bounded_and_counted() {
+    let mut cluster = Cluster::of(3, |config| {
+        config.max_state = 1024;
+        config.event_queue = 64;
+    });
+    let mut version = 0_u64;
+    let (mut told, mut lagged) = (0, 0);
+    cluster.forge(&liar().heartbeat(1));
+    for datagrams in 0..200 {
+        let first = version;
+        let mut log = Body::default();
+        for _ in 0..20 {
+            version += 1;
+            let mut key = vec![5];
+            key.extend_from_slice(&version.to_be_bytes());
+            let life = Body::default().fixed(stamp(2)).varint(WALL + 60_000_000);
+            let said = life.bytes(b"name").bytes(b"payload");
+            log = log.entry(version, 0, &key, Some(&said.0));
+        }
+        let known = Known {
+            origin: LIAR,
+            generation: stamp(2),
+            frontier: version,
+        };
+        let body = liar()
+            .exchange(2, 7)
+            .delta(known, first, version, 0, &log.0);
+        // Not `forge`, which takes all events at once.
+        let datagram = framed(&cluster.heard[0], &body.0);
+        cluster.nodes[0].handle_datagram(cluster.now, address(90), &datagram);
+        if datagrams % 4 == 3 {
+            let mut waiting = 0;
+            while let Some(event) = cluster.nodes[0].poll_event() {
+                waiting += 1;
+                told += usize::from(matches!(event, Event::Broadcast { .. }));
+                lagged += usize::from(event == Event::Lagged);
+            }
+            assert!(waiting <= 64);
+        }
+    }
+    let metrics = cluster.nodes[0].metrics();
+    assert!(told < 200, "as many as a log may hold: {told}");
+    assert!(lagged > 0 && metrics.events_lost > 0);
+    assert!(metrics.refused_state > 0);
+    assert!(metrics.state_bytes < 2 * (1024 + 2048) + 3 * 200);
+    cluster.pass(10);
+    assert!(cluster.is_well());
+}
+
+#[test]
+fn a_peer_that_claims_to_know_more_than_there_is_is_asked_in_vain() {
+    // Of a member, of a writer of the map, and of somebody whom nobody knows.
+    let mut cluster = Cluster::of(3, quiet);
+    let now = cluster.now;
+    let put = Command::put(Key::new("key").unwrap(), Value::new(*b"value").unwrap());
+    cluster.nodes[1].handle_command(now, put).unwrap();
+    cluster.pass(2);
+    let writer = of_node(&cluster.nodes[1], u64::MAX);
+    let stranger = Known {
+        origin: 77,
+        generation: stamp(1),
+        frontier: u64::MAX,
+    };
+    let summary = |known: Known| {
+        let prefix = u32::try_from(known.origin >> 32).unwrap();
+        let mut item = Body::default().byte(0);
+        item.0.extend_from_slice(&prefix.to_le_bytes());
+        item.0.extend_from_slice(&[7, 7]);
+        item.varint(known.frontier)
+    };
+    let mut sent = 0;
+    for round in 0..50 {
+        let mut syn = liar().exchange(1, 7 + round);
+        syn.0.extend(summary(writer).0);
+        syn.0.extend(summary(stranger).0);
+        let syn = syn
+            .byte(7)
+            .byte(0)
+            .known(writer)
+            .byte(7)
+            .byte(0)
+            .known(stranger);
+        sent += cluster.forge(&syn).len();
+    }
+    assert!(sent > 0 && sent <= 50 * 16, "{sent} datagrams");
+    let metrics = cluster.nodes[0].metrics();
+    assert_eq!((metrics.dropped.malformed, metrics.members), (0, 3));
+    cluster.pass(20);
+    assert!(cluster.is_well());
+}
+
+#[test]
+fn a_writer_of_the_map_outlives_a_claim_to_more_than_it_has_written() {
+    let mut cluster = Cluster::of(3, quiet);
+    let taker = of_node(&cluster.nodes[0], 0);
+    let forged = of_node(&cluster.nodes[1], u64::MAX);
+    cluster.forge(&liar().map_delta(taker).frontier(forged));
+    assert_eq!(cluster.nodes[0].map().logs(), 1, "it is taken");
+    let key = Key::new("key").unwrap();
+    let put = Command::put(key.clone(), Value::new(*b"value").unwrap());
+    let now = cluster.now;
+    cluster.nodes[1].handle_command(now, put).unwrap();
+    cluster.pass(30);
+    for node in &cluster.nodes {
+        assert_eq!(node.get(&key).unwrap().value, b"value");
+    }
+}
+
+#[test]
+fn a_flood_of_the_map_fills_it_to_its_bound_and_no_further() {
+    let mut cluster = Cluster::of(3, |config| config.max_map = 64 * 1024);
+    let taker = of_node(&cluster.nodes[0], 0);
+    for n in 1..500_u64 {
+        let whose = Known {
+            origin: n.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            generation: stamp(1),
+            frontier: 1,
+        };
+        let write = Body::default().write(whose, format!("{n}").as_bytes(), Some(&[7; 1000]));
+        let run = liar()
+            .push()
+            .runs(whose, 0, &Body::default().bytes(&write.0).0);
+        cluster.forge(&run);
+        let log = Known {
+            origin: whose.origin ^ 1,
+            ..whose
+        };
+        let part = Body::default()
+            .write(log, format!("x{n}").as_bytes(), Some(&[7; 1000]))
+            .0;
+        let len = u32::try_from(part.len()).unwrap();
+        cluster.forge(
+            &liar()
+                .map_delta(taker)
+                .part(log, len, 0, &part)
+                .frontier(log),
+        );
+    }
+    let node = &cluster.nodes[0];
+    let bytes = node.map().bytes();
+    // Of others as much again as of its own; and a delta has room beside what it may replace.
+    assert!(bytes <= 4 * 64 * 1024, "{bytes} bytes");
+    assert!(node.metrics().refused_state > 100);
+    cluster.pass(10);
+    assert!(cluster.is_well());
+}
+
+#[test]
+fn a_flood_of_empty_logs_of_the_map_is_forgotten_to_a_bound() {
+    let mut cluster = Cluster::of(3, |config| config.max_ghosts = 64);
+    let taker = of_node(&cluster.nodes[0], 0);
+    let mut id = 0_u64;
+    let mut most = 0;
+    for _ in 0..60 {
+        for _ in 0..20 {
+            let mut body = liar().map_delta(taker);
+            for _ in 0..10 {
+                id = id.wrapping_add(0x9e37_79b9_7f4a_7c15);
+                body = body.frontier(Known {
+                    origin: id,
+                    generation: stamp(1),
+                    frontier: 1,
+                });
+            }
+            cluster.forge(&body);
+        }
+        cluster.pass(1);
+        let map = cluster.nodes[0].map();
+        most = most.max(map.logs() + map.graves().count());
+    }
+    cluster.pass(120);
+    let map = cluster.nodes[0].map();
+    println!(
+        "at most {most}; {} logs and {} graves in the end",
+        map.logs(),
+        map.graves().count()
+    );
+    assert!(map.logs() + map.graves().count() <= 200);
+    assert!(cluster.is_well());
 }

@@ -14,6 +14,7 @@ fn host(number: usize) -> HostId {
 }
 
 /// How a newcomer came to have what the others have.
+#[derive(Clone, Copy)]
 struct Caught {
     /// After how many milliseconds it had all of it.
     up: u64,
@@ -88,13 +89,14 @@ fn join(nodes: usize, kilobytes: usize) -> Caught {
     }
 }
 
-fn catches_up(nodes: usize, kilobytes: usize) {
+fn catches_up(nodes: usize, kilobytes: usize) -> Caught {
+    let caught = join(nodes, kilobytes);
     let Caught {
         up,
         taken,
         most,
         rate,
-    } = join(nodes, kilobytes);
+    } = caught;
     println!(
         "{nodes} nodes of {kilobytes} KB: {up} ms, {taken} bytes taken, at most {most} bytes from one \
          peer and {rate} within a second"
@@ -102,13 +104,15 @@ fn catches_up(nodes: usize, kilobytes: usize) {
     assert!(up < 60_000, "{nodes}");
     // Twelve datagrams in a leg, and no peer is asked again and again.
     assert!(rate < 250_000, "{nodes}");
+    caught
 }
 
 #[test]
 #[ignore = "minutes: cargo test --release -p conformance --test newcomer -- --ignored --nocapture catches_up_and"]
 fn a_newcomer_catches_up_and_no_peer_bears_it_all() {
     for nodes in [100, 1000] {
-        catches_up(nodes, 1);
+        let caught = catches_up(nodes, 1);
+        assert!(caught.up <= 3_000 && caught.most <= 100_000, "{nodes}");
     }
 }
 

@@ -26,10 +26,11 @@ pub struct Metrics {
     pub exchanges_in_agreement: u64,
     /// Entries of other origins that were applied.
     pub entries_applied: u64,
-    /// Deltas refused because their origin's state would exceed `max_state`.
+    /// Deltas refused because their origin's state would exceed `max_state`, and writes of the shared map
+    /// because it would exceed `max_map`, or one datagram brought more than its length allows.
     pub refused_state: u64,
     /// Deltas refused because the table already holds `max_members`, or for now because one datagram
-    /// brought more unknown members than its length allows.
+    /// brought more unknown members or votes than its length allows.
     pub refused_members: u64,
     /// Deltas and generations refused because they lie too far in the future.
     pub refused_skew: u64,

@@ -5,7 +5,7 @@ use core::time::Duration;
 use gossip_core::{Command, Config, Identity, Instant, Key, Node, Value};
 
 use super::bytes::Bytes;
-use super::{WALL, address};
+use super::{FEW_SAMPLES, WALL, address};
 
 /// Steps read from one input, at most.
 const MOST: usize = 200;
@@ -150,6 +150,7 @@ fn node(number: u16) -> Node {
     config.gc_grace = Duration::from_secs(60);
     // Silence is not what this is about.
     config.acceptable_pause = 60.0;
+    config.window = FEW_SAMPLES;
     let identity = Identity::new(&format!("n{number}"), address(number)).expect("a legal identity");
     let mut seed = [3; 32];
     seed[0] = u8::try_from(number).unwrap_or(0);

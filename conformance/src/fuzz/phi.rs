@@ -5,7 +5,7 @@ use core::time::Duration;
 use gossip_core::{Config, Identity, Instant, Node, PhiModel};
 
 use super::bytes::Bytes;
-use super::{WALL, address};
+use super::{FEW_SAMPLES, WALL, address};
 
 /// Where the kind of the message stands in a datagram: after the frame's head and the sender.
 const KIND: usize = 6 + 16;
@@ -14,7 +14,9 @@ const HEARTBEAT: u8 = 0;
 const MOST: usize = 160;
 /// The observer is not asked to live longer than this between two heartbeats: its own rounds take
 /// the fuzzer's time.
-const LONGEST: Duration = Duration::from_secs(120);
+const LONGEST: Duration = Duration::from_secs(30);
+/// Except in the end.
+const SILENCE: Duration = Duration::from_secs(120);
 
 /// One neighbour observes another: however the heartbeats come, phi is finite, not negative, and
 /// never falls while nothing comes.
@@ -25,7 +27,7 @@ pub fn phi(bytes: &[u8]) {
     let mut bytes = Bytes(bytes);
     let model = *bytes.pick(&[PhiModel::StudentT, PhiModel::Normal, PhiModel::Exponential]);
     let window = bytes.byte() % 61 + 4;
-    let (mut observer, mut subject) = (node(1, model, window), node(2, model, window));
+    let (mut observer, mut subject) = (node(1, model, window), node(2, model, FEW_SAMPLES));
     let mut clocks = (Instant::ORIGIN, Instant::ORIGIN);
     // They meet.
     for _ in 0..3 {
@@ -51,7 +53,7 @@ pub fn phi(bytes: &[u8]) {
             }
         }
     }
-    silence(&mut observer, &mut clocks.0, subject.id(), LONGEST);
+    silence(&mut observer, &mut clocks.0, subject.id(), SILENCE);
 }
 
 /// Nothing comes for so long.

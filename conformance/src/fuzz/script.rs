@@ -7,6 +7,7 @@ use core::time::Duration;
 
 use gossip_core::{Command, Config, Dissemination, Key, Mode, Policy, Value};
 
+use super::FEW_SAMPLES;
 use super::bytes::Bytes;
 use crate::num::narrow;
 use crate::sim::network::{Bursts, Delay, Effect, Fault, Scope};
@@ -69,6 +70,8 @@ fn read(bytes: &mut Bytes<'_>) -> Plan {
 fn read_config(bytes: &mut Bytes<'_>, hosts: usize) -> Config {
     let mut config = Config::lan();
     config.cluster = "script".to_owned();
+    // Full within few intervals; quantiles for each number of samples take time with every start.
+    config.window = FEW_SAMPLES * 2;
     config.seeds = (0..hosts).map(|host| HostId::at(host).address(0)).collect();
     config.mode = *bytes.pick(&[Mode::PushPull, Mode::Push, Mode::Pull]);
     config.dissemination = *bytes.pick(&[Dissemination::Eager, Dissemination::Periodic]);

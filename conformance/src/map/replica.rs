@@ -42,10 +42,11 @@ pub(super) struct Replica {
     pub(super) known: Rc<Knowledge>,
 }
 
-/// Nothing is refused here.
+/// Nothing is refused here, but a chunk that brings more than a chunk may.
 const LIMIT: Limit = Limit {
     stamp: Stamp::from_bits(u64::MAX),
     bytes: 1 << 30,
+    room: 1 << 30,
 };
 
 impl Replica {
@@ -214,7 +215,16 @@ impl Replica {
             return false;
         };
         let tampered = Tampered::new(missing, head, pieces, &self.map, from, truth);
-        let outcome = self.accept(peer, &tampered.head, tampered.pieces());
+        let room = match missing {
+            Missing::Nothing => bytes.len().saturating_add(1024),
+            _ => LIMIT.room,
+        };
+        let outcome = self.accept(peer, &tampered.head, tampered.pieces(), room);
+        assert_ne!(
+            outcome,
+            Outcome::TooLarge,
+            "senders keep to what takers take"
+        );
         if matches!(outcome, Outcome::Applied { .. }) {
             Rc::make_mut(&mut self.known).learn(known, &self.map);
         }
@@ -226,10 +236,12 @@ impl Replica {
         peer: Origin,
         head: &Head,
         pieces: impl Iterator<Item = Piece<'a>>,
+        room: usize,
     ) -> Outcome {
         let me = self.id();
+        let limit = Limit { room, ..LIMIT };
         self.staging
-            .accept(&mut self.map, me, peer, head, pieces, LIMIT)
+            .accept(&mut self.map, me, peer, head, pieces, limit)
     }
 
     fn learn(&mut self, time: u64, outcome: Outcome, truth: &mut Truth) -> Outcome {
@@ -286,7 +298,7 @@ impl Replica {
                 extent: gossip_core::map::Extent::Complete,
             };
             let pieces = super::tamper::as_pieces(&run);
-            let outcome = self.accept(run.origin, &head, pieces.into_iter());
+            let outcome = self.accept(run.origin, &head, pieces.into_iter(), LIMIT.room);
             self.learn(time, outcome, truth);
         }
         self.note(truth);

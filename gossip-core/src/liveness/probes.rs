@@ -414,7 +414,8 @@ mod tests {
             probes.turn(at(n * 100), own, Some(16), |_| Sign::None);
         }
         let (some, accused) = (NodeId::from_u64(100), NodeId::from_u64(101));
-        [some, accused].map(|id| probes.ask(id, at(100_000)));
+        probes.ask(some, at(100_000));
+        probes.ask(accused, at(100_000));
         let sign = |id| {
             if id == accused {
                 Sign::Accused

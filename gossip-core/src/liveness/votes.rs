@@ -9,18 +9,18 @@ use alloc::vec::Vec;
 use smallvec::SmallVec;
 
 use crate::id::{Generation, NodeId};
+use crate::sorted::make_room;
 use crate::state::attribute::Ballot;
 use crate::state::log::Log;
 use crate::time::Instant;
 
-/// A vote as this node holds it.
+/// A vote as this node holds it. Whether its author has removed the subject is in the author's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cast {
+    subject: NodeId,
     pub(crate) observer: NodeId,
     generation: Generation,
     frontier: u64,
-    /// Whether its author has removed the subject.
-    pub(crate) removed: bool,
     /// From when on it counts.
     counts: Instant,
 }
@@ -34,19 +34,15 @@ impl Cast {
     }
 }
 
-/// All votes against one member.
-#[derive(Debug)]
-struct Case {
-    subject: NodeId,
-    // One in place: a datagram can bring 32 votes against as many that nobody has heard of.
-    casts: SmallVec<[Cast; 1]>,
-}
+/// Bytes that a vote takes here, beyond those in its author's log.
+pub(crate) const VOTE: usize = size_of::<Cast>();
 
-/// All votes that stand published, by subject.
+/// All votes that stand published.
 #[derive(Debug, Default)]
 pub(crate) struct Votes {
-    /// Sorted by subject.
-    cases: Vec<Case>,
+    /// Sorted by subject. In one list: a datagram can bring 32 votes, against members nobody has heard of
+    /// or against such as others vote against, and none takes more than its own place.
+    casts: Vec<Cast>,
     /// No vote begins to count before this that has not begun yet.
     next: Option<Instant>,
 }
@@ -67,36 +63,25 @@ impl Votes {
         let mut withdrawn = SmallVec::new();
         for ballot in old {
             if !new.iter().any(|other| other.subject == ballot.subject) {
-                self.remove(observer, ballot.subject);
+                let (start, casts) = self.find(ballot.subject);
+                if let Some(at) = casts.iter().position(|cast| cast.observer == observer) {
+                    self.casts.remove(start.saturating_add(at));
+                }
                 if !ballot.removed {
                     withdrawn.push(ballot.subject);
                 }
             }
         }
+        make_room(&mut self.casts, new.len());
         for ballot in &new {
             let cast = Cast {
+                subject: ballot.subject,
                 observer,
                 generation: ballot.generation,
                 frontier: ballot.frontier,
-                removed: ballot.removed,
                 counts: counts(ballot),
             };
-            let case = self.case(ballot.subject);
-            let is_new = match case.casts.iter_mut().find(|old| old.observer == observer) {
-                Some(old) if (old.generation, old.frontier) == (cast.generation, cast.frontier) => {
-                    old.removed = cast.removed;
-                    false
-                }
-                Some(old) => {
-                    *old = cast;
-                    true
-                }
-                None => {
-                    case.casts.push(cast);
-                    true
-                }
-            };
-            if is_new && cast.counts > now {
+            if self.put(cast) && cast.counts > now {
                 let next = self.next.map_or(cast.counts, |next| next.min(cast.counts));
                 self.next = Some(next);
             }
@@ -104,62 +89,47 @@ impl Votes {
         withdrawn
     }
 
-    fn remove(&mut self, observer: NodeId, subject: NodeId) {
-        let Ok(at) = self
-            .cases
-            .binary_search_by_key(&subject, |case| case.subject)
-        else {
-            return;
-        };
-        if let Some(case) = self.cases.get_mut(at) {
-            case.casts.retain(|cast| cast.observer != observer);
-            if case.casts.is_empty() {
-                self.cases.remove(at);
+    /// Adds a vote in place of the one that its author had cast. Whether it says something else.
+    fn put(&mut self, cast: Cast) -> bool {
+        let (start, casts) = self.find(cast.subject);
+        let end = start.saturating_add(casts.len());
+        let at = casts.iter().position(|old| old.observer == cast.observer);
+        match at.and_then(|at| self.casts.get_mut(start.saturating_add(at))) {
+            Some(old) if (old.generation, old.frontier) == (cast.generation, cast.frontier) => {
+                return false;
             }
+            Some(old) => *old = cast,
+            None => self.casts.insert(end, cast),
         }
+        true
     }
 
-    fn case(&mut self, subject: NodeId) -> &mut Case {
-        let at = match self
-            .cases
-            .binary_search_by_key(&subject, |case| case.subject)
-        {
-            Ok(at) => at,
-            Err(at) => {
-                self.cases.insert(
-                    at,
-                    Case {
-                        subject,
-                        casts: SmallVec::new(),
-                    },
-                );
-                at
-            }
-        };
-        #[expect(clippy::indexing_slicing, reason = "found or inserted just above")]
-        &mut self.cases[at]
+    /// The votes against a member, and where they begin, or would.
+    fn find(&self, subject: NodeId) -> (usize, &[Cast]) {
+        let start = self.casts.partition_point(|cast| cast.subject < subject);
+        let rest = self.casts.get(start..).unwrap_or_default();
+        let len = rest.partition_point(|cast| cast.subject == subject);
+        (start, rest.get(..len).unwrap_or_default())
     }
 
     /// The members that somebody votes against.
     pub(crate) fn subjects(&self) -> impl Iterator<Item = NodeId> + '_ {
-        self.cases.iter().map(|case| case.subject)
+        let cases = self.casts.chunk_by(|one, next| one.subject == next.subject);
+        cases.flat_map(|casts| casts.first().map(|cast| cast.subject))
     }
 
     /// The votes against a member, void ones included.
     pub(crate) fn against(&self, subject: NodeId) -> &[Cast] {
-        self.cases
-            .binary_search_by_key(&subject, |case| case.subject)
-            .ok()
-            .and_then(|at| self.cases.get(at))
-            .map_or(&[], |case| &case.casts)
+        self.find(subject).1
     }
 
     /// When the next vote begins to count; a little early where that has been withdrawn since. O(1),
     /// but when one has begun to: half of a large cluster can hold thousands against the other.
     pub(crate) fn next(&mut self, now: Instant) -> Option<Instant> {
         if self.next.is_some_and(|next| next <= now) {
-            let casts = self.cases.iter().flat_map(|case| &case.casts);
-            self.next = casts
+            self.next = self
+                .casts
+                .iter()
                 .map(|cast| cast.counts)
                 .filter(|counts| *counts > now)
                 .min();

@@ -39,6 +39,16 @@ impl Region {
         }
     }
 
+    /// The smallest region around both ids that can be split.
+    pub(crate) fn around(one: NodeId, other: NodeId) -> Self {
+        let apart = one.as_u64() ^ other.as_u64();
+        let most = 64_u8.saturating_sub(SPLIT_BITS);
+        let alike = u8::try_from(apart.leading_zeros()).unwrap_or(most);
+        let bits = alike.min(most);
+        let prefix = one.as_u64() & !low_bits(bits);
+        Self { prefix, bits }
+    }
+
     /// How many bits its ids have in common.
     pub(crate) const fn bits(self) -> u8 {
         self.bits

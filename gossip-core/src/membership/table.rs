@@ -10,6 +10,7 @@
 
 use alloc::vec::Vec;
 use core::hash::Hasher;
+use core::ops::Range;
 
 use hashbrown::HashTable;
 use siphasher::sip::SipHasher13;
@@ -17,7 +18,7 @@ use siphasher::sip::SipHasher13;
 use super::buckets::Buckets;
 use super::datacenter::{Datacenters, Place};
 use super::member::{Condition, Record};
-use super::region::Region;
+use super::region::{Region, SPLIT_BITS};
 use super::ring::{Part, Ring, grow};
 use crate::id::{Generation, NodeId};
 use crate::state::hash::HashKey;
@@ -141,10 +142,25 @@ impl Table {
 
     /// The records of a region, ghosts included, in the order of their ids.
     pub(crate) fn region(&self, region: Region) -> impl ExactSizeIterator<Item = &Record> + Clone {
+        let slots = self.slots.get(self.span(region)).unwrap_or_default();
+        slots.iter().map(|slot| self.at(*slot))
+    }
+
+    fn span(&self, region: Region) -> Range<usize> {
         let start = self.order.partition_point(|id| *id < region.first());
         let end = self.order.partition_point(|id| *id <= region.last());
-        let slots = self.slots.get(start..end).unwrap_or_default();
-        slots.iter().map(|slot| self.at(*slot))
+        start..end
+    }
+
+    /// The part of a region in which all of its records are, if that is one of its parts or smaller:
+    /// ids that begin alike would otherwise take a leg for every five bits.
+    pub(crate) fn crowded(&self, region: Region) -> Region {
+        let narrow = match self.order.get(self.span(region)) {
+            Some([first, .., last]) => Region::around(*first, *last),
+            _ => region,
+        };
+        let is_deep = narrow.bits() >= region.bits().saturating_add(SPLIT_BITS);
+        if is_deep { narrow } else { region }
     }
 
     /// All records in the order of their ids, ghosts included.
@@ -369,7 +385,7 @@ impl Table {
             .copied()
     }
 
-    fn index_hash(&self, id: NodeId) -> u64 {
+    pub(crate) fn index_hash(&self, id: NodeId) -> u64 {
         index_hash(&self.index_key, id)
     }
 
@@ -468,6 +484,34 @@ mod tests {
             b.hash(),
             "a ghost still says how far it was known"
         );
+    }
+
+    #[test]
+    fn ids_that_collide_under_one_key_do_not_under_another() {
+        // As whoever knows the index of its own node might pick them: all in one of 256 places.
+        let (known, secret) = (
+            SipHasher13::new_with_keys(1, 2),
+            SipHasher13::new_with_keys(3, 4),
+        );
+        let place = |key: &SipHasher13, id| index_hash(key, id) & 0xff;
+        let ids = (0..).map(NodeId::from_u64);
+        let crafted: Vec<_> = ids
+            .filter(|id| place(&known, *id) == 0)
+            .take(2_560)
+            .collect();
+        let mut load = [0; 256];
+        for id in &crafted {
+            load[position(Slot::try_from(place(&secret, *id)).unwrap())] += 1;
+        }
+        assert!(load.iter().all(|load| *load < 40), "ten on average");
+        // Those that begin or end alike, neither.
+        for shift in [0, 32, 48] {
+            let mut load = [0; 256];
+            for id in (0..2_560_u64).map(|n| NodeId::from_u64(n << shift)) {
+                load[position(Slot::try_from(place(&secret, id)).unwrap())] += 1;
+            }
+            assert!(load.iter().all(|load| *load < 40), "ten on average");
+        }
     }
 
     #[test]

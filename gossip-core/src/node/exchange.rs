@@ -60,8 +60,9 @@ const FRESH: u32 = 4;
 const LINGERING: u32 = 60;
 /// Of so many changes, one may be left to be found by comparing tables, where nobody asks for it.
 const MISSED: f64 = 1000.0;
-/// The most changes that are given unasked to a peer that does not tell of them: the latest, which
-/// explain a difference best. Those of a storm that is over stand behind them.
+/// The most changes that are given unasked to a peer that does not tell of them, as far as they fit one
+/// datagram: the latest, which explain a difference best. Those of a storm that is over stand behind
+/// them, and large ones are named, for the peer may know them.
 pub(super) const GIVEN: usize = 12;
 /// The most origins whose ids begin alike that are looked at. Two of ten thousand do, by chance,
 /// once in a hundred clusters.
@@ -430,10 +431,14 @@ impl Node {
             let fresh = self.recents.since(now, self.intervals(FRESH)).count();
             // As many as are remembered at all are but a part of what is new.
             if !unnamed.is_empty() && fresh < recents::CAPACITY {
+                let mut room = self.max_datagram();
                 for (n, origin) in unnamed.into_iter().enumerate() {
-                    if leg.may_give && n < GIVEN {
+                    let after = self.known(origin).1.saturating_sub(1);
+                    let rest = room.checked_sub(self.delta_size(origin, after));
+                    if let Some(rest) = rest.filter(|_| leg.may_give && n < GIVEN) {
                         // The peer has not told of it, so it hardly knows: that saves two legs.
-                        leg.give(origin, self.known(origin).1.saturating_sub(1));
+                        leg.give(origin, after);
+                        room = rest;
                     } else {
                         leg.plan.push(Planned::Summary(origin));
                     }
@@ -461,7 +466,8 @@ impl Node {
                     members.saturating_mul(SUMMARY_TYPICAL),
                 )
             } else {
-                (Planned::Split(*region), DIGEST.saturating_mul(PARTS))
+                let region = self.table.crowded(*region);
+                (Planned::Split(region), DIGEST.saturating_mul(PARTS))
             };
             let Some(rest) = room.checked_sub(size) else {
                 leg.truncated = true;

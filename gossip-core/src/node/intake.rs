@@ -8,13 +8,14 @@ use smallvec::SmallVec;
 
 use super::ballots::Life;
 use super::own::PROTOCOL_RESERVE;
-use super::{Node, count};
+use super::{NEWCOMER, Node, count};
 use crate::command::{Key, Value};
 use crate::event::{Event, UpCause};
 use crate::id::{Generation, Name, NodeId};
+use crate::liveness::votes::VOTE;
 use crate::membership::observers::is_near;
 use crate::membership::{Condition, Record, Table};
-use crate::state::attribute::{ADDRESS, Declared, STATUS, VOTES};
+use crate::state::attribute::{ADDRESS, Declared, STATUS, VOTES, decode_ballots};
 use crate::state::entry::Entries;
 use crate::state::log::{Claim, Log};
 use crate::state::staging::{Begun, Outcome, Sent};
@@ -30,7 +31,7 @@ pub(super) enum Intake {
     Waits,
     /// What lies around it is missing and should be asked for.
     Lacks,
-    /// The datagram has brought as many unknown members as it may: this one is left for another.
+    /// The datagram has brought as many unknown members and votes as it may: this is left for another.
     Full,
 }
 
@@ -69,13 +70,13 @@ impl Node {
             count(&mut self.metrics.refused_members);
             return Intake::Done;
         }
-        if unknown {
-            let Some(room) = self.room_for_newcomers.checked_sub(1) else {
-                count(&mut self.metrics.refused_members);
-                return Intake::Full;
-            };
-            self.room_for_newcomers = room;
-        }
+        let newcomer = if unknown { NEWCOMER } else { 0 };
+        let takes = votes(delta.entries).saturating_add(newcomer);
+        let Some(room) = self.room.checked_sub(takes) else {
+            count(&mut self.metrics.refused_members);
+            return Intake::Full;
+        };
+        self.room = room;
         let held = held(&self.table, delta.origin);
         let max_state = usize::try_from(self.config.max_state)
             .unwrap_or(usize::MAX)
@@ -238,6 +239,13 @@ impl Node {
             self.events.push(Event::ClockSkew { id, ahead });
         }
     }
+}
+
+/// Bytes that the votes in a run of entries take beside it.
+fn votes(run: &[u8]) -> usize {
+    let lists = Entries::new(run).filter(|entry| entry.key == VOTES);
+    let ballots = lists.flat_map(|entry| decode_ballots(entry.value.unwrap_or_default()));
+    ballots.count().saturating_mul(VOTE)
 }
 
 /// The log of an origin that a delta could continue. Of a removed member nothing is held.

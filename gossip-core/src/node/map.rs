@@ -176,6 +176,9 @@ impl Shared {
         if self.seen.len() >= SEEN {
             self.seen.pop_front();
         }
+        if self.seen.len() == self.seen.capacity() {
+            self.seen.reserve_exact(SEEN.div_euclid(8));
+        }
         self.seen.push_back(run);
         true
     }
@@ -385,7 +388,7 @@ impl Node {
         head: Push,
         items: Items<'_>,
     ) {
-        let limit = self.map_limit(now);
+        let limit = self.map_limit(now, items.bytes().len());
         let mut gap = false;
         for item in items {
             let Item::MapRun(run) = item else { continue };
@@ -397,10 +400,13 @@ impl Node {
                 self.refuse_stamp(now, run.origin.id, latest);
                 continue;
             }
-            if full {
+            let room = self.room.checked_sub(run.takes()).filter(|_| !full);
+            let Some(room) = room else {
                 count(&mut self.metrics.refused_state);
+                gap |= !full;
                 continue;
-            }
+            };
+            self.room = room;
             let pushed = self.shared.map.apply_push(&run);
             match pushed {
                 Pushed::Gap => gap = true,

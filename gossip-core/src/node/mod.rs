@@ -60,6 +60,7 @@ use crate::state::attribute::{
 };
 use crate::state::hash::HashKey;
 use crate::state::log::Log;
+use crate::state::room;
 use crate::state::staging::Staging;
 use crate::time::{Instant, UnixTime};
 use crate::wire::frame::{ClusterTag, Framing, Opened, Refused};
@@ -131,9 +132,9 @@ pub struct Node {
     // State plane.
     table: Table,
     staging: Staging,
-    /// How many members that nobody here has heard of the datagram at hand may still bring. A member
-    /// that is gone already takes 22 bytes in it, and five times as many in the table.
-    room_for_newcomers: usize,
+    /// How many bytes the datagram at hand may still make this node hold beyond those that it has. A
+    /// member that is gone already takes 22 bytes in it, and five times as many in the table.
+    room: usize,
     recents: Recents,
     relay: Relay,
     /// How much of the own log has been pushed.
@@ -267,7 +268,7 @@ impl Node {
             mismatch_told: false,
             table,
             staging: Staging::default(),
-            room_for_newcomers: 0,
+            room: 0,
             recents: Recents::default(),
             relay: Relay::default(),
             pushed: 0,
@@ -362,8 +363,7 @@ impl Node {
 
     /// A datagram of this cluster.
     fn on_frame(&mut self, now: Instant, from: SocketAddr, opened: Opened<'_>) {
-        // One always, or the last that is missing would never come.
-        self.room_for_newcomers = opened.body.len().div_euclid(NEWCOMER).max(1);
+        self.room = room(opened.body.len());
         let dropped = &mut self.metrics.dropped;
         let Datagram {
             sender,
@@ -585,9 +585,8 @@ impl Node {
     }
 }
 
-/// Bytes of a datagram for each unknown member that it may bring: about what an address, a short name
-/// and a status take.
-const NEWCOMER: usize = 64;
+/// Bytes that an unknown member takes in the table, beyond its log.
+const NEWCOMER: usize = 112;
 
 /// Adds one.
 fn count(counter: &mut u64) {

@@ -129,7 +129,8 @@ impl Node {
             && head.hash == self.table.hash().to_le_bytes()
             && record.is_some_and(|record| {
                 record.condition == Condition::Live && record.log.generation() == sender.generation
-            });
+            })
+            && self.agrees_on_map(items);
         if agrees || self.is_where_it_says(sender, from) {
             return false;
         }

@@ -6,6 +6,7 @@ use crate::liveness::probes::Sign;
 use crate::membership::Condition;
 use crate::membership::segment::Segment;
 use crate::stamp::Stamp;
+use crate::state::attribute::{VOTES, encode_ballots};
 use crate::state::staging::Sent;
 use crate::wire::frame;
 use crate::wire::message::{Datagram, Delta, Encoder, Item, Message, Push, Sender};
@@ -329,18 +330,19 @@ fn delta(origin: u64, generation: Generation, entries: &[u8]) -> Delta<'_> {
 
 /// The one that is missing may be small, and all that a datagram has to tell.
 #[test]
-fn the_last_member_may_come_alone() {
+fn a_newcomer_with_all_its_votes_may_come_alone() {
     let mut node = node();
     let sender = Sender {
         id: NodeId::from_u64(8),
         generation: generation_after(0),
     };
     let segment = Segment::ALL;
-    let mut body = [0; 100];
+    let mut body = [0; 1000];
     let mut encoder =
         Encoder::new(&mut body, sender, Message::Push(Push { tree: 0, segment })).unwrap();
+    let ballots: Vec<Ballot> = (1..=32).map(ballot_against).collect();
     let mut log = Log::new(generation_after(0));
-    log.write(0, STATUS, Some(Declared::Up.encode()));
+    log.write(0, VOTES, Some(&encode_ballots(ballots.iter())));
     let all = Delta {
         upto: 1,
         frontier: 1,
@@ -348,18 +350,40 @@ fn the_last_member_may_come_alone() {
     };
     assert!(encoder.item(&Item::Delta(all)));
     let len = encoder.len();
-    assert!(len < NEWCOMER, "{len}");
-    let mut buffer = [0; 200];
+    let mut buffer = [0; 1100];
     frame::body(&mut buffer)[..len].copy_from_slice(&body[..len]);
     let framed = frame::seal(ClusterTag::of("test"), &mut buffer, len).unwrap();
     node.handle_datagram(at(1), address(8), framed);
     assert!(node.member(NodeId::from_u64(7)).is_some());
+    assert_eq!(node.votes.subjects().count(), 32);
+}
+
+/// As short as votes are: of what a datagram holds, most is votes.
+fn ballot_against(subject: u64) -> Ballot {
+    Ballot {
+        subject: NodeId::from_u64(subject),
+        generation: Generation::ZERO,
+        frontier: 0,
+        age: 0,
+        removed: false,
+    }
+}
+
+#[test]
+fn nobody_knows_the_key_of_a_table() {
+    // Not even who runs a node of the same name with the same settings: it follows from the seed.
+    let hash = |seed: u8| {
+        let identity = Identity::new("n", address(1)).unwrap();
+        let node = Node::new(Config::lan(), identity, [seed; 32], at(0), WALL).unwrap();
+        node.table.index_hash(NodeId::from_u64(7))
+    };
+    assert_ne!(hash(1), hash(2));
 }
 
 #[test]
 fn an_older_generation_is_refused() {
     let mut node = node();
-    node.room_for_newcomers = 2;
+    node.room = room(0);
     let (old, new) = (run_of(2), run_of(3));
     node.take_in(at(1), &delta(7, generation_after(2), &new), Sent::Alone);
     let earlier = Delta {
@@ -376,7 +400,7 @@ fn an_older_generation_is_refused() {
 #[test]
 fn a_push_is_passed_on_once_in_each_tree() {
     let mut node = node();
-    node.room_for_newcomers = 2;
+    node.room = room(0);
     let run = run_of(2);
     node.take_in(at(1), &delta(7, generation_after(0), &run), Sent::Alone);
     let news = delta(9, generation_after(0), &run);
@@ -399,7 +423,7 @@ fn a_push_is_passed_on_once_in_each_tree() {
 #[test]
 fn a_member_that_is_voted_against_refutes() {
     let mut node = node();
-    node.room_for_newcomers = 2;
+    node.room = room(0);
     let ballot = |node: &Node| Ballot {
         subject: node.own,
         generation: node.generation,
@@ -408,10 +432,10 @@ fn a_member_that_is_voted_against_refutes() {
         removed: false,
     };
     let cast = ballot(&node);
-    let value = crate::state::attribute::encode_ballots([cast].iter());
+    let value = encode_ballots([cast].iter());
     let mut log = Log::new(Generation::ZERO);
     log.write(0, ADDRESS, Some(&encode_address(address(2))));
-    log.write(0, crate::state::attribute::VOTES, Some(&value));
+    log.write(0, VOTES, Some(&value));
     let run = log.after(0).rest().to_vec();
     node.take_in(at(1), &delta(7, generation_after(0), &run), Sent::Alone);
     assert!(node.known(node.own).1 > cast.frontier, "one entry more");
@@ -424,7 +448,7 @@ fn a_member_that_is_voted_against_refutes() {
 #[test]
 fn who_is_down_though_nobody_votes_against_it_is_asked() {
     let mut node = node();
-    node.room_for_newcomers = 2;
+    node.room = room(0);
     let generation = generation_after(0);
     node.take_in(at(1), &delta(7, generation, &run_of(7)), Sent::Alone);
     let down = NodeId::from_u64(7);
@@ -445,10 +469,10 @@ fn who_is_down_though_nobody_votes_against_it_is_asked() {
         age: 0,
         removed: false,
     };
-    let votes = crate::state::attribute::encode_ballots([ballot].iter());
+    let votes = encode_ballots([ballot].iter());
     let mut log = Log::new(Generation::ZERO);
     log.write(0, ADDRESS, Some(&encode_address(address(8))));
-    log.write(0, crate::state::attribute::VOTES, Some(&votes));
+    log.write(0, VOTES, Some(&votes));
     let run = log.after(0).rest().to_vec();
     node.take_in(at(3), &delta(8, generation, &run), Sent::Alone);
     assert!(!asks(&mut node, 4));

@@ -300,6 +300,14 @@ impl Node {
         if after < floor { 0 } else { after }
     }
 
+    /// The most bytes that what lives of an origin above a version takes.
+    pub(super) fn delta_size(&self, origin: NodeId, after: u64) -> usize {
+        let after = self.not_below_the_floor(origin, after);
+        let log = self.table.get(origin).map(|record| &record.log);
+        let entries = log.map_or(0, |log| log.after(after).rest().len());
+        entries.saturating_add(DELTA_HEAD)
+    }
+
     /// What lives of an origin above a version, or as much of it as fits.
     fn write_delta(
         &self,

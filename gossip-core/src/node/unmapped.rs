@@ -67,6 +67,10 @@ impl Node {
 
     pub(super) fn tend_map(&self, _: Instant) {}
 
+    pub(super) const fn agrees_on_map(&self, _: Items<'_>) -> bool {
+        true
+    }
+
     pub(super) fn on_gap_due(&self, _: Instant) {}
 
     pub(super) fn write_map_summary(&self, _: &mut Encoder<'_>) {}

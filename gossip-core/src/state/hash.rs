@@ -5,6 +5,11 @@
 //! costs one subtraction and one addition whatever the size of the table, and any set of origins
 //! has a hash of its own, which is what narrowing down a difference needs.
 //!
+//! Whoever picks attributes picks nothing that is hashed but how many it writes. The key follows from
+//! the cluster's name, so in a cluster without encryption whoever forges members by the dozen can find
+//! sets of logs whose sums make two tables look alike (Wagner, A Generalized Birthday Problem, 2002).
+//! That delays the repair of what differs until any of these logs changes again at one of the two.
+//!
 //! What travels of single origins and of regions is shortened to a few bytes, under a [`Salt`] that
 //! is another one for every sender and every state of its table: two things that look alike in one
 //! exchange do not in the next, and nobody can make them.

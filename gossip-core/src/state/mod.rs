@@ -12,3 +12,9 @@ pub(crate) mod hash;
 pub(crate) mod log;
 pub mod map;
 pub(crate) mod staging;
+
+/// Bytes that a datagram of so many may make a node hold beyond these. More than a newcomer with all its
+/// votes takes, or that would never come.
+pub(crate) const fn room(bytes: usize) -> usize {
+    bytes.saturating_add(1024)
+}

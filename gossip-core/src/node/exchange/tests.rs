@@ -48,7 +48,7 @@ fn teach(node: &mut Node, now: Instant, origin: NodeId, entries: u64) {
         log.write(0, STATUS, Some(Declared::Left.encode()));
     }
     // As if each log had come in a datagram of its own.
-    node.room_for_newcomers = 1;
+    node.room = crate::state::room(0);
     node.take_in(
         now,
         &Delta {
@@ -223,6 +223,34 @@ fn what_changed_last_is_given_at_once_however_much_changed_before() {
     teach(&mut b, LONG, NodeId::from_u64(1 << 48), 1);
     let cost = reconcile(&mut a, &mut b, LONG);
     assert_eq!((cost.exchanges, cost.datagrams), (1, 2), "{cost:?}");
+}
+
+/// They have changed lately, but the peer knows them, as most do where a member is new.
+#[test]
+fn what_is_given_unasked_fits_one_datagram() {
+    let (mut a, mut b) = (node("a", 1), node("b", 2));
+    reconcile(&mut a, &mut b, Instant::ORIGIN);
+    for id in 1..=24 {
+        let origin = NodeId::from_u64(id << 32);
+        for node in [&mut a, &mut b] {
+            let mut log = Log::new(Generation::new(Stamp::at(WALL)));
+            log.write(0, b"state", Some(&[b'x'; 1000]));
+            node.room = crate::state::room(0);
+            node.table.apply(origin, LONG, &log.claim_after(0));
+            node.recents.note(origin, LONG);
+        }
+    }
+    teach(&mut b, LONG, NodeId::from_u64(1 << 48), 1);
+    // Of a, no more is known than that its table is another.
+    a.recents.retain(|_| false);
+    a.begin_exchange(b.address);
+    while let Some((_, syn)) = next(&mut a, LONG) {
+        b.handle_datagram(LONG, a.address, &syn);
+    }
+    let answer: Vec<_> = core::iter::from_fn(|| next(&mut b, LONG)).collect();
+    let bytes: usize = answer.iter().map(|(_, datagram)| datagram.len()).sum();
+    assert!((1_000..2_000).contains(&bytes), "{bytes} bytes");
+    assert!(answer.len() <= 2);
 }
 
 #[test]

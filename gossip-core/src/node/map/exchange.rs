@@ -17,8 +17,9 @@ use crate::node::transmit::{Rest, Written};
 use crate::node::{Node, count};
 use crate::stamp::Stamp;
 use crate::state::map::{
-    Extent, Limit, Origin, Outcome, Pull, Told, pull_of, read_chunk, read_pull, write_pull,
+    Extent, Limit, Origin, Outcome, Pull, Summary, Told, pull_of, read_chunk, read_pull, write_pull,
 };
+use crate::state::room;
 use crate::time::Instant;
 use crate::wire::message::{Encoder, Item, Items, MapSummary, Message, ModeTag, Push, Sender};
 
@@ -33,14 +34,15 @@ const RECENTS: usize = 8;
 const AHEAD: usize = 32;
 
 impl Node {
-    /// What this node takes of others.
-    pub(super) fn map_limit(&self, now: Instant) -> Limit {
+    /// What this node takes of others, of a chunk of so many bytes.
+    pub(super) fn map_limit(&self, now: Instant, bytes: usize) -> Limit {
         let wall = self.clock.wall(now);
-        let bytes = usize::try_from(self.config.max_map).unwrap_or(usize::MAX);
+        let max_map = usize::try_from(self.config.max_map).unwrap_or(usize::MAX);
         Limit {
             stamp: Stamp::at(wall.saturating_add(self.config.max_clock_skew)),
             // With what it takes to stage them.
-            bytes: bytes.saturating_mul(2),
+            bytes: max_map.saturating_mul(2),
+            room: room(bytes),
         }
     }
 
@@ -60,7 +62,7 @@ impl Node {
     /// Adds what a SYN says of the map; nothing, where it is empty.
     pub(in crate::node) fn write_map_summary(&self, encoder: &mut Encoder<'_>) {
         let summary = self.shared.map.summary();
-        if summary == crate::state::map::Summary::default() {
+        if summary == Summary::default() {
             return;
         }
         encoder.item(&Item::MapSummary(MapSummary {
@@ -72,6 +74,11 @@ impl Node {
         }
     }
 
+    /// Whether a SYN's sender has the same map, so that it is not answered.
+    pub(in crate::node) fn agrees_on_map(&self, items: Items<'_>) -> bool {
+        summary_in(items) == self.shared.map.summary()
+    }
+
     /// A SYN tells of its sender's map.
     pub(in crate::node) fn on_map_summary(
         &mut self,
@@ -80,16 +87,7 @@ impl Node {
         mode: ModeTag,
         items: Items<'_>,
     ) {
-        let theirs = items
-            .filter_map(|item| match item {
-                Item::MapSummary(summary) => Some(crate::state::map::Summary {
-                    hash: u128::from_le_bytes(summary.hash),
-                    forgotten: summary.forgotten,
-                }),
-                _ => None,
-            })
-            .next()
-            .unwrap_or_default();
+        let theirs = summary_in(items);
         if theirs == self.shared.map.summary() {
             return;
         }
@@ -236,7 +234,7 @@ impl Node {
         let Some((head, pieces)) = read_chunk(chunk) else {
             return;
         };
-        let limit = self.map_limit(now);
+        let limit = self.map_limit(now, chunk.len());
         let me = self.sender().into();
         let Shared {
             map,
@@ -374,4 +372,16 @@ impl Node {
             }
         }
     }
+}
+
+/// What a SYN tells of its sender's map: nothing, where that is empty.
+fn summary_in(mut items: Items<'_>) -> Summary {
+    let told = items.find_map(|item| match item {
+        Item::MapSummary(summary) => Some(Summary {
+            hash: u128::from_le_bytes(summary.hash),
+            forgotten: summary.forgotten,
+        }),
+        _ => None,
+    });
+    told.unwrap_or_default()
 }

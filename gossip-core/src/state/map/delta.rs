@@ -14,7 +14,9 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::Map;
 use super::listing::Segment;
 use super::origin::{Frontier, Origin};
+use super::write::Write;
 use crate::id::Generation;
+use crate::state::room;
 
 /// A place in a stream. Of fixed length, so that the head of a chunk can be written last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,6 +95,28 @@ pub enum Piece<'a> {
         /// Up to which version.
         upto: u64,
     },
+}
+
+/// Bytes that a list of live versions takes while it is staged, beyond those that say it.
+pub(super) const LISTED: usize = 64;
+
+/// Bytes that a log takes in a replica: itself, its place in the index, and its rise in the order of
+/// application.
+pub(super) const LOG: usize = 112;
+
+/// Bytes that a write takes in a replica beyond its own: in the slab, in the order of its key, and in the
+/// order of application.
+const WRITE: usize = 80;
+
+/// Bytes that one takes beyond that which will die, or is dead: when.
+const MORTAL: usize = 48;
+
+/// What a write takes in a replica beyond its bytes; one of which only a part is told, at most.
+pub(super) fn overhead(write: Option<&Write<'_>>) -> usize {
+    match write {
+        Some(write) if write.dies_at().is_none() => WRITE,
+        _ => WRITE.saturating_add(MORTAL),
+    }
 }
 
 fn as_bytes<S: Serializer>(bytes: &&[u8], serializer: S) -> Result<S::Ok, S::Error> {
@@ -223,11 +247,32 @@ impl<'a, T: Deserialize<'a>> Iterator for Items<'a, T> {
 pub(super) struct Writer<'b> {
     buffer: &'b mut [u8],
     len: usize,
+    /// What the parts will make their taker hold beyond their bytes.
+    taken: usize,
 }
 
 impl<'b> Writer<'b> {
     pub(super) const fn new(buffer: &'b mut [u8]) -> Self {
-        Self { buffer, len: 0 }
+        Self {
+            buffer,
+            len: 0,
+            taken: 0,
+        }
+    }
+
+    /// Appends a part that makes its taker hold so much beyond its bytes, if both fit.
+    pub(super) fn put_taking(&mut self, part: &impl Serialize, takes: usize) -> bool {
+        let before = self.len;
+        let taken = self.taken.saturating_add(takes);
+        if !self.put(part) {
+            return false;
+        }
+        if taken > room(self.len) {
+            self.len = before;
+            return false;
+        }
+        self.taken = taken;
+        true
     }
 
     /// Appends a part if it fits.

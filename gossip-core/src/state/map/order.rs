@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use core::cmp::Ordering;
 
 use super::slab::{Held, NONE, Slab, Slot};
+use crate::sorted::make_room;
 
 /// Pages hold at most this many keys: small enough to move, large enough that few are needed.
 const PAGE: usize = 256;
@@ -111,6 +112,7 @@ impl Page {
     fn insert(&mut self, slab: &Slab, index: usize, slot: Slot) -> Option<Self> {
         let key = key_at(slab, slot);
         let index = index.min(self.slots.len());
+        make_room(&mut self.slots, 1);
         self.slots.insert(index, slot);
         if self.slots.len() > PAGE {
             // In order of time keys often rise; leave the lower page well filled.
@@ -126,7 +128,9 @@ impl Page {
             let least = core::mem::take(&mut self.least);
             *self = Self::new(slab, least, core::mem::take(&mut self.slots));
         } else {
-            self.heads.insert(index, self.head(key));
+            let head = self.head(key);
+            make_room(&mut self.heads, 1);
+            self.heads.insert(index, head);
         }
         None
     }

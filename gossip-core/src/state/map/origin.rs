@@ -1,12 +1,12 @@
 //! The logs of all origins: how far each is known. Together they are the replica's version vector.
 
-use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
-use core::ops::Bound;
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use crate::id::{Generation, NodeId};
+use crate::sorted::make_room;
 use crate::state::hash::HashKey;
 use crate::time::UnixTime;
 
@@ -43,7 +43,7 @@ pub(super) struct Log {
     /// Since when it has been closed and empty.
     pub(super) ghost_since: Option<UnixTime>,
     /// At (frontier, position): what lies above the frontier was applied after the position.
-    marks: VecDeque<(u64, u64)>,
+    marks: SmallVec<[(u64, u64); 1]>,
 }
 
 /// How many marks a log keeps. The older they are, the wider apart.
@@ -67,7 +67,7 @@ impl Log {
                 n > MARKS.div_euclid(2) || n % 2 == 1
             });
         }
-        self.marks.push_back((self.frontier, position));
+        self.marks.push((self.frontier, position));
     }
 }
 
@@ -79,7 +79,8 @@ pub(super) type LogSlot = u32;
 pub(super) struct Logs {
     logs: Vec<Log>,
     free: Vec<LogSlot>,
-    index: BTreeMap<Origin, LogSlot>,
+    /// In the order of their origins.
+    index: Vec<LogSlot>,
     hash_key: HashKey,
     hash: u128,
     ghosts: usize,
@@ -90,7 +91,7 @@ impl Logs {
         Self {
             logs: Vec::new(),
             free: Vec::new(),
-            index: BTreeMap::new(),
+            index: Vec::new(),
             hash_key,
             hash: 0,
             ghosts: 0,
@@ -118,7 +119,15 @@ impl Logs {
     }
 
     pub(super) fn slot(&self, origin: Origin) -> Option<LogSlot> {
-        self.index.get(&origin).copied()
+        let at = self.find(origin).ok()?;
+        self.index.get(at).copied()
+    }
+
+    /// Where an origin's log is in the index, or would be.
+    fn find(&self, origin: Origin) -> Result<usize, usize> {
+        let of = |slot: LogSlot| self.at(slot).map(|log| log.origin);
+        self.index
+            .binary_search_by(|slot| of(*slot).cmp(&Some(origin)))
     }
 
     pub(super) fn get(&self, origin: Origin) -> Option<&Log> {
@@ -140,9 +149,10 @@ impl Logs {
 
     /// The slot of an origin's log, made where there is none.
     pub(super) fn ensure(&mut self, origin: Origin) -> Option<LogSlot> {
-        if let Some(slot) = self.slot(origin) {
-            return Some(slot);
-        }
+        let place = match self.find(origin) {
+            Ok(at) => return self.index.get(at).copied(),
+            Err(place) => place,
+        };
         let log = Log {
             origin,
             frontier: 0,
@@ -150,7 +160,7 @@ impl Logs {
             held: 0,
             applied: 0,
             ghost_since: None,
-            marks: VecDeque::new(),
+            marks: SmallVec::new(),
         };
         let slot = match self.free.pop() {
             Some(slot) => {
@@ -159,11 +169,13 @@ impl Logs {
             }
             None => {
                 let slot = LogSlot::try_from(self.logs.len()).ok()?;
+                make_room(&mut self.logs, 1);
                 self.logs.push(log);
                 slot
             }
         };
-        self.index.insert(origin, slot);
+        make_room(&mut self.index, 1);
+        self.index.insert(place, slot);
         Some(slot)
     }
 
@@ -244,7 +256,7 @@ impl Logs {
 
     /// Forgets a log that holds nothing.
     pub(super) fn remove(&mut self, origin: Origin) -> Option<Log> {
-        let slot = self.index.remove(&origin)?;
+        let slot = self.index.remove(self.find(origin).ok()?);
         let log = self.at(slot)?.clone();
         if log.ghost_since.is_some() {
             self.ghosts = self.ghosts.saturating_sub(1);
@@ -258,14 +270,16 @@ impl Logs {
 
     /// All logs in the order of their origins.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Log> {
-        self.index.values().filter_map(|slot| self.at(*slot))
+        self.index.iter().filter_map(|slot| self.at(*slot))
     }
 
     /// The logs after an origin, in order.
     pub(super) fn after(&self, origin: Option<Origin>) -> impl Iterator<Item = &Log> {
-        let start = origin.map_or(Bound::Unbounded, Bound::Excluded);
-        self.index
-            .range((start, Bound::Unbounded))
-            .filter_map(|(_, slot)| self.at(*slot))
+        let start = origin.map_or(0, |origin| match self.find(origin) {
+            Ok(at) => at.saturating_add(1),
+            Err(at) => at,
+        });
+        let after = self.index.get(start..).unwrap_or_default();
+        after.iter().filter_map(|slot| self.at(*slot))
     }
 }

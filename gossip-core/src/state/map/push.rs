@@ -12,8 +12,10 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::Map;
 use super::applied::Change;
+use super::delta::{LOG, overhead};
 use super::origin::Origin;
 use super::write::{Context, Write};
+use crate::state::room;
 
 /// A run of one origin's writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +47,14 @@ impl<'a> Run<'a> {
             rest = after;
             Some(write)
         })
+    }
+
+    /// Bytes that it makes a replica hold that does not know it, beyond its own.
+    #[must_use]
+    pub fn takes(&self) -> usize {
+        self.writes()
+            .map(|bytes| overhead(Write::decode(bytes).as_ref()))
+            .fold(LOG, usize::saturating_add)
     }
 
     /// Whether it is a run: legal writes of rising versions in `(after, upto]`, nothing left over.
@@ -149,7 +159,7 @@ impl Map {
         });
         // A run may end where everything missing from it was replaced within it.
         let mut end = None;
-        let mut needs = 0_u64;
+        let (mut needs, mut takes) = (0_u64, LOG);
         for (count, (version, fate)) in (1_usize..).zip(&self.unpushed.writes) {
             match fate {
                 Fate::Lost => break,
@@ -163,7 +173,8 @@ impl Map {
                         break;
                     };
                     *buffer = extended;
-                    if buffer.len() > limit {
+                    takes = takes.saturating_add(overhead(Some(&held.write())));
+                    if buffer.len() > limit || takes > room(buffer.len()) {
                         break;
                     }
                     if needs <= *version {

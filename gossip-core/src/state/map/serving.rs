@@ -8,9 +8,10 @@ use alloc::vec::Vec;
 
 use super::Map;
 use super::applied::Change;
-use super::delta::{Cursor, Extent, Head, Piece, Pull, Told, Writer};
+use super::delta::{Cursor, Extent, Head, LISTED, LOG, Piece, Pull, Told, Writer, overhead};
 use super::listing::Kept;
 use super::origin::{Frontier, Origin};
+use super::slab::Held;
 use super::vector::{Summary, Vector};
 use crate::id::Generation;
 
@@ -225,7 +226,7 @@ impl Session {
     fn write_segments(&self, cursor: &mut Cursor, writer: &mut Writer<'_>) -> bool {
         let told = usize::try_from(cursor.segments).unwrap_or(usize::MAX);
         for segment in self.segments.get(told..).unwrap_or_default() {
-            if !writer.put(&segment.piece()) {
+            if !writer.put_taking(&segment.piece(), LISTED) {
                 return false;
             }
             cursor.segments = cursor.segments.saturating_add(1);
@@ -253,14 +254,14 @@ impl Session {
                         floor: log.floor,
                     };
                     log.frontier <= self.vector.frontier(log.origin)
-                        || writer.put(&Piece::Frontier(frontier))
+                        || writer.put_taking(&Piece::Frontier(frontier), LOG)
                 }),
                 Change::Write(slot) => map.slab.get(slot).is_none_or(|held| {
                     let Some(origin) = map.origin_of(held) else {
                         return true;
                     };
                     held.version <= self.vector.frontier(origin)
-                        || write(origin, &held.bytes, cursor, empty, writer)
+                        || write(origin, held, cursor, empty, writer)
                 }),
             };
             if !written {
@@ -297,11 +298,12 @@ const PIECE_HEAD: usize = 1 + 16 + 5 + 5 + 3;
 /// Writes a write, or the next part of one that no datagram holds. Whether all of it is written.
 fn write(
     origin: Origin,
-    bytes: &[u8],
+    held: &Held,
     cursor: &mut Cursor,
     empty: usize,
     writer: &mut Writer<'_>,
 ) -> bool {
+    let bytes: &[u8] = &held.bytes;
     let total = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     let told = usize::try_from(cursor.offset).unwrap_or(usize::MAX);
     let rest = bytes.get(told..).unwrap_or_default();
@@ -322,7 +324,9 @@ fn write(
         offset: cursor.offset,
         bytes: part,
     };
-    if !writer.put(&piece) {
+    let whole = part.len() == bytes.len();
+    let takes = overhead(whole.then(|| held.write()).as_ref());
+    if !writer.put_taking(&piece, takes) {
         return false;
     }
     let written = u32::try_from(part.len()).unwrap_or(u32::MAX);

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use super::origin::LogSlot;
 use super::write::{Replaces, Write, key_of};
 use crate::command::Policy;
+use crate::sorted::make_room;
 use crate::stamp::Stamp;
 
 /// A number for a held write that stays the same while it is held.
@@ -121,11 +122,7 @@ impl Slab {
             let slot = Slot::try_from(self.held.len())
                 .ok()
                 .filter(|slot| *slot < MAX)?;
-            if self.held.len() == self.held.capacity() {
-                // By an eighth: maps are large, and memory for each key is promised.
-                self.held
-                    .reserve_exact(self.held.len().div_euclid(8).max(8));
-            }
+            make_room(&mut self.held, 1);
             self.held.push(held);
             slot
         };

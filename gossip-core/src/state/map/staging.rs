@@ -10,7 +10,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use super::Map;
-use super::delta::{Cursor, Extent, Head, Piece, Pull};
+use super::delta::{Cursor, Extent, Head, LISTED, LOG, Piece, Pull, overhead};
 use super::listing::{Kept, Listing};
 use super::notice::{self, Notice};
 use super::origin::{Frontier, Log, Origin};
@@ -18,6 +18,7 @@ use super::slab::Slot;
 use super::write::Write;
 use crate::command::{Key, Value};
 use crate::id::Generation;
+use crate::sorted::make_room;
 use crate::stamp::Stamp;
 
 /// What a chunk has led to.
@@ -62,8 +63,11 @@ pub enum Own {
 pub struct Limit {
     /// The latest stamp.
     pub stamp: Stamp,
-    /// The most bytes of a delta, with what it takes to keep them until all have arrived.
+    /// The most bytes of a delta, with what it takes to keep them until all have arrived. What is held
+    /// and a delta are twice as much at most.
     pub bytes: usize,
+    /// The most bytes that a chunk may make it hold beyond those of the chunk, which its sender keeps to.
+    pub room: usize,
 }
 
 /// A delta that waits.
@@ -83,10 +87,17 @@ struct Delta {
     writes: Vec<(Origin, Box<[u8]>)>,
     /// The beginning of a write that is told in parts: whose, of how many bytes.
     part: Option<(Origin, u32, Vec<u8>)>,
-    frontiers: BTreeMap<Origin, Frontier>,
+    frontiers: BTreeMap<Origin, Claimed>,
     forgotten: Generation,
     latest: Stamp,
     bytes: usize,
+}
+
+/// How far an origin will be known.
+#[derive(Clone, Copy, Debug)]
+struct Claimed {
+    frontier: u64,
+    floor: u64,
 }
 
 /// What a part of a write comes to.
@@ -195,7 +206,7 @@ impl Staging {
                 let outcome = delta.add(head, pieces, limit);
                 self.delta = Some(other);
                 return match outcome {
-                    Outcome::Kept => delta.apply(map),
+                    Outcome::Kept => delta.apply(map, limit),
                     outcome => outcome,
                 };
             }
@@ -220,7 +231,7 @@ impl Staging {
         }
         let outcome = delta.add(head, pieces, limit);
         match (outcome, head.extent) {
-            (Outcome::Kept, Extent::Complete) => delta.apply(map),
+            (Outcome::Kept, Extent::Complete) => delta.apply(map, limit),
             (Outcome::Kept, extent) => {
                 self.delta = Some(delta);
                 if extent == Extent::Pause {
@@ -258,25 +269,36 @@ impl Delta {
         let Limit {
             stamp: limit,
             bytes: max_bytes,
+            mut room,
         } = limit;
         if head.forgotten.stamp() > limit {
             return Outcome::TooFarAhead(self.peer, head.forgotten.stamp());
         }
         self.forgotten = self.forgotten.max(head.forgotten);
         for piece in pieces {
-            match piece {
-                Piece::Live(segment) => self.list(Kept::new(&segment)),
-                Piece::Gone { origin, upto } => self.list(Kept::gone(origin, upto)),
-                Piece::Frontier(frontier) => {
-                    if frontier.origin.generation.stamp() > limit {
-                        return Outcome::TooFarAhead(
-                            frontier.origin,
-                            frontier.origin.generation.stamp(),
-                        );
+            let takes = match piece {
+                Piece::Live(segment) => {
+                    self.list(Kept::new(&segment));
+                    LISTED
+                }
+                Piece::Gone { origin, upto } => {
+                    self.list(Kept::gone(origin, upto));
+                    LISTED
+                }
+                Piece::Frontier(Frontier {
+                    origin,
+                    frontier,
+                    floor,
+                }) => {
+                    let began = origin.generation.stamp();
+                    if began > limit {
+                        return Outcome::TooFarAhead(origin, began);
                     }
-                    if self.frontiers.insert(frontier.origin, frontier).is_none() {
+                    let claimed = Claimed { frontier, floor };
+                    if self.frontiers.insert(origin, claimed).is_none() {
                         self.bytes = self.bytes.saturating_add(size_of::<Frontier>());
                     }
+                    LOG
                 }
                 Piece::Write {
                     origin,
@@ -289,20 +311,32 @@ impl Delta {
                         .saturating_add(bytes.len())
                         .saturating_add(size_of::<(Origin, Box<[u8]>)>());
                     let whole = match self.assemble(origin, total, offset, bytes) {
-                        Assembled::Whole(whole) => whole,
-                        Assembled::Part => continue,
+                        Assembled::Whole(whole) => Some(whole),
+                        Assembled::Part => None,
                         Assembled::Another => return Outcome::Broken,
                     };
-                    let Some(write) = Write::decode(&whole) else {
+                    let write = whole.as_deref().map(Write::decode);
+                    if write == Some(None) {
                         return Outcome::Broken;
-                    };
-                    if write.stamp > limit {
-                        return Outcome::TooFarAhead(origin, write.stamp);
                     }
-                    self.latest = self.latest.max(write.stamp);
-                    self.writes.push((origin, whole));
+                    let write = write.flatten();
+                    let stamp = write.map_or(Stamp::ZERO, |write| write.stamp);
+                    if stamp > limit {
+                        return Outcome::TooFarAhead(origin, stamp);
+                    }
+                    self.latest = self.latest.max(stamp);
+                    let takes = overhead(write.as_ref());
+                    if let Some(whole) = whole {
+                        make_room(&mut self.writes, 1);
+                        self.writes.push((origin, whole));
+                    }
+                    takes
                 }
-            }
+            };
+            let Some(rest) = room.checked_sub(takes) else {
+                return Outcome::TooLarge;
+            };
+            room = rest;
             if self.bytes > max_bytes {
                 return Outcome::TooLarge;
             }
@@ -313,6 +347,7 @@ impl Delta {
 
     fn list(&mut self, kept: Kept) {
         self.bytes = self.bytes.saturating_add(kept.size());
+        make_room(&mut self.segments, 1);
         self.segments.push(kept);
     }
 
@@ -339,10 +374,15 @@ impl Delta {
     }
 
     /// All of it has arrived: drops, writes, frontiers, floors and D take effect together.
-    fn apply(self, map: &mut Map) -> Outcome {
+    fn apply(self, map: &mut Map, limit: Limit) -> Outcome {
         let own = map.own;
-        let is_below = |claimed: &Frontier| map.frontier(claimed.origin) < claimed.floor;
-        if self.cursor.listing == 0 && map.writes() > 0 && self.frontiers.values().any(is_below) {
+        // A delta may replace most of what is held, so there is room for both.
+        if map.bytes().saturating_add(self.bytes) > limit.bytes.saturating_mul(2) {
+            return Outcome::TooLarge;
+        }
+        let is_below =
+            |(origin, claimed): (&Origin, &Claimed)| map.frontier(*origin) < claimed.floor;
+        if self.cursor.listing == 0 && map.writes() > 0 && self.frontiers.iter().any(is_below) {
             // It was made for a replica that knew nothing, and this one has learned something since.
             return Outcome::Outdated;
         }
@@ -352,11 +392,10 @@ impl Delta {
         let mut unnamed = self.frontiers.keys().any(|origin| map.refuses(*origin));
         let skipped: BTreeSet<Origin> = self
             .frontiers
-            .values()
-            .filter(|claimed| {
-                map.refuses(claimed.origin) || map.is_buried(claimed.origin, claimed.frontier)
-            })
-            .map(|claimed| claimed.origin)
+            .iter()
+            .map(|(origin, claimed)| (*origin, claimed.frontier))
+            .filter(|(origin, upto)| map.refuses(*origin) || map.is_buried(*origin, *upto))
+            .map(|(origin, _)| origin)
             .collect();
         let mut dropped = Dropped::default();
         if let Some(listing) = &listing {
@@ -373,11 +412,11 @@ impl Delta {
             standing = Own::Contested;
         }
         let position = map.applied.latest();
-        for claimed in self.frontiers.values() {
-            if claimed.frontier > map.known(claimed.origin)
-                && !skipped.contains(&claimed.origin)
-                && claimed.origin != own
-                && let Some(log) = map.open(claimed.origin)
+        for (origin, claimed) in &self.frontiers {
+            if claimed.frontier > map.known(*origin)
+                && !skipped.contains(origin)
+                && *origin != own
+                && let Some(log) = map.open(*origin)
             {
                 map.logs.mark(log, position);
             }

@@ -18,6 +18,7 @@ use std::vec;
 const LIMIT: Limit = Limit {
     stamp: Stamp::from_bits(u64::MAX),
     bytes: usize::MAX,
+    room: usize::MAX,
 };
 
 /// Everything that can be forgotten.
@@ -88,7 +89,11 @@ fn learn_in(to: &mut Map, from: &Map, room: usize) -> usize {
         let (len, _) = serving.write_chunk(from, me, true, &mut buffer).unwrap();
         chunks += 1;
         let (head, pieces) = read_chunk(&buffer[..len]).unwrap();
-        match staging.accept(to, me, it, &head, pieces, LIMIT) {
+        let limit = Limit {
+            room: crate::state::room(len),
+            ..LIMIT
+        };
+        match staging.accept(to, me, it, &head, pieces, limit) {
             Outcome::Ask => pull = staging.pull(to, it),
             Outcome::Applied { own, .. } => {
                 if own != Own::Sound {
@@ -419,4 +424,96 @@ fn what_is_too_much_or_from_too_far_ahead_is_refused_and_changes_nothing() {
         assert_eq!(outcome, refused);
         assert_eq!((b.logs(), staging.bytes()), (0, 0));
     }
+}
+
+#[test]
+fn a_sender_tells_no_more_in_a_datagram_than_a_taker_takes() {
+    let mut a = map(1);
+    for id in 2..60 {
+        let mut other = map(id);
+        put(&mut other, id, "one", "");
+        put(&mut other, id, &format!("{id}"), "");
+        delete(&mut other, id, &format!("{id}"));
+        learn(&mut a, &other);
+    }
+    for n in 0..100 {
+        put(&mut a, 100 + n, &format!("k{n}"), "");
+        delete(&mut a, 300 + n, &format!("k{n}"));
+    }
+    let mut buffer = Vec::new();
+    let mut b = map(1000);
+    while let Some(run) = a.poll_push(1300, &mut buffer) {
+        let (takes, room) = (run.takes(), crate::state::room(run.writes.len()));
+        assert!(takes <= room, "{takes} bytes beside it, of {room}");
+        assert_eq!(b.apply_push(&run), Pushed::Applied);
+    }
+    // `learn` fails where a taker refuses.
+    let mut c = map(1001);
+    learn(&mut c, &a);
+    assert_eq!(a.summary(), c.summary());
+    collect(&mut a, 1_000);
+    learn(&mut b, &a);
+    assert_eq!(a.summary(), b.summary());
+}
+
+#[test]
+fn a_chunk_that_brings_more_than_its_length_allows_is_refused() {
+    let (mut a, mut b) = (map(1), map(2));
+    put(&mut a, 1, "k", "v");
+    delete(&mut a, 2, "gone");
+    let mut serving = Serving::default();
+    let mut staging = Staging::default();
+    let pull = staging.pull(&b, a.own());
+    serving.on_pull(&a, b.own(), &pull, core::iter::empty());
+    let mut buffer = [0; 500];
+    let (len, _) = serving.write_chunk(&a, b.own(), true, &mut buffer).unwrap();
+    let (head, pieces) = read_chunk(&buffer[..len]).unwrap();
+    // A log, a write, and a tombstone.
+    for (room, expected) in [(112 + 80 + 80 + 47, 0), (112 + 80 + 80 + 48, 1)] {
+        let limit = Limit { room, ..LIMIT };
+        let own = b.own();
+        let outcome = staging.accept(&mut b, own, a.own(), &head, pieces.clone(), limit);
+        assert_eq!(outcome == Outcome::TooLarge, expected == 0);
+        assert_eq!((b.logs(), staging.bytes()), (expected, 0));
+    }
+}
+
+#[test]
+fn parts_of_a_write_without_end_are_refused() {
+    let mut b = map(2);
+    let mut staging = Staging::default();
+    let limit = Limit {
+        bytes: 10_000,
+        ..LIMIT
+    };
+    let bytes = [0; 1000];
+    let mut at = Cursor::default();
+    let mut outcomes = Vec::new();
+    for n in 0..20 {
+        let upto = Cursor {
+            offset: at.offset + 1000,
+            ..at
+        };
+        let head = Head {
+            session: 1,
+            taker: b.own(),
+            after: at,
+            upto,
+            as_of: 1,
+            forgotten: Generation::ZERO,
+            extent: Extent::More,
+        };
+        let part = Piece::Write {
+            origin: origin(1, 1),
+            total: u32::MAX,
+            offset: n * 1000,
+            bytes: &bytes,
+        };
+        let own = b.own();
+        let pieces = core::iter::once(part);
+        outcomes.push(staging.accept(&mut b, own, origin(1, 1), &head, pieces, limit));
+        assert!(staging.bytes() <= 10_000);
+        at = upto;
+    }
+    assert!(outcomes.contains(&Outcome::TooLarge));
 }
