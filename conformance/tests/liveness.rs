@@ -294,6 +294,12 @@ fn fifty_against_fifty() {
     a_split_settles_and_heals(100, 50);
 }
 
+/// Each of the thirty observes more who have fallen than a list of votes takes.
+#[test]
+fn thirty_against_two_hundred_and_seventy() {
+    a_split_settles_and_heals(300, 30);
+}
+
 #[test]
 #[ignore = "minutes: cargo test --release -p conformance --test liveness -- --ignored"]
 fn five_hundred_against_five_hundred() {

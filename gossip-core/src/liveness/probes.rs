@@ -405,6 +405,33 @@ mod tests {
         assert!(turns(&mut abroad_alone, sign) >= abroad);
     }
 
+    /// At the loss that asks for 16 pings, a single one says little.
+    #[test]
+    fn under_loss_a_sample_makes_nobody_silent_by_chance() {
+        let mut probes = asking(0..SAMPLE);
+        let own = NodeId::from_u64(0);
+        for n in 0..1000 {
+            probes.turn(at(n * 100), own, Some(16), |_| Sign::None);
+        }
+        let (some, accused) = (NodeId::from_u64(100), NodeId::from_u64(101));
+        probes.ask(some, at(100_000));
+        probes.ask(accused, at(100_000));
+        let sign = |id| {
+            if id == accused {
+                Sign::Accused
+            } else {
+                Sign::None
+            }
+        };
+        let mut pings = [0; 2];
+        for n in 1000..1100 {
+            for id in probes.turn(at(n * 100), own, Some(16), sign).ping {
+                pings[usize::from(id == accused)] += 1;
+            }
+        }
+        assert_eq!(pings, [12, 11]);
+    }
+
     #[test]
     fn whether_the_down_are_back_does_not_follow_from_the_silence_of_others() {
         let down = |id: NodeId| id.as_u64() >= 200;

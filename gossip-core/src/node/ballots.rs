@@ -28,14 +28,27 @@ impl Node {
         let mut ballots = self.ballots_against_removed(now);
         let beyond = ballots.len().saturating_sub(MAX_BALLOTS.div_euclid(2));
         ballots.drain(..beyond);
-        for observation in self.observations.iter().filter(|o| o.is_silent()) {
-            let Some(record) = self.table.get(observation.id) else {
-                continue;
-            };
-            let standing = self.ballots.iter().find(|ballot| {
+        let standing = |record: &Record| {
+            self.ballots.iter().find(|ballot| {
                 ballot.subject == record.id && ballot.generation == record.log.generation()
-            });
-            ballots.push(standing.copied().unwrap_or(Ballot {
+            })
+        };
+        let silent = self.observations.iter().filter(|o| o.is_silent());
+        let silent = silent.filter_map(|observation| self.table.get(observation.id));
+        let stand = silent.clone().filter(|record| standing(record).is_some());
+        let taken = ballots.len().saturating_add(stand.count());
+        // In a small minority more fall silent than a list takes. A vote that stands does not make room
+        // for another: its end would be taken for a change of mind.
+        let mut room = MAX_BALLOTS.saturating_sub(taken);
+        for record in silent {
+            let ballot = standing(record).copied();
+            if ballot.is_none() {
+                let Some(less) = room.checked_sub(1) else {
+                    continue;
+                };
+                room = less;
+            }
+            ballots.push(ballot.unwrap_or(Ballot {
                 subject: record.id,
                 generation: record.log.generation(),
                 frontier: record.log.frontier(),
