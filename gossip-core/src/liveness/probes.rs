@@ -112,6 +112,13 @@ impl Probes {
         !self.0.is_empty() && matches!(self.0.remove(id), Some(Probe::Silent { .. }))
     }
 
+    /// Asks a member no further: it has come up by the word of others.
+    pub(crate) fn excuse(&mut self, id: NodeId) {
+        if matches!(self.0.get(id), Some(Probe::Asked { .. })) {
+            self.0.remove(id);
+        }
+    }
+
     /// Whether a member did not answer.
     pub(crate) fn is_silent(&self, id: NodeId) -> bool {
         matches!(self.0.get(id), Some(Probe::Silent { .. }))

@@ -267,6 +267,8 @@ impl Node {
             return;
         }
         self.stale.neighbours = true;
+        // Where many are asked whether they are back, those come first of whom nobody else tells it.
+        self.probes.excuse(id);
         if let Some(record) = self.table.get_mut(id) {
             record.flaps = record.flaps.saturating_add(1);
             record.unsteady = record.unsteady.saturating_add(1);
