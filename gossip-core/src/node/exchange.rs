@@ -46,9 +46,6 @@ pub(super) const LAST_LEG: u8 = 8;
 const LISTED: usize = 32;
 /// Bytes of a summary, mostly.
 const SUMMARY_TYPICAL: usize = 8;
-/// Datagrams that narrowing down may fill in one leg. Where much differs, an exchange looks at a
-/// part of it, chosen at random, so that exchanges with several peers bring different things.
-const NARROWING: usize = 2;
 /// Time between two exchanges of a node that is far behind: long enough for one to bring what it
 /// can.
 const CATCH_UP: Duration = Duration::from_millis(50);
@@ -449,13 +446,15 @@ impl Node {
         leg.differing.push(Region::ALL);
     }
 
-    /// Of the regions that differ, lists the small ones and splits the large ones, as many as fit.
+    /// Of the regions that differ, lists the small ones and splits the large ones, as many as fit one
+    /// datagram, chosen at random: exchanges with several peers bring different things. As much as a leg
+    /// may carry answers each datagram, so more would let a newcomer take all from one peer.
     fn narrow_down(&mut self, leg: &mut Leg) {
         // Where most regions differ, most of their parts would as well.
         let dense = leg.differing.len().saturating_mul(2) > leg.compared;
         let limit = self.list_limit();
         let listed = if dense { limit } else { LISTED.min(limit) };
-        let mut room = self.max_datagram().saturating_mul(NARROWING);
+        let mut room = self.max_datagram();
         let start = below(&mut self.rng, leg.differing.len());
         leg.differing.rotate_left(start);
         for region in &leg.differing {
