@@ -112,6 +112,15 @@ impl Probes {
         !self.0.is_empty() && matches!(self.0.remove(id), Some(Probe::Silent { .. }))
     }
 
+    /// A member has written something new. That says more than what was inferred from others.
+    pub(crate) fn refuted(&mut self, id: NodeId) {
+        let inferred =
+            |probe: &Probe| matches!(*probe, Probe::Silent { pings, .. } if pings == INFERRED);
+        if self.0.get(id).is_some_and(inferred) {
+            self.0.remove(id);
+        }
+    }
+
     /// Asks a member no further: it has come up by the word of others.
     pub(crate) fn excuse(&mut self, id: NodeId) {
         if matches!(self.0.get(id), Some(Probe::Asked { .. })) {
@@ -388,6 +397,29 @@ mod tests {
             }
         }
         assert_eq!(probes.silent().count(), SAMPLE);
+    }
+
+    #[test]
+    fn news_of_a_member_ends_a_silence_that_was_inferred() {
+        let mut probes = asking(0..SAMPLE + 20);
+        turns(&mut probes, |_| Sign::Accused);
+        let silent: std::vec::Vec<_> = probes.silent().collect();
+        assert_eq!(silent.len(), SAMPLE + 20);
+        silent.iter().for_each(|id| probes.refuted(*id));
+        // Ten at a time are asked to the end.
+        let asked = probes.silent().count();
+        assert!((SAMPLE..SAMPLE + AT_ONCE).contains(&asked), "{asked}");
+    }
+
+    #[test]
+    fn who_is_back_by_the_word_of_others_is_asked_no_further() {
+        let mut probes = asking(0..2);
+        let (one, other) = (NodeId::from_u64(0), NodeId::from_u64(1));
+        probes.excuse(one);
+        assert_eq!(take_turn(&mut probes, at(0), Some(1)).ping[..], [other]);
+        take_turn(&mut probes, at(200), Some(1));
+        probes.excuse(other);
+        assert!(probes.is_silent(other), "it did not answer");
     }
 
     #[test]

@@ -263,6 +263,7 @@ impl Node {
             .get(id)
             .is_some_and(|record| record.condition == Condition::Down);
         let deserted = self.table.home(id).live().is_empty();
+        let many = self.table.down_len() >= self.table.live_len();
         if !down || !self.table.set_condition(id, now, Condition::Live) {
             return;
         }
@@ -280,7 +281,6 @@ impl Node {
         count(&mut self.metrics.flaps);
         self.tell_up(id, UpCause::Recovered);
         // Who held so many down, or all of a datacenter, was cut off, most likely, and is no longer.
-        let many = self.table.down_len() >= self.table.live_len().saturating_sub(1);
         if many || deserted {
             let Self { table, probes, .. } = self;
             let place = table.place(id);

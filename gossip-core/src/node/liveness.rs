@@ -246,6 +246,7 @@ impl Node {
 
     /// A member has written something new, be it through others.
     pub(super) fn on_progress(&mut self, now: Instant, id: NodeId) {
+        self.probes.refuted(id);
         let down = self
             .table
             .get(id)
