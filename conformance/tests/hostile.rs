@@ -7,11 +7,13 @@
 
 use core::net::SocketAddr;
 use core::time::Duration;
+use std::collections::BTreeSet;
 
 use conformance::forge::{self, Body, Known, framed};
 use conformance::invariant::View;
 use gossip_core::{
-    Command, Config, Event, Identity, Instant, Key, Node, Status, UnixTime, Value, Vote,
+    Command, Config, Dissection, Dissemination, Event, Identity, Instant, Key, Node, Status,
+    UnixTime, Value, Vote,
 };
 
 const WALL: u64 = 1_767_225_600_000;
@@ -164,15 +166,39 @@ fn liar() -> Body {
     Body::from(LIAR, stamp(1))
 }
 
-#[test]
-fn every_bit_flip_and_every_truncation_of_real_datagrams_is_refused() {
-    let mut cluster = Cluster::of(4, quiet);
+/// A cluster that has written its shared map, and a real datagram of each kind and length: pushed, and of a
+/// cluster that exchanges only, so that of the map there are requests and deltas, too. Lengths count as
+/// the same that are so when divided by `grain`.
+fn talkative(number: usize, grain: usize) -> (Cluster, Vec<Vec<u8>>) {
+    let written = |dissemination| {
+        let mut cluster = Cluster::of(number, |config| config.dissemination = dissemination);
+        for n in 0..number {
+            let key = Key::new(&format!("key/{n}")).unwrap();
+            let put = Command::put(key, Value::new(*b"value").unwrap());
+            let now = cluster.now;
+            cluster.nodes[n].handle_command(now, put).unwrap();
+        }
+        cluster.forge(&liar().ping(7));
+        cluster.pass(10);
+        cluster
+    };
+    let quiet = written(Dissemination::Periodic);
+    let mut cluster = written(Dissemination::Eager);
     let heard = core::mem::take(&mut cluster.heard);
     cluster.heard.push(heard[0].clone());
-    // One of each kind and length.
-    let mut kinds: Vec<&Vec<u8>> = heard.iter().collect();
-    kinds.sort_by_key(|bytes| (bytes[forge::HEADER + 16], bytes.len()));
-    kinds.dedup_by_key(|bytes| (bytes[forge::HEADER + 16], bytes.len()));
+    let mut kinds = [heard, quiet.heard].concat();
+    let kind = |bytes: &Vec<u8>| (bytes[forge::HEADER + 16], bytes.len() / grain);
+    kinds.sort_by_key(kind);
+    kinds.dedup_by_key(|bytes| kind(bytes));
+    let seen: BTreeSet<u8> = kinds.iter().map(|bytes| kind(bytes).0).collect();
+    // All but the claim of a name that somebody else holds.
+    assert_eq!(seen, BTreeSet::from([0, 1, 2, 3, 4, 6, 7]));
+    (cluster, kinds)
+}
+
+#[test]
+fn every_bit_flip_and_every_truncation_of_real_datagrams_is_refused() {
+    let (mut cluster, kinds) = talkative(4, 1);
     assert!(kinds.len() > 10, "{} kinds", kinds.len());
     let before = View::of(&cluster.nodes[0]);
     let dropped = cluster.nodes[0].metrics().dropped.total();
@@ -198,15 +224,10 @@ fn every_bit_flip_and_every_truncation_of_real_datagrams_is_refused() {
 #[test]
 fn every_bit_flip_under_a_right_checksum_ends_well() {
     // Here a flip is a lie. Whatever it says, nobody panics, and those who live find together again.
-    let mut cluster = Cluster::of(3, quiet);
-    let heard = core::mem::take(&mut cluster.heard);
-    cluster.heard.push(heard[0].clone());
-    let mut kinds: Vec<&Vec<u8>> = heard.iter().collect();
-    kinds.sort_by_key(|bytes| (bytes[forge::HEADER + 16], bytes.len() / 32));
-    kinds.dedup_by_key(|bytes| (bytes[forge::HEADER + 16], bytes.len() / 32));
+    let (mut cluster, kinds) = talkative(3, 32);
     for datagram in kinds {
-        for bit in 0..forge::body(datagram).len() * 8 {
-            let mut body = forge::body(datagram).to_vec();
+        for bit in 0..forge::body(&datagram).len() * 8 {
+            let mut body = forge::body(&datagram).to_vec();
             body[bit / 8] ^= 1 << (bit % 8);
             cluster.forge(&Body(body));
         }
@@ -222,6 +243,33 @@ fn every_bit_flip_under_a_right_checksum_ends_well() {
     }
     let hash = cluster.nodes[0].table_hash();
     assert!(cluster.nodes.iter().all(|node| node.table_hash() == hash));
+}
+
+#[test]
+fn a_number_in_a_longer_form_is_malformed() {
+    // Two encodings of one thing would be two things that claim to be the same.
+    let (mut cluster, kinds) = talkative(3, 1);
+    let (mut given, mut read) = (0, 0);
+    for datagram in &kinds {
+        let body = forge::body(datagram);
+        for at in 0..body.len() {
+            let mut longer = body.to_vec();
+            longer[at] |= 0x80;
+            longer.insert(at + 1, 0);
+            let framed = framed(datagram, &longer);
+            given += 1;
+            // Here and there it is a number of bytes that was changed, and something else was meant.
+            if let Ok(other) = Dissection::of(&framed) {
+                assert_eq!(other.write(), framed, "byte {at} of {other}");
+                read += 1;
+            }
+            cluster.forge(&Body(longer));
+        }
+    }
+    println!("{given} given, {read} can be read");
+    assert!(read < given / 2, "{read} of {given} can be read");
+    cluster.pass(120);
+    assert!(cluster.is_well());
 }
 
 #[test]

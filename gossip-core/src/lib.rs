@@ -130,6 +130,7 @@ pub use seed::{Seed, SeedError, SeedList};
 pub use stamp::Stamp;
 pub use state::map;
 pub use time::{Instant, UnixTime};
+pub use wire::dissect::{Dissection, Unreadable};
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

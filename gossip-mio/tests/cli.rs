@@ -152,11 +152,44 @@ fn help_and_version_are_no_errors() {
         &["--version"],
         &["agent", "--help"],
         &["demo", "--help"],
+        &["dissect", "--help"],
     ] {
         let output = output(arguments);
         assert_eq!(output.status.code(), Some(0), "{arguments:?}");
         assert!(!output.stdout.is_empty() && output.stderr.is_empty());
     }
+}
+
+#[test]
+fn what_an_agent_sends_is_told() {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(LIMIT)).unwrap();
+    let seed = socket.local_addr().unwrap().to_string();
+    let _agent = Agent::start("a", &["--seed", &seed]);
+    let mut buffer = [0; 1400];
+    let (length, _) = socket.recv_from(&mut buffer).unwrap();
+    let digits: Vec<String> = (buffer[..length].iter().map(|byte| format!("{byte:02x}"))).collect();
+    let told = output(&["dissect", &digits.concat()]);
+    assert_eq!(told.status.code(), Some(0));
+    let told = String::from_utf8(told.stdout).unwrap();
+    assert!(told.starts_with("exchange, leg 1 (SYN)"), "{told}");
+
+    let mut piped = gossip(&["dissect"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = format!("{}\n\n{}\nno\n", digits.join(":"), digits[1..].concat());
+    let mut input = piped.stdin.take().unwrap();
+    input.write_all(lines.as_bytes()).unwrap();
+    drop(input);
+    let piped = piped.wait_with_output().unwrap();
+    assert_eq!(piped.status.code(), Some(1));
+    assert_eq!(String::from_utf8(piped.stdout).unwrap(), told);
+    let stderr = String::from_utf8(piped.stderr).unwrap();
+    assert!(stderr.contains("line 3: it is of version 0"), "{stderr}");
+    assert!(stderr.contains("line 4: it is not hexadecimal"), "{stderr}");
 }
 
 #[test]

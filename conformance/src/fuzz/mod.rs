@@ -9,7 +9,7 @@ mod script;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use gossip_core::{Command, Config, Identity, Instant, Key, Node, UnixTime, Value};
+use gossip_core::{Command, Config, Dissection, Identity, Instant, Key, Node, UnixTime, Value};
 
 use crate::forge;
 pub use merge::merge;
@@ -121,7 +121,13 @@ impl Cluster {
     }
 
     /// A datagram comes to a node out of the blue, and everything that follows from it is played.
+    ///
+    /// # Panics
+    /// If it can be read, and is not written the same again.
     pub fn deliver(&mut self, number: usize, datagram: &[u8]) {
+        if let Ok(read) = Dissection::of(datagram) {
+            assert_eq!(read.write(), datagram, "{read}");
+        }
         let number = number.checked_rem(self.nodes.len()).unwrap_or(0);
         if let Some(node) = self.nodes.get_mut(number) {
             node.handle_datagram(self.now, address(200), datagram);

@@ -1,5 +1,7 @@
 //! Aligned ranges of the id space, as reconciliation narrows them down.
 
+use core::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::id::NodeId;
@@ -84,6 +86,12 @@ impl Region {
 /// A mask of the bits below the upper `bits`.
 fn low_bits(bits: u8) -> u64 {
     u64::MAX.checked_shr(u32::from(bits)).unwrap_or(0)
+}
+
+impl fmt::Display for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} to {}", self.first(), self.last())
+    }
 }
 
 #[cfg(test)]

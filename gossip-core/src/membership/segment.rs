@@ -8,6 +8,8 @@
 //!
 //! Every part is smaller than what was split, so a push ends, however its segment was chosen.
 
+use core::fmt;
+
 use rand_core::Rng;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
@@ -20,6 +22,12 @@ use crate::rng::below;
 pub(crate) struct Segment {
     first: NodeId,
     last: NodeId,
+}
+
+impl fmt::Display for Segment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} to {}", self.first, self.last)
+    }
 }
 
 /// A segment, and the member that is to serve it.

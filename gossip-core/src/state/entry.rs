@@ -5,7 +5,7 @@
 
 use alloc::vec::Vec;
 
-use postcard::{take_from_bytes, to_extend};
+use postcard::take_from_bytes;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::command::{MAX_KEY, MAX_VALUE};
@@ -45,10 +45,7 @@ fn optional_bytes<S: Serializer>(bytes: &Option<&[u8]>, serializer: S) -> Result
 impl Entry<'_> {
     /// Appends the encoded entry.
     pub(crate) fn append_to(&self, run: &mut Vec<u8>) {
-        // Extending a Vec cannot fail.
-        if let Ok(extended) = to_extend(self, core::mem::take(run)) {
-            *run = extended;
-        }
+        exact::append(run, self);
     }
 }
 

@@ -4,8 +4,10 @@
 //! two logs of different sizes that claim to be the same, so only the shortest is taken: what
 //! decodes, encodes to the same bytes again.
 
+use alloc::vec::Vec;
+
 use postcard::experimental::serialized_size;
-use postcard::take_from_bytes;
+use postcard::{take_from_bytes, to_extend};
 use serde::{Deserialize, Serialize};
 
 /// Reads one part off the front of some bytes, if it stands there in its shortest form. Returns it
@@ -16,6 +18,14 @@ pub(crate) fn take<'a, T: Deserialize<'a> + Serialize>(bytes: &'a [u8]) -> Optio
     // All that has two forms is a number, and the others of it are longer.
     let shortest = serialized_size(&part).ok()?;
     (read == shortest).then_some((part, rest))
+}
+
+/// Writes one part behind what is there.
+pub(crate) fn append(bytes: &mut Vec<u8>, part: &impl Serialize) {
+    // Extending a Vec cannot fail.
+    if let Ok(extended) = to_extend(part, core::mem::take(bytes)) {
+        *bytes = extended;
+    }
 }
 
 #[cfg(test)]

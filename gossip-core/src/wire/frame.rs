@@ -13,7 +13,6 @@ use siphasher::sip::SipHasher24;
 /// The protocol version. Datagrams of another are dropped.
 pub(crate) const VERSION: u8 = 1;
 /// The flag of a frame whose body is encrypted.
-#[cfg(feature = "encryption")]
 pub(crate) const SEALED: u8 = 1;
 /// Bytes that the largest kind of frame adds to a body. What a node accepts for sending must fit
 /// that, or it could not be sent on once the cluster is encrypted.
@@ -35,6 +34,12 @@ impl ClusterTag {
             .hash(cluster.as_bytes())
             .to_le_bytes();
         Self([a, b, c, d])
+    }
+
+    /// The tag that a datagram bears.
+    pub(crate) fn in_(datagram: &[u8]) -> Option<Self> {
+        let [_, _, tag @ ..] = datagram.first_chunk::<HEADER>()?;
+        Some(Self(*tag))
     }
 
     const fn header(self, flags: u8) -> [u8; HEADER] {

@@ -4,6 +4,7 @@
 //! [`Item`](message::Item)s may follow. Encoding appends items while they fit, so no datagram
 //! outgrows its limit; decoding borrows from the datagram and allocates nothing.
 
+pub(crate) mod dissect;
 pub(crate) mod exact;
 pub(crate) mod frame;
 #[cfg(feature = "encryption")]

@@ -17,6 +17,7 @@ use super::origin::{Frontier, Origin};
 use super::write::Write;
 use crate::id::Generation;
 use crate::state::room;
+use crate::wire::exact;
 
 /// A place in a stream. Of fixed length, so that the head of a chunk can be written last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,6 +98,28 @@ pub enum Piece<'a> {
     },
 }
 
+impl Piece<'_> {
+    /// Whether its numbers add up. What a write says is seen when all of it is there.
+    fn is_valid(&self) -> bool {
+        match self {
+            Self::Live(segment) => segment.is_valid(),
+            Self::Write {
+                total,
+                offset,
+                bytes,
+                ..
+            } => u32::try_from(bytes.len())
+                .ok()
+                .and_then(|len| offset.checked_add(len))
+                .is_some_and(|end| *offset < end && end <= *total),
+            Self::Frontier(Frontier {
+                frontier, floor, ..
+            }) => floor <= frontier,
+            Self::Gone { .. } => true,
+        }
+    }
+}
+
 /// Bytes that a list of live versions takes while it is staged, beyond those that say it.
 pub(super) const LISTED: usize = 64;
 
@@ -147,11 +170,12 @@ pub enum Told {
     Complete(Option<Origin>, Option<Origin>),
 }
 
-/// Reads the head of a request, and everything that it tells.
+/// Reads the head of a request, and everything that it tells, to the last byte. O(n), as is
+/// [`read_chunk`].
 #[must_use]
 pub fn read_pull(bytes: &[u8]) -> Option<(Pull, Items<'_, Told>)> {
-    let (pull, rest) = take_from_bytes(bytes).ok()?;
-    Some((pull, Items::read(rest)?))
+    let (pull, rest) = exact::take(bytes)?;
+    Some((pull, Items::read(rest, |_| true)?))
 }
 
 /// Writes a request that tells `told`, or as much of it as fits. Returns its length, and how much of
@@ -202,11 +226,11 @@ impl Map {
     }
 }
 
-/// Reads the head of a chunk, and its pieces.
+/// Reads the head of a chunk, and its pieces, to the last byte; all of them are valid.
 #[must_use]
 pub fn read_chunk(bytes: &[u8]) -> Option<(Head, Items<'_, Piece<'_>>)> {
-    let (head, rest) = take_from_bytes(bytes).ok()?;
-    Some((head, Items::read(rest)?))
+    let (head, rest) = exact::take(bytes)?;
+    Some((head, Items::read(rest, Piece::is_valid)?))
 }
 
 /// Items one after the other, the bytes of each after those of the one before.
@@ -216,16 +240,21 @@ pub struct Items<'a, T> {
     item: PhantomData<fn() -> T>,
 }
 
-impl<'a, T: Deserialize<'a>> Items<'a, T> {
-    /// Reads items to the last byte, or none.
-    fn read(bytes: &'a [u8]) -> Option<Self> {
-        let items = |bytes| Self {
+impl<'a, T: Deserialize<'a> + Serialize> Items<'a, T> {
+    /// Reads valid items to the last byte, or none.
+    fn read(bytes: &'a [u8], is_valid: impl Fn(&T) -> bool) -> Option<Self> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let item;
+            (item, rest) = exact::take(rest)?;
+            if !is_valid(&item) {
+                return None;
+            }
+        }
+        Some(Self {
             bytes,
             item: PhantomData,
-        };
-        let mut rest = items(bytes);
-        while rest.next().is_some() {}
-        rest.bytes.is_empty().then(|| items(bytes))
+        })
     }
 }
 

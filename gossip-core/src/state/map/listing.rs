@@ -4,13 +4,14 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use postcard::{take_from_bytes, to_extend};
+use postcard::take_from_bytes;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::Map;
 use super::delta::Piece;
 use super::origin::{LogSlot, Origin};
 use crate::sort::sort;
+use crate::wire::exact;
 
 /// Which of an origin's versions in `(after, upto]` live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +29,23 @@ pub struct Segment<'a> {
 
 fn bytes<S: Serializer>(bytes: &&[u8], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_bytes(bytes)
+}
+
+impl Segment<'_> {
+    /// Whether all that lives lies within it.
+    pub(super) fn is_valid(&self) -> bool {
+        let (mut read, mut rest) = (self.after, self.runs);
+        while !rest.is_empty() {
+            let Some(((dead, lives), after)) = exact::take::<(u64, u64)>(rest) else {
+                return false;
+            };
+            match read.checked_add(dead).and_then(|at| at.checked_add(lives)) {
+                Some(end) if end <= self.upto => (read, rest) = (end, after),
+                _ => return false,
+            }
+        }
+        read <= self.upto
+    }
 }
 
 /// The most bytes of runs in a segment: together with what surrounds it, it fits any datagram.
@@ -107,8 +125,7 @@ impl Map {
                 }
                 let dead = first.saturating_sub(read).saturating_sub(1);
                 let lives = last.saturating_sub(first).saturating_add(1);
-                // Extending a Vec cannot fail.
-                runs = to_extend(&(dead, lives), runs).unwrap_or_default();
+                exact::append(&mut runs, &(dead, lives));
                 read = last;
                 if runs.len() > SEGMENT.saturating_sub(20) {
                     segments.push(Kept {

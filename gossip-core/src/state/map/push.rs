@@ -7,7 +7,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use postcard::{take_from_bytes, to_extend};
+use postcard::take_from_bytes;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::Map;
@@ -16,6 +16,7 @@ use super::delta::{LOG, overhead};
 use super::origin::Origin;
 use super::write::{Context, Write};
 use crate::state::room;
+use crate::wire::exact;
 
 /// A run of one origin's writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,10 +170,7 @@ impl Map {
                         break;
                     };
                     let bytes: &[u8] = &held.bytes;
-                    let Ok(extended) = to_extend(bytes, core::mem::take(buffer)) else {
-                        break;
-                    };
-                    *buffer = extended;
+                    exact::append(buffer, &bytes);
                     takes = takes.saturating_add(overhead(Some(&held.write())));
                     if buffer.len() > limit || takes > room(buffer.len()) {
                         break;

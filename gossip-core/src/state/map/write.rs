@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::origin::Origin;
 use crate::command::{MAX_KEY, MAX_VALUE, Policy};
 use crate::stamp::Stamp;
+use crate::wire::exact;
 
 /// What a write replaces.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,10 +63,11 @@ fn optional_bytes<S: Serializer>(bytes: &Option<&[u8]>, serializer: S) -> Result
 }
 
 impl<'a> Write<'a> {
-    /// Reads one that may come from anywhere: all of `bytes`, every part of a legal size.
+    /// Reads one that may come from anywhere: all of `bytes`, every part of a legal size and in its
+    /// shortest form. [`encode`](Self::encode) gives the same bytes.
     #[must_use]
     pub fn decode(bytes: &'a [u8]) -> Option<Self> {
-        let (write, rest): (Self, _) = take_from_bytes(bytes).ok()?;
+        let (write, rest): (Self, _) = exact::take(bytes)?;
         let key = core::str::from_utf8(write.key).ok()?;
         let legal = rest.is_empty()
             && (1..=MAX_KEY).contains(&key.len())
@@ -136,10 +138,11 @@ impl Context<'_> {
     }
 
     fn is_valid(self) -> bool {
-        let mut dots = Dots(self.0);
-        while !dots.0.is_empty() {
-            if dots.next().is_none_or(|(_, version)| version == 0) {
-                return false;
+        let mut rest = self.0;
+        while !rest.is_empty() {
+            match exact::take::<(Origin, u64)>(rest) {
+                Some(((_, version), after)) if version > 0 => rest = after,
+                _ => return false,
             }
         }
         true
@@ -150,10 +153,7 @@ impl Context<'_> {
     pub fn encode(dots: &[(Origin, u64)]) -> Vec<u8> {
         let mut bytes = Vec::new();
         for dot in dots {
-            // Extending a Vec cannot fail.
-            if let Ok(extended) = to_extend(dot, core::mem::take(&mut bytes)) {
-                bytes = extended;
-            }
+            exact::append(&mut bytes, dot);
         }
         bytes
     }
@@ -265,11 +265,31 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_key_whose_length_is_told_in_two_bytes_is_refused() {
+        let mut bytes = Write {
+            key: b"k",
+            stamp: Stamp::ZERO,
+            version: 1,
+            policy: Policy::LastWriteWins,
+            replaces: Replaces::Own,
+            lifetime: None,
+            value: None,
+            context: &[],
+        }
+        .encode()
+        .into_vec();
+        bytes.splice(..1, [0x81, 0]);
+        assert_eq!(Write::decode(&bytes), None);
+    }
+
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(bytes: Vec<u8>) {
-            let _ = Write::decode(&bytes);
-            let _ = key_of(&bytes);
+        fn what_is_read_is_written_the_same(bytes: Vec<u8>) {
+            if let Some(write) = Write::decode(&bytes) {
+                prop_assert_eq!(&*write.encode(), &bytes[..]);
+                prop_assert_eq!(key_of(&bytes), write.key);
+            }
         }
     }
 }

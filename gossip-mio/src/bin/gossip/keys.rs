@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use gossip_mio::Handle;
 use gossip_mio::gossip_core::{Command, CommandError, MAX_KEYS, SecretKey};
 
+use crate::parse;
+
 /// A key file as it was read last.
 #[derive(Debug)]
 pub(crate) struct KeyFile {
@@ -81,7 +83,7 @@ fn load(path: &Path) -> Result<Vec<SecretKey>, String> {
         if line.is_empty() {
             continue;
         }
-        let key = parse(line).ok_or_else(|| {
+        let key = key(line).ok_or_else(|| {
             format!(
                 "line {} of {} is no key: write 64 hexadecimal digits, as `openssl rand -hex 32` makes them",
                 number.saturating_add(1),
@@ -103,19 +105,9 @@ fn load(path: &Path) -> Result<Vec<SecretKey>, String> {
     Ok(keys)
 }
 
-fn parse(line: &str) -> Option<SecretKey> {
-    let mut bytes = [0; 32];
-    let (digits, rest) = line.as_bytes().as_chunks::<2>();
-    if !rest.is_empty() || digits.len() != bytes.len() {
-        return None;
-    }
-    for (byte, pair) in bytes.iter_mut().zip(digits) {
-        if !pair.iter().all(u8::is_ascii_hexdigit) {
-            return None;
-        }
-        *byte = u8::from_str_radix(core::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(SecretKey::new(bytes))
+fn key(line: &str) -> Option<SecretKey> {
+    let bytes = parse::hex(line.as_bytes())?;
+    bytes.try_into().ok().map(SecretKey::new)
 }
 
 #[cfg(test)]
@@ -127,8 +119,8 @@ mod tests {
         let mut bytes = [0; 32];
         bytes[31] = 0xa5;
         let text = format!("{}a5", "0".repeat(62));
-        assert_eq!(parse(&text), Some(SecretKey::new(bytes)));
-        assert_eq!(parse(&text.to_uppercase()), Some(SecretKey::new(bytes)));
+        assert_eq!(key(&text), Some(SecretKey::new(bytes)));
+        assert_eq!(key(&text.to_uppercase()), Some(SecretKey::new(bytes)));
         for wrong in [
             &text[1..],
             &text[2..],
@@ -137,7 +129,7 @@ mod tests {
             &"+1".repeat(32),
             &"é".repeat(32),
         ] {
-            assert_eq!(parse(wrong), None, "{wrong}");
+            assert_eq!(key(wrong), None, "{wrong}");
         }
     }
 }

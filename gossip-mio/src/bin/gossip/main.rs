@@ -2,6 +2,7 @@
 
 mod agent;
 mod demo;
+mod dissect;
 mod keys;
 mod lines;
 mod map;
@@ -41,6 +42,7 @@ Exit codes: 0 done, 1 failed while running, 2 wrong command line, 130 interrupte
 enum Task {
     Agent(Box<agent::Options>),
     Demo(demo::Options),
+    Dissect(dissect::Options),
 }
 
 fn main() -> ExitCode {
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
     let result = match cli.task {
         Task::Agent(options) => agent::run(*options),
         Task::Demo(options) => demo::run(&options),
+        Task::Dissect(options) => dissect::run(&options),
     };
     match result {
         Ok(code) => code,

@@ -36,6 +36,17 @@ pub(crate) fn encryption(text: &str) -> Result<Encryption, String> {
     }
 }
 
+/// Bytes, two hexadecimal digits each.
+pub(crate) fn hex(digits: &[u8]) -> Option<Vec<u8>> {
+    let (pairs, rest) = digits.as_chunks::<2>();
+    let byte = |pair: &[u8; 2]| {
+        let digit = |digit: u8| char::from(digit).to_digit(16);
+        let [high, low] = *pair;
+        u8::try_from(digit(high)? << 4 | digit(low)?).ok()
+    };
+    rest.is_empty().then(|| pairs.iter().map(byte).collect())?
+}
+
 /// `key=value`.
 pub(crate) fn attribute(text: &str) -> Result<(Key, Value), Box<dyn Error + Send + Sync>> {
     let (key, value) = text
@@ -64,7 +75,7 @@ pub(crate) fn sentence(error: &clap::Error) -> String {
         }
         ErrorKind::InvalidSubcommand => {
             let task = context(ContextKind::InvalidSubcommand).unwrap_or_default();
-            format!("there is no command {task}: say agent or demo, or --help")
+            format!("there is no command {task}: say agent, demo or dissect, or --help")
         }
         ErrorKind::MissingRequiredArgument => {
             format!("{argument} is missing: add it, or see --help")
@@ -155,7 +166,7 @@ mod tests {
             ),
             (
                 "gossip agnet",
-                "there is no command agnet: say agent or demo, or --help",
+                "there is no command agnet: say agent, demo or dissect, or --help",
             ),
             (
                 &long_key,

@@ -1,0 +1,327 @@
+//! What a datagram says, in words.
+
+use core::fmt;
+
+use super::{Dissection, Part, Parts};
+use crate::state::attribute::{self, Declared};
+use crate::state::broadcast;
+use crate::state::entry::{Entries, Entry};
+use crate::state::map::{
+    self, Cursor, Frontier, Origin, Piece, Told, Write, read_chunk, read_pull,
+};
+use crate::wire::message::{Delta, Extent, Item, Message, ModeTag, Summary};
+
+impl fmt::Display for Dissection<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sender = self.datagram.sender;
+        let from = format_args!("from {} ({})", sender.id, sender.generation);
+        let items = self.datagram.items.bytes();
+        match self.datagram.message {
+            Message::Heartbeat { counter } => write!(f, "heartbeat {counter} {from}"),
+            Message::Ping { token } => write!(f, "ping {token:08x} {from}"),
+            Message::Pong { token } => write!(f, "pong {token:08x} {from}"),
+            Message::Claim { born } => write!(f, "claim of the name {from}: held since {born}"),
+            Message::Exchange(head) => {
+                let leg = head.leg;
+                let mode = match head.mode {
+                    ModeTag::Push => "push",
+                    ModeTag::Pull => "pull",
+                    ModeTag::PushPull => "push-pull",
+                };
+                let extent = match head.extent {
+                    Extent::Whole => "whole",
+                    Extent::Part => "in part",
+                    Extent::Last => "the last part",
+                    Extent::Truncated => "cut short",
+                };
+                let name = match leg {
+                    1 => "SYN",
+                    2 => "ACK",
+                    3 => "ACK2",
+                    _ => "narrowing down",
+                };
+                write!(f, "exchange, leg {leg} ({name}), {mode}, {extent}, {from}")?;
+                write!(f, "\n  table {:032x}", u128::from_le_bytes(head.hash))?;
+                if head.horizon > 0 {
+                    write!(
+                        f,
+                        "\n  removed members forgotten up to second {}",
+                        head.horizon
+                    )?;
+                }
+                Parts(items).try_for_each(|part| fmt::Display::fmt(&part, f))
+            }
+            Message::Push(head) => {
+                write!(
+                    f,
+                    "push down tree {}, to {}, {from}",
+                    head.tree, head.segment
+                )?;
+                Parts(items).try_for_each(|part| fmt::Display::fmt(&part, f))
+            }
+            Message::MapPull => {
+                write!(f, "request of the map {from}")?;
+                let Some((pull, told)) = read_pull(items) else {
+                    return Ok(());
+                };
+                let hash = u128::from_le_bytes(pull.hash);
+                write!(f, "\n  map {hash:032x}, forgotten up to {}", pull.forgotten)?;
+                if pull.ask {
+                    write!(
+                        f,
+                        "\n  asks for stream {} at {:?}",
+                        pull.session, pull.cursor
+                    )?;
+                }
+                told.clone().try_for_each(|told| fmt_told(&told, f))
+            }
+            Message::MapChunk => {
+                write!(f, "delta of the map {from}")?;
+                let Some((head, pieces)) = read_chunk(items) else {
+                    return Ok(());
+                };
+                let (session, taker) = (head.session, Whose(&head.taker));
+                let extent = match head.extent {
+                    map::Extent::More => "more follows",
+                    map::Extent::Pause => "more follows when it is asked for",
+                    map::Extent::Complete => "this is all",
+                };
+                write!(f, "\n  stream {session} for {taker}; {extent}")?;
+                write!(f, "\n  from {} to {}", At(head.after), At(head.upto))?;
+                pieces.clone().try_for_each(|piece| fmt_piece(&piece, f))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Part<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Later((kind, bytes)) => {
+                write!(
+                    f,
+                    "\n  item of the later kind {kind}: {} bytes",
+                    bytes.len()
+                )
+            }
+            Self::Known(Item::Delta(delta)) => {
+                let Delta {
+                    origin,
+                    generation,
+                    after,
+                    upto,
+                    frontier,
+                    floor,
+                    ..
+                } = delta;
+                write!(
+                    f,
+                    "\n  delta of {origin} ({generation}): versions {after} to {upto} of {frontier}"
+                )?;
+                if *floor > 0 {
+                    write!(f, ", collected up to {floor}")?;
+                }
+                Entries::new(delta.entries).try_for_each(|entry| fmt_entry(&entry, f))
+            }
+            Self::Known(Item::Summary(summary)) => {
+                write!(f, "\n  knows {}", Hint(summary))
+            }
+            Self::Known(Item::Want(summary)) => {
+                write!(f, "\n  asks for {}", Hint(summary))
+            }
+            Self::Known(Item::Resume(resume)) => {
+                write!(f, "\n  goes on with {}", Hint(&resume.told))
+            }
+            Self::Known(Item::MapRun(run)) => {
+                write!(
+                    f,
+                    "\n  writes of {}: versions {} to {}",
+                    Whose(&run.origin),
+                    run.after,
+                    run.upto
+                )?;
+                run.writes().try_for_each(|bytes| fmt_write(bytes, f))
+            }
+            Self::Known(Item::MapTold(told)) => fmt_told(told, f),
+            Self::Known(Item::MapSummary(summary)) => {
+                let hash = u128::from_le_bytes(summary.hash);
+                write!(
+                    f,
+                    "\n  map {hash:032x}, forgotten up to {}",
+                    summary.forgotten
+                )
+            }
+            Self::Known(Item::Split(split)) => {
+                let parts = split.digests.len().div_euclid(4);
+                write!(f, "\n  {parts} hashes over {}", split.region)
+            }
+            Self::Known(Item::Complete(region)) => write!(f, "\n  has named all of {region}"),
+            Self::Known(Item::Removed(generation)) => {
+                write!(f, "\n  has removed you, known under {generation}")
+            }
+            Self::Known(Item::Echo(token)) => write!(f, "\n  echoes {token:08x}"),
+        }
+    }
+}
+
+/// How an origin is hinted at.
+struct Hint<'a>(&'a Summary);
+
+impl fmt::Display for Hint<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Summary {
+            prefix,
+            check,
+            frontier,
+        } = self.0;
+        write!(f, "{prefix:08x}… ({check:04x}) up to {frontier}")
+    }
+}
+
+/// A place in a stream of the map.
+struct At(Cursor);
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Cursor {
+            listing,
+            segments,
+            applied,
+            offset,
+        } = self.0;
+        write!(f, "change {applied}")?;
+        if offset > 0 {
+            write!(f, " byte {offset}")?;
+        }
+        if listing > 0 {
+            write!(f, " (list {listing}, segment {segments})")?;
+        }
+        Ok(())
+    }
+}
+
+/// A writer of the map.
+struct Whose<'a>(&'a Origin);
+
+impl fmt::Display for Whose<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.0.id, self.0.generation)
+    }
+}
+
+/// What somebody has written: escaped, and cut where it is long.
+struct Text<'a>(&'a [u8]);
+
+/// Bytes of a text that are printed.
+const SHOWN: usize = 48;
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.0.get(..SHOWN).unwrap_or(self.0);
+        write!(f, "\"{}\"", shown.escape_ascii())?;
+        if shown.len() < self.0.len() {
+            write!(f, "… ({} bytes)", self.0.len())?;
+        }
+        Ok(())
+    }
+}
+
+fn fmt_entry(entry: &Entry<'_>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "\n    {:>4} ", entry.version)?;
+    let key = entry.key;
+    let Some(value) = entry.value else {
+        return write!(f, "{} is deleted", Text(key));
+    };
+    match key {
+        attribute::ADDRESS => match attribute::decode_address(value) {
+            Some(address) => write!(f, "address {address}"),
+            None => write!(f, "address {}", Text(value)),
+        },
+        attribute::NAME => write!(f, "name {}", Text(value)),
+        attribute::STATUS => {
+            let status = match Declared::decode(value) {
+                Declared::Joining => "joining",
+                Declared::Up => "up",
+                Declared::Leaving => "leaving",
+                Declared::Left => "left",
+            };
+            write!(f, "status {status}")
+        }
+        attribute::DATACENTER => write!(f, "datacenter {}", Text(value)),
+        attribute::VOTES => {
+            write!(f, "votes against")?;
+            let mut votes = attribute::decode_ballots(value);
+            votes.try_for_each(|vote| write!(f, " {}", vote.subject))
+        }
+        attribute::BURIED => write!(f, "removed"),
+        broadcast::OVER => write!(f, "broadcasts that are over"),
+        _ => match (broadcast::number(key), broadcast::Body::decode(value)) {
+            (Some(number), Some(body)) => {
+                let (name, payload) = (Text(body.name.as_bytes()), Text(body.payload));
+                write!(f, "broadcast {number} {name}: {payload}")
+            }
+            _ => write!(f, "{} = {}", Text(key), Text(value)),
+        },
+    }
+}
+
+fn fmt_write(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let Some(write) = Write::decode(bytes) else {
+        return write!(f, "\n    part of a write");
+    };
+    write!(f, "\n    {:>4} {}", write.version, Text(write.key))?;
+    match write.value {
+        Some(value) => write!(f, " = {}", Text(value)),
+        None => write!(f, " is deleted"),
+    }
+}
+
+fn fmt_told(told: &Told, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match told {
+        Told::Frontier(origin, upto) => write!(f, "\n  knows {} up to {upto}", Whose(origin)),
+        Told::Complete(None, None) => write!(f, "\n  and nobody else"),
+        Told::Complete(..) => write!(f, "\n  and nobody else in its part of the writers"),
+    }
+}
+
+fn fmt_piece(piece: &Piece<'_>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match piece {
+        Piece::Live(segment) => write!(
+            f,
+            "\n  lists what lives of {} from {} to {}",
+            Whose(&segment.origin),
+            segment.after,
+            segment.upto
+        ),
+        Piece::Write {
+            origin,
+            total,
+            offset,
+            bytes,
+        } => {
+            write!(
+                f,
+                "\n  write of {}: {} bytes at {offset} of {total}",
+                Whose(origin),
+                bytes.len()
+            )?;
+            fmt_write(bytes, f)
+        }
+        Piece::Frontier(Frontier {
+            origin,
+            frontier,
+            floor,
+        }) => write!(
+            f,
+            "\n  knows {} up to {frontier}, collected up to {floor}",
+            Whose(origin)
+        ),
+        Piece::Gone { origin, upto } => {
+            write!(
+                f,
+                "\n  has forgotten {}, of which nothing lives up to {upto}",
+                Whose(origin)
+            )
+        }
+    }
+}
