@@ -598,6 +598,7 @@ fn a_stranger_gets_no_more_bytes_than_it_sends_until_it_echoes_a_token() {
             );
         }
     }
+    assert!(cluster.nodes[0].metrics().challenges >= 100);
 }
 
 #[test]
@@ -630,10 +631,12 @@ fn the_syn_of_a_member_from_elsewhere_is_not_answered_where_tables_agree() {
     let agrees = cluster.nodes[0].metrics().exchanges_in_agreement - agreed;
     assert_eq!(agrees, 20);
     // Where they do not, it has to prove where it is, as every stranger.
+    let challenges = cluster.nodes[0].metrics().challenges;
     let sent = cluster.forge_unproven(&syn(hash ^ 1));
     assert_eq!(sent.len(), 1);
     let (head, _) = forge::body(&sent[0].1).split_at(17);
     assert_eq!(head[16], 1, "a challenge is a ping");
+    assert_eq!(cluster.nodes[0].metrics().challenges, challenges + 1);
     cluster.pass(10);
     assert!(cluster.is_well());
 }
@@ -682,6 +685,9 @@ fn ids_that_begin_alike_do_no_harm() {
     for node in &cluster.nodes {
         assert_eq!(node.metrics().members, 203, "all learn of all of them");
     }
+    let crowded = |node: &Node| node.metrics().regions_crowded;
+    assert!(cluster.nodes.iter().map(crowded).sum::<u64>() > 0);
+    assert!(cluster.nodes[0].metrics().index_collisions < 100);
     assert!(cluster.is_well());
     let before = exchanges(&cluster);
     cluster.pass(60);
@@ -894,6 +900,8 @@ fn a_writer_of_the_map_outlives_a_claim_to_more_than_it_has_written() {
     for node in &cluster.nodes {
         assert_eq!(node.get(&key).unwrap().value, b"value");
     }
+    assert_eq!(cluster.nodes[1].metrics().outlived, 1);
+    assert_eq!(cluster.nodes[2].metrics().outlived, 0);
 }
 
 #[test]
@@ -959,6 +967,7 @@ fn a_flood_of_empty_logs_of_the_map_is_forgotten_to_a_bound() {
         most = most.max(map.logs() + map.graves().count());
     }
     cluster.pass(120);
+    assert!(cluster.nodes[0].metrics().map_logs_forgotten > 100);
     let map = cluster.nodes[0].map();
     println!(
         "at most {most}; {} logs and {} graves in the end",

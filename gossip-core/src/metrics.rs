@@ -34,6 +34,19 @@ pub struct Metrics {
     pub refused_members: u64,
     /// Deltas and generations refused because they lie too far in the future.
     pub refused_skew: u64,
+    /// Senders asked to prove that they are where their datagrams come from, before they are answered.
+    pub challenges: u64,
+    /// Times this node outlived what others knew under its name, of its log or its part in the shared map:
+    /// an earlier process of it that a peer remembered, a log that was forgotten in its absence, or a lie.
+    pub outlived: u64,
+    /// Regions of ids that an exchange divided where their ids differ instead of in the middle, since all
+    /// of them begin alike: none, as a rule, where ids come from names.
+    pub regions_crowded: u64,
+    /// Ids that a new member was compared with in vain, since they lie where it does in the hash index. One
+    /// in ten new members meets one; where there are many, somebody knows the secret key of the index.
+    pub index_collisions: u64,
+    /// Logs of the shared map in which nothing lives that this node took out of the version vector.
+    pub map_logs_forgotten: u64,
     /// Deltas received in part and dropped because too many others were.
     pub staging_dropped: u64,
     /// Messages dropped from a full outbox.

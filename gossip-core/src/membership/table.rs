@@ -9,7 +9,6 @@
 //! lists O(log n) comparisons and one move of at most 20n bytes.
 
 use alloc::vec::Vec;
-use core::hash::Hasher;
 use core::ops::Range;
 
 use hashbrown::HashTable;
@@ -34,6 +33,8 @@ pub(crate) struct Table {
     index: HashTable<Slot>,
     /// Keys the index, so that nobody can pick ids that collide in it.
     index_key: SipHasher13,
+    /// How many ids new ones were compared with in vain.
+    collisions: u64,
     order: Vec<NodeId>,
     /// Where the records of `order` are.
     slots: Vec<Slot>,
@@ -61,6 +62,7 @@ impl Table {
             records: Vec::new(),
             index: HashTable::new(),
             index_key,
+            collisions: 0,
             order: Vec::new(),
             slots: Vec::new(),
             datacenters: Datacenters::new(bridges),
@@ -168,6 +170,11 @@ impl Table {
         self.slots.iter().map(|slot| self.at(*slot))
     }
 
+    /// How many ids new ones were compared with in vain, over all time.
+    pub(crate) const fn collisions(&self) -> u64 {
+        self.collisions
+    }
+
     /// How many members take part.
     pub(crate) const fn live_len(&self) -> usize {
         self.datacenters.live_len()
@@ -242,6 +249,11 @@ impl Table {
         grow(&mut self.records);
         self.records.push(Record::new(id, now));
         let hash = self.index_hash(id);
+        let collisions = &mut self.collisions;
+        self.index.find(hash, |_| {
+            *collisions = collisions.saturating_add(1);
+            false
+        });
         let (records, key) = (&self.records, &self.index_key);
         self.index.insert_unique(hash, slot, |slot| {
             records
@@ -302,9 +314,7 @@ impl Table {
         let place = match record.datacenter() {
             None | Some("") => Place::UNSAID,
             Some(name) => {
-                let mut hasher = self.index_key;
-                hasher.write(name.as_bytes());
-                let [a, b, c, d, ..] = hasher.finish().to_le_bytes();
+                let [a, b, c, d, ..] = self.index_key.hash(name.as_bytes()).to_le_bytes();
                 Place(u32::from_le_bytes([a, b, c, d]))
             }
         };
@@ -412,9 +422,7 @@ const fn part(condition: Condition) -> Option<Part> {
 }
 
 fn index_hash(key: &SipHasher13, id: NodeId) -> u64 {
-    let mut hasher = *key;
-    hasher.write_u64(id.as_u64());
-    hasher.finish()
+    key.hash(&id.as_u64().to_le_bytes())
 }
 
 fn position(slot: Slot) -> usize {
@@ -512,6 +520,28 @@ mod tests {
             }
             assert!(load.iter().all(|load| *load < 40), "ten on average");
         }
+    }
+
+    #[test]
+    fn ids_picked_to_collide_are_counted() {
+        let picked: Vec<_> = {
+            let table = table();
+            // The seven bits that the index compares first, and where it begins to look.
+            let place = |id: &NodeId| table.index_hash(*id) & (0x7f << 57 | 0xff);
+            let ids = (0..).map(NodeId::from_u64);
+            ids.filter(|id| place(id) == 0).take(100).collect()
+        };
+        let count = |mut table: Table| {
+            picked.iter().for_each(|id| {
+                table.add(*id, NOW);
+            });
+            table.collisions()
+        };
+        let met = count(table());
+        assert!(met > 4000, "nearly all met nearly all: {met}");
+        let other = SipHasher13::new_with_keys(8, 9);
+        let met = count(Table::new(HashKey::of("c"), other, 0));
+        assert!(met < 100, "a secret key keeps them apart: {met}");
     }
 
     #[test]

@@ -465,8 +465,11 @@ impl Node {
                     members.saturating_mul(SUMMARY_TYPICAL),
                 )
             } else {
-                let region = self.table.crowded(*region);
-                (Planned::Split(region), DIGEST.saturating_mul(PARTS))
+                let around = self.table.crowded(*region);
+                if around != *region {
+                    count(&mut self.metrics.regions_crowded);
+                }
+                (Planned::Split(around), DIGEST.saturating_mul(PARTS))
             };
             let Some(rest) = room.checked_sub(size) else {
                 leg.truncated = true;

@@ -285,6 +285,7 @@ impl Node {
     /// Opens a new own log where others refuse the one at hand, or it is not only this node's.
     fn keep_map_open(&mut self, now: Instant, standing: Own) {
         if standing != Own::Sound || self.shared.map.is_outdated() {
+            count(&mut self.metrics.outlived);
             let generation = Generation::new(self.clock.tick(now));
             self.shared.map.reopen(generation, standing);
             self.flush_soon(now);
@@ -479,11 +480,13 @@ impl Node {
         let drawn = map.ghosts() > 0 && rng::chance(&mut self.rng, 1, turns);
         if drawn || map.has_more_graves_than(max) {
             self.keep_map_open(now, Own::Sound);
-            self.shared.map.forget(Memory {
+            let forgotten = self.shared.map.forget(Memory {
                 after: self.config.forget_after,
                 ghosts: max,
                 graves: max,
             });
+            let counter = &mut self.metrics.map_logs_forgotten;
+            *counter = counter.saturating_add(u64::try_from(forgotten).unwrap_or(u64::MAX));
         }
     }
 }

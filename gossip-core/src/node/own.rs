@@ -221,6 +221,7 @@ impl Node {
             count(&mut self.metrics.refused_skew);
             return;
         }
+        count(&mut self.metrics.outlived);
         let generation = Generation::new(self.clock.tick(now));
         self.generation = generation;
         self.table

@@ -10,16 +10,16 @@
 //! (Bernstein 1996), so that nothing is remembered of those who never echo.
 
 use alloc::collections::VecDeque;
-use core::hash::Hasher;
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 use core::time::Duration;
 
 use siphasher::sip::SipHasher13;
 
-use super::Node;
 use super::exchange::FIRST_LEG;
 use super::outbox::Outgoing;
+use super::{Node, count};
 use crate::membership::Condition;
+use crate::state::attribute::encode_address;
 use crate::time::{Instant, nanos};
 use crate::wire::message::{Exchange, Item, Items, Sender};
 
@@ -94,14 +94,11 @@ impl Proofs {
     }
 
     fn token(&self, address: SocketAddr, period: u64) -> u32 {
-        let mut hasher = self.secret;
-        match address.ip() {
-            IpAddr::V4(ip) => hasher.write(&ip.octets()),
-            IpAddr::V6(ip) => hasher.write(&ip.octets()),
-        }
-        hasher.write_u16(address.port());
-        hasher.write_u64(period);
-        let [a, b, c, d, ..] = hasher.finish().to_le_bytes();
+        let mut bytes: heapless::Vec<u8, 26> = heapless::Vec::new();
+        // 18 and 8 bytes at most: they fit.
+        let _ = bytes.extend_from_slice(&encode_address(address));
+        let _ = bytes.extend_from_slice(&period.to_le_bytes());
+        let [a, b, c, d, ..] = self.secret.hash(&bytes).to_le_bytes();
         u32::from_le_bytes([a, b, c, d])
     }
 }
@@ -134,6 +131,7 @@ impl Node {
         if agrees || self.is_where_it_says(sender, from) {
             return false;
         }
+        count(&mut self.metrics.challenges);
         let token = self.proofs.token(from, period(now));
         self.outbox.push(Outgoing::Challenge { to: from, token });
         true

@@ -243,6 +243,7 @@ impl Node {
             staging_dropped: self.staging.dropped(),
             outbox_dropped: self.outbox.dropped(),
             events_lost: self.events.lost(),
+            index_collisions: self.table.collisions(),
             members: gauge(self.table.len()),
             live: gauge(self.table.live_len()),
             down: gauge(self.table.down_len()),

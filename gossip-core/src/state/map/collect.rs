@@ -161,10 +161,10 @@ impl Map {
 
     /// Takes ghosts out of the vector that have been ones for long enough, and the eldest of those
     /// beyond the bound; forgets the eldest of the graves beyond theirs. Nothing, while the own log
-    /// is outdated.
-    pub fn forget(&mut self, memory: Memory) {
+    /// is outdated. Tells how many ghosts it took.
+    pub fn forget(&mut self, memory: Memory) -> usize {
         if self.is_outdated() {
-            return;
+            return 0;
         }
         let millis = u64::try_from(memory.after.as_millis()).unwrap_or(u64::MAX);
         let due = self.wall.as_millis().checked_sub(millis);
@@ -189,7 +189,8 @@ impl Map {
             .filter(|(n, (_, since))| *n < beyond || is_due(*since))
             .map(|(_, (origin, _))| *origin)
             .collect();
-        if !gone.is_empty() {
+        let taken = gone.len();
+        if taken > 0 {
             for origin in gone {
                 self.bury(origin);
             }
@@ -198,6 +199,7 @@ impl Map {
         if self.forgotten.limit(memory.graves) {
             self.epoch = self.epoch.saturating_add(1);
         }
+        taken
     }
 
     /// Whether there are more graves than this by an eighth, so that it is time to forget some.
