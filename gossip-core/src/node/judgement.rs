@@ -116,7 +116,7 @@ impl Node {
     }
 
     /// What speaks for or against a member that is being asked, beside its answer.
-    fn sign(&self, now: Instant, id: NodeId) -> Sign {
+    pub(super) fn sign(&self, now: Instant, id: NodeId) -> Sign {
         let Some(record) = self.table.get(id) else {
             return Sign::None;
         };

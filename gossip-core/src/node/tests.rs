@@ -479,6 +479,57 @@ fn who_is_down_though_nobody_votes_against_it_is_asked() {
 }
 
 #[test]
+fn what_speaks_for_and_against_who_is_asked() {
+    let mut node = node();
+    node.room = room(0);
+    let [voter, accused] = [7, 8].map(NodeId::from_u64);
+    let against = |subject: NodeId| Ballot {
+        generation: generation_after(0),
+        frontier: 2,
+        ..ballot_against(subject.as_u64())
+    };
+    let mut log = Log::new(Generation::ZERO);
+    log.write(0, ADDRESS, Some(&encode_address(address(7))));
+    log.write(0, VOTES, Some(&encode_ballots([against(accused)].iter())));
+    let voting = log.after(0).rest().to_vec();
+    let generation = generation_after(0);
+    node.take_in(at(1), &delta(7, generation, &voting), Sent::Alone);
+    node.take_in(at(1), &delta(8, generation, &run_of(8)), Sent::Alone);
+    let soon = at(1_000);
+    assert_eq!(node.sign(soon, voter), Sign::Apart, "its vote is new");
+    assert_eq!(node.sign(soon, accused), Sign::None, "it may refute yet");
+    let later = at(13_000);
+    assert_eq!(node.sign(later, voter), Sign::None);
+    assert_eq!(node.sign(later, accused), Sign::Accused);
+    node.table.set_condition(accused, later, Condition::Down);
+    assert_eq!(node.sign(later, accused), Sign::Apart, "is it back?");
+    assert_eq!(node.sign(later, NodeId::from_u64(9)), Sign::None);
+}
+
+/// Half of a large cluster votes against the other: each vote would otherwise draw all verdicts anew.
+#[test]
+fn a_vote_against_who_is_down_waits_for_the_next_round() {
+    let mut node = node();
+    node.room = room(0);
+    let subject = NodeId::from_u64(8);
+    let generation = generation_after(0);
+    node.take_in(at(1), &delta(8, generation, &run_of(8)), Sent::Alone);
+    let mut hears_vote_of = |author: u16, condition| {
+        node.table.set_condition(subject, at(1), condition);
+        let mut log = Log::new(Generation::ZERO);
+        log.write(0, ADDRESS, Some(&encode_address(address(author))));
+        let ballot = ballot_against(subject.as_u64());
+        log.write(0, VOTES, Some(&encode_ballots([ballot].iter())));
+        node.stale.verdicts = false;
+        let run = log.after(0).rest().to_vec();
+        node.take_in(at(2), &delta(author.into(), generation, &run), Sent::Alone);
+        node.stale.verdicts
+    };
+    assert!(!hears_vote_of(20, Condition::Down));
+    assert!(hears_vote_of(21, Condition::Live));
+}
+
+#[test]
 fn an_earlier_now_is_the_latest_one() {
     let mut node = node();
     node.handle_timeout(at(500));
