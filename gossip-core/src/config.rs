@@ -5,6 +5,8 @@
 //! *works* it is refused with a [`ConfigError`]; outside what is *recommended* it is accepted and
 //! listed by [`Config::warnings`] (R2).
 
+mod setting;
+
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Display;
@@ -12,6 +14,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use crate::id::Name;
+pub use setting::Setting;
 
 /// Who sends news to whom in an exchange (R10). All members should use the same mode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -231,8 +234,8 @@ impl Config {
     #[must_use]
     pub fn warnings(&self) -> Vec<ConfigWarning> {
         let mut warnings = Vec::new();
-        let mut check = |field, value, low, high, recommended| {
-            if !lies_within(value, low, high) {
+        let mut check = |field, value: Setting, low, high, recommended| {
+            if !value.lies_within(low, high) {
                 warnings.push(ConfigWarning {
                     field,
                     value,
@@ -438,7 +441,7 @@ fn refuse_beyond(
     high: Setting,
     allowed: &'static str,
 ) -> Result<(), ConfigError> {
-    if lies_within(value, low, high) {
+    if value.lies_within(low, high) {
         Ok(())
     } else {
         Err(ConfigError {
@@ -449,61 +452,8 @@ fn refuse_beyond(
     }
 }
 
-/// Written so that NaN is refused.
-fn lies_within(value: Setting, low: Setting, high: Setting) -> bool {
-    value >= low && value <= high
-}
-
 fn number(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)
-}
-
-/// The value of a field of [`Config`].
-// Not the text that it is shown as: who never shows it should not carry the code that would.
-#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
-#[non_exhaustive]
-pub enum Setting {
-    /// A whole number.
-    Whole(u64),
-    /// A number.
-    Decimal(f64),
-    /// A time.
-    Seconds(Duration),
-}
-
-impl Display for Setting {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            Self::Whole(number) => Display::fmt(number, f),
-            Self::Decimal(number) => Display::fmt(&Decimal(*number), f),
-            Self::Seconds(time) => write!(f, "{} s", Decimal(time.as_secs_f64())),
-        }
-    }
-}
-
-/// A number to six decimals. The formatting of `core` knows every digit of every number and takes a
-/// tenth of a microcontroller's flash.
-struct Decimal(f64);
-
-impl Display for Decimal {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        const WIDTH: usize = 6;
-        let sign = if self.0 < 0.0 { "-" } else { "" };
-        // A duration is a fixed-point number, too.
-        let Ok(magnitude) = Duration::try_from_secs_f64(libm::fabs(self.0)) else {
-            return f.write_str("not a number of a sensible size");
-        };
-        write!(f, "{sign}{}", magnitude.as_secs())?;
-        let (mut fraction, mut width) = (magnitude.subsec_micros(), WIDTH);
-        while fraction.is_multiple_of(10) && width > 0 {
-            fraction = fraction.div_euclid(10);
-            width = width.saturating_sub(1);
-        }
-        match width {
-            0 => Ok(()),
-            _ => write!(f, ".{fraction:0width$}"),
-        }
-    }
 }
 
 /// A setting that cannot work.
@@ -572,21 +522,6 @@ mod tests {
         let mut config = Config::lan();
         config.phi_convict = f64::NAN;
         assert_eq!(config.check().unwrap_err().field, "phi_convict");
-    }
-
-    #[test]
-    fn a_decimal_shows_what_it_is() {
-        for (number, shown) in [
-            (0.0, "0"),
-            (0.25, "0.25"),
-            (-1.05, "-1.05"),
-            (17.0, "17"),
-            (0.000_001, "0.000001"),
-            (f64::NAN, "not a number of a sensible size"),
-            (f64::INFINITY, "not a number of a sensible size"),
-        ] {
-            assert_eq!(Decimal(number).to_string(), shown);
-        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use core::net::SocketAddr;
 use rand_core::Rng;
 
 use super::outbox::Outgoing;
+use super::stale::Stale;
 use super::timers::Timer;
 use super::{Node, count};
 use crate::event::{Event, SuspicionReason};
@@ -104,7 +105,7 @@ impl Node {
             }
             Relief::Revived => {
                 self.reconsider.push(id);
-                self.stale = super::Stale::ALL;
+                self.stale = Stale::ALL;
             }
         }
     }
@@ -279,7 +280,7 @@ impl Node {
         if let Some(record) = self.table.get_mut(id) {
             record.unsteady = 0;
         }
-        self.stale = super::Stale::ALL;
+        self.stale = Stale::ALL;
     }
 
     pub(super) fn observation_mut(&mut self, id: NodeId) -> Option<&mut Observation> {

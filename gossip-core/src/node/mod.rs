@@ -4,7 +4,7 @@
 //! what they decide is queued for the caller. Submodules hold the parts of the protocol:
 //! [`agreement`] (who shows the same value), [`broadcast`] (events of the application), [`peers`] and [`round`] (whom to talk to), [`exchange`] (the legs), [`intake`] (what comes of a delta), [`push`] (eager
 //! dissemination), [`liveness`] (heartbeats, suspicion), [`lost`] (whom it has removed), [`ballots`] (votes), [`judgement`] (verdicts), [`own`] (what this node says of
-//! itself), [`rival`] (another node of its name), [`transmit`] (writing datagrams), [`view`] (what the application may look at).
+//! itself), [`rival`] (another node of its name), [`stale`] (what follows from an input), [`transmit`] (writing datagrams), [`view`] (what the application may look at).
 
 mod agreement;
 mod ballots;
@@ -28,6 +28,7 @@ mod rival;
 mod round;
 #[cfg(feature = "encryption")]
 mod sealing;
+mod stale;
 mod timers;
 mod transmit;
 mod view;
@@ -78,19 +79,13 @@ use proof::Proofs;
 use push::Relay;
 use recents::Recents;
 use rival::Rival;
+use stale::Stale;
 use timers::{Timer, Timers};
 
 pub use agreement::{Agreement, Shown};
 pub use broadcast::Broadcast;
 pub use transmit::Transmit;
 pub use view::{Member, Standing, Status, Vote};
-
-/// How often verdicts are drawn in an interval, at most: when half a cluster falls, votes come in by
-/// the hundred.
-const BREATHS: f64 = 50.0;
-/// Contested members about whom verdicts are drawn as often as that. About more it is less often, so that
-/// half of a large cluster may fall without taking all of a core; with 500 it is every tenth of an interval.
-const CONTESTED: usize = 100;
 
 /// One node of a cluster, as a state machine without I/O.
 ///
@@ -179,26 +174,6 @@ pub struct Node {
     outbox: Outbox,
     events: Events,
     metrics: Metrics,
-}
-
-/// What must be derived anew before an input is done with.
-#[derive(Clone, Copy, Debug, Default)]
-struct Stale {
-    neighbours: bool,
-    /// An observation may be due earlier than the timer says. That one is due later needs no
-    /// care: the timer then rings for nothing.
-    deadlines: bool,
-    verdicts: bool,
-    ballots: bool,
-}
-
-impl Stale {
-    const ALL: Self = Self {
-        neighbours: true,
-        deadlines: true,
-        verdicts: true,
-        ballots: true,
-    };
 }
 
 impl Node {
@@ -498,63 +473,6 @@ impl Node {
             }
         }
         now
-    }
-
-    /// Derives anew what an input has made stale. Each can make the others stale, but a verdict
-    /// only ever follows new facts, so this ends; the bound guards against a mistake in here.
-    fn settle(&mut self, now: Instant) {
-        // Another input may come in before the timer is handled.
-        self.stale.verdicts |= self.timers.take_due(Timer::Vote, now);
-        let mut deferred = false;
-        for _ in 0..8 {
-            let Stale {
-                neighbours,
-                deadlines,
-                verdicts,
-                ballots,
-            } = core::mem::take(&mut self.stale);
-            let neighbours = neighbours | self.table.take_regrouped();
-            if neighbours {
-                self.refresh_neighbours(now);
-            }
-            if verdicts && now < self.judges_next {
-                deferred = true;
-            } else if verdicts {
-                let contested = self.judge(now).div_ceil(CONTESTED).max(1);
-                let breath = self.config.interval.div_f64(BREATHS);
-                let breath = breath.saturating_mul(u32::try_from(contested).unwrap_or(u32::MAX));
-                self.judges_next = now.saturating_add(breath);
-            }
-            if ballots {
-                self.publish_ballots(now);
-            }
-            if deadlines {
-                self.schedule_observations(now);
-            }
-            if !(neighbours || deadlines || verdicts || ballots) {
-                break;
-            }
-        }
-        self.stale.verdicts |= deferred;
-        if self.standing == Standing::Left {
-            return;
-        }
-        let deferred = deferred.then_some(self.judges_next);
-        let counts = self.votes.next(now);
-        self.timers
-            .set(Timer::Vote, deferred.into_iter().chain(counts).min());
-        self.review_agreements();
-    }
-
-    fn schedule_observations(&mut self, now: Instant) {
-        let after_now = now.saturating_add(Duration::from_nanos(1));
-        let due = self
-            .observations
-            .iter()
-            .filter_map(Observation::deadline)
-            .min();
-        self.timers
-            .set(Timer::Observation, due.map(|due| due.max(after_now)));
     }
 
     /// How this node introduces itself in a datagram.
