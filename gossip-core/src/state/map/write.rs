@@ -191,6 +191,17 @@ mod tests {
     use crate::id::{Generation, NodeId};
     use proptest::prelude::*;
 
+    const LEGAL: Write<'_> = Write {
+        key: b"k",
+        stamp: Stamp::ZERO,
+        version: 1,
+        policy: Policy::LastWriteWins,
+        replaces: Replaces::Own,
+        lifetime: None,
+        value: None,
+        context: &[],
+    };
+
     fn origin(id: u64) -> Origin {
         Origin {
             id: NodeId::from_u64(id),
@@ -221,44 +232,34 @@ mod tests {
 
     #[test]
     fn what_is_not_legal_is_no_write() {
-        let legal = Write {
-            key: b"k",
-            stamp: Stamp::ZERO,
-            version: 1,
-            policy: Policy::LastWriteWins,
-            replaces: Replaces::Own,
-            lifetime: None,
-            value: None,
-            context: &[],
-        };
-        assert!(Write::decode(&legal.encode()).is_some());
+        assert!(Write::decode(&LEGAL.encode()).is_some());
         let long = [b'k'; MAX_KEY + 1];
         let large = [0; MAX_VALUE + 1];
         for wrong in [
-            Write { key: b"", ..legal },
+            Write { key: b"", ..LEGAL },
             Write {
                 key: &long,
-                ..legal
+                ..LEGAL
             },
             Write {
                 key: b"\n",
-                ..legal
+                ..LEGAL
             },
             Write {
                 key: b"\xff",
-                ..legal
+                ..LEGAL
             },
             Write {
                 version: 0,
-                ..legal
+                ..LEGAL
             },
             Write {
                 value: Some(&large),
-                ..legal
+                ..LEGAL
             },
             Write {
                 context: &[1, 2, 3],
-                ..legal
+                ..LEGAL
             },
         ] {
             assert_eq!(Write::decode(&wrong.encode()), None, "{wrong:?}");
@@ -267,18 +268,7 @@ mod tests {
 
     #[test]
     fn a_key_whose_length_is_told_in_two_bytes_is_refused() {
-        let mut bytes = Write {
-            key: b"k",
-            stamp: Stamp::ZERO,
-            version: 1,
-            policy: Policy::LastWriteWins,
-            replaces: Replaces::Own,
-            lifetime: None,
-            value: None,
-            context: &[],
-        }
-        .encode()
-        .into_vec();
+        let mut bytes = LEGAL.encode().into_vec();
         bytes.splice(..1, [0x81, 0]);
         assert_eq!(Write::decode(&bytes), None);
     }
