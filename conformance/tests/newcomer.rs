@@ -1,7 +1,7 @@
 //! One node joins a large cluster with much state: how soon it knows all, and who bears it (issue
 //! figures; on demand, since forming the cluster takes minutes):
-//! `cargo test --release -p conformance --test newcomer -- --ignored --nocapture catches_up_and`
-//! for 1 KB of each member, `catches_up_with` for 10 KB. Each test by itself; the last needs 11 GB.
+//! `cargo test --release -p conformance --test newcomer -- --ignored --nocapture --exact` with the name of
+//! one of the tests; the last needs 11 GB.
 
 use core::time::Duration;
 
@@ -117,7 +117,7 @@ fn a_newcomer_catches_up_and_no_peer_bears_it_all() {
 }
 
 #[test]
-#[ignore = "minutes: cargo test --release -p conformance --test newcomer -- --ignored --nocapture catches_up_with"]
+#[ignore = "minutes: cargo test --release -p conformance --test newcomer -- --ignored --nocapture --exact a_newcomer_catches_up_with_ten_kilobytes_of_each"]
 fn a_newcomer_catches_up_with_ten_kilobytes_of_each() {
     for nodes in [100, 300] {
         catches_up(nodes, 10);

@@ -55,6 +55,8 @@ pub struct Metrics {
     pub events_lost: u64,
     /// Times this node began to suspect a neighbour.
     pub suspicions: u64,
+    /// Heartbeats whose counter was more than 64 away from the one before: an outage that ended, or a lie.
+    pub heartbeats_leapt: u64,
     /// Votes this node cast.
     pub votes_cast: u64,
     /// Votes against itself that this node refuted.

@@ -19,6 +19,9 @@ use crate::time::{Instant, nanos};
 const BURST: Duration = Duration::from_millis(400);
 /// How long after the last ping its answer may still come.
 const ANSWER: Duration = Duration::from_millis(150);
+/// Heartbeats further apart than this say nothing of one another: were a greater count believed for good,
+/// one forged heartbeat would make all true ones that follow repetitions.
+const LEAP: u64 = 64;
 /// After this many refuted votes in a row, or flaps, the patience no longer doubles.
 const MAX_PATIENCE: u32 = 4;
 
@@ -69,6 +72,18 @@ enum State {
     Overdue,
     Suspect { pinged: u32, next: Instant },
     Silent { since: Instant },
+}
+
+/// What a heartbeat's counter says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beat {
+    /// Nothing new: it came twice, or another has overtaken it.
+    Repeated,
+    /// So many were expected since the last one, itself included.
+    Counted(u64),
+    /// It is so far from the last one that an outage has ended, or one of the two is a lie. Counting
+    /// begins anew: neither how many are lost nor how long an interval is follows from it.
+    Leapt,
 }
 
 /// What a sign of life has changed.
@@ -126,23 +141,24 @@ impl Observation {
         }
     }
 
-    /// A heartbeat came; that it is a sign of life has been noted before. Returns how many were
-    /// expected since the last one, for the measure of loss; `None` for a repetition.
-    pub(crate) fn heartbeat(
-        &mut self,
-        now: Instant,
-        counter: u64,
-        detector: &Detector,
-    ) -> Option<u64> {
-        if self.counter.is_some_and(|last| counter <= last) {
-            return None;
-        }
-        let expected = self.counter.map_or(1, |last| counter.saturating_sub(last));
+    /// A heartbeat came; that it is a sign of life has been noted before.
+    pub(crate) fn heartbeat(&mut self, now: Instant, counter: u64, detector: &Detector) -> Beat {
+        let expected = match self.counter {
+            None => 1,
+            Some(last) if counter <= last && last.saturating_sub(counter) < LEAP => {
+                return Beat::Repeated;
+            }
+            Some(last) => counter.saturating_sub(last),
+        };
         self.counter = Some(counter);
+        self.refuted = 0;
+        let beat = self.beat.replace(now);
+        if !(1..=LEAP).contains(&expected) {
+            return Beat::Leapt;
+        }
         self.loss.heartbeat(expected);
         self.forgiven = detector.forgiven(self.loss.share());
-        let last = self.beat.replace(now).filter(|_| now >= self.samples_from);
-        if let Some(beat) = last {
+        if let Some(beat) = beat.filter(|_| now >= self.samples_from) {
             let spanned = u32::try_from(expected).unwrap_or(u32::MAX);
             let interval = now.saturating_since(beat).checked_div(spanned);
             // An outage that ended in time moves the statistics, but no further than a suspicion.
@@ -150,8 +166,7 @@ impl Observation {
                 .push(interval.unwrap_or_default().min(self.suspect_after));
             self.judge_by(detector);
         }
-        self.refuted = 0;
-        Some(expected)
+        Beat::Counted(expected)
     }
 
     /// The window has changed.
@@ -365,7 +380,7 @@ mod tests {
     }
 
     /// A heartbeat as the node takes it in: first a sign of life, then a sample.
-    fn beat(observation: &mut Observation, seconds: f64, counter: u64) -> (Relief, Option<u64>) {
+    fn beat(observation: &mut Observation, seconds: f64, counter: u64) -> (Relief, Beat) {
         let relief = observation.evidence(at(seconds));
         (
             relief,
@@ -414,6 +429,22 @@ mod tests {
     }
 
     #[test]
+    fn a_count_that_leaps_is_believed_until_the_next() {
+        let mut observation = after(70);
+        let silence = suspicion(&observation).saturating_since(at(69.0));
+        assert_eq!(beat(&mut observation, 69.5, u64::MAX).1, Beat::Leapt);
+        assert_eq!(beat(&mut observation, 70.0, 71).1, Beat::Leapt);
+        assert_eq!(beat(&mut observation, 71.0, 72).1, Beat::Counted(1));
+        assert_eq!(observation.missing(at(72.0), Duration::from_secs(1)), 0);
+        assert_eq!(
+            suspicion(&observation).saturating_since(at(71.0)),
+            silence,
+            "how long an interval is does not follow from it"
+        );
+        assert_eq!(beat(&mut observation, 500.0, 501).1, Beat::Leapt);
+    }
+
+    #[test]
     fn one_lost_heartbeat_raises_a_question_and_no_suspicion() {
         let mut observation = after(70);
         assert!(observation.deadline().unwrap() > at(70.3));
@@ -441,9 +472,10 @@ mod tests {
     #[test]
     fn a_repeated_or_reordered_heartbeat_is_no_sample() {
         let mut observation = after(70);
-        assert_eq!(beat(&mut observation, 72.0, 70), (Relief::None, None));
-        assert_eq!(beat(&mut observation, 72.0, 3), (Relief::None, None));
-        assert_eq!(beat(&mut observation, 72.0, 73), (Relief::None, Some(3)));
+        for repeated in [70, 7] {
+            assert_eq!(beat(&mut observation, 72.0, repeated).1, Beat::Repeated);
+        }
+        assert_eq!(beat(&mut observation, 72.0, 73).1, Beat::Counted(3));
     }
 
     #[test]
@@ -453,7 +485,7 @@ mod tests {
         assert!(observation.is_silent());
         assert_eq!(
             beat(&mut observation, 500.0, 71),
-            (Relief::Revived, Some(1))
+            (Relief::Revived, Beat::Counted(1))
         );
         beat(&mut observation, 501.0, 72);
         let detected = suspicion(&observation).saturating_since(at(501.0));

@@ -11,7 +11,7 @@ use super::{Node, count};
 use crate::event::{Event, SuspicionReason};
 use crate::id::{Generation, NodeId};
 use crate::liveness::loss::Loss;
-use crate::liveness::observation::{Due, Observation, Relief};
+use crate::liveness::observation::{Beat, Due, Observation, Relief};
 use crate::membership::Condition;
 use crate::membership::observers::{fallen_nearby, neighbours};
 use crate::state::attribute::MAX_BALLOTS;
@@ -75,6 +75,7 @@ impl Node {
             observations,
             detector,
             loss,
+            metrics,
             ..
         } = self;
         let Ok(at) = observations.binary_search_by_key(&sender.id, |o| o.id) else {
@@ -86,8 +87,10 @@ impl Node {
         if observation.generation != sender.generation {
             return;
         }
-        if let Some(expected) = observation.heartbeat(now, counter, detector) {
-            loss.heartbeat(expected);
+        match observation.heartbeat(now, counter, detector) {
+            Beat::Counted(expected) => loss.heartbeat(expected),
+            Beat::Leapt => count(&mut metrics.heartbeats_leapt),
+            Beat::Repeated => {}
         }
     }
 

@@ -14,7 +14,7 @@ use super::timers::Timer;
 use super::{Node, Standing};
 use crate::event::Event;
 use crate::id::{Generation, is_reachable};
-use crate::state::attribute::{ADDRESS, decode_address};
+use crate::state::attribute::{ADDRESS, decode_address, encode_address};
 use crate::state::entry::Entries;
 use crate::time::Instant;
 use crate::wire::message::Delta;
@@ -80,7 +80,8 @@ impl Node {
     /// Another node of this name tells since when it holds it. The elder keeps it; of two that
     /// started in the same moment, the one with the smaller address.
     pub(super) fn on_claim(&mut self, now: Instant, from: SocketAddr, born: Generation) {
-        if (born, from) < (self.born, self.address) {
+        let [theirs, ours] = [from, self.address].map(encode_address);
+        if born < self.born || born == self.born && theirs < ours {
             // So that the elder can tell its application.
             self.outbox.push(Outgoing::Claim { to: from });
             self.standing = Standing::Left;
