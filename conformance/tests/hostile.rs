@@ -937,6 +937,198 @@ fn a_writer_of_the_map_outlives_a_claim_to_more_than_it_has_written() {
     assert_eq!(cluster.nodes[2].metrics().outlived, 0);
 }
 
+/// Writes a key of the shared map.
+fn put(cluster: &mut Cluster, n: usize, key: &str) {
+    let put = Command::put(Key::new(key).unwrap(), Value::new(*b"value").unwrap());
+    let now = cluster.now;
+    cluster.nodes[n].handle_command(now, put).unwrap();
+}
+
+/// Which nodes read something under a key.
+fn readers(cluster: &Cluster, key: &str) -> Vec<bool> {
+    let key = Key::new(key).unwrap();
+    let reads = |node: &Node| node.get(&key).is_some();
+    cluster.nodes.iter().map(reads).collect()
+}
+
+#[test]
+fn a_writer_of_the_map_outlives_a_forged_grave_of_its_log() {
+    // Told to somebody else, and to itself; there, also that nothing lives of what it has written.
+    type Lie = fn(Body, Known) -> Body;
+    for (writer, lie) in [(1, Body::gone as Lie), (0, Body::gone), (0, Body::listed)] {
+        let mut cluster = Cluster::of(3, quiet);
+        put(&mut cluster, writer, "a");
+        put(&mut cluster, 2, "b");
+        cluster.pass(5);
+        let taker = of_node(&cluster.nodes[0], 0);
+        let forged = of_node(&cluster.nodes[writer], u64::MAX);
+        cluster.forge(&lie(liar().map_delta(taker), forged));
+        cluster.pass(120);
+        assert_eq!(readers(&cluster, "a"), [true; 3], "written anew");
+        for key in ["c", "d"] {
+            put(&mut cluster, writer, key);
+            cluster.pass(5);
+            assert_eq!(readers(&cluster, key), [true; 3]);
+        }
+        assert_eq!(readers(&cluster, "b"), [true; 3]);
+        assert!(cluster.nodes[writer].metrics().outlived > 0);
+    }
+}
+
+#[test]
+fn graves_from_the_far_future_refuse_nobody_and_stay_bounded() {
+    let mut cluster = Cluster::of(3, |config| config.max_ghosts = 64);
+    put(&mut cluster, 1, "a");
+    cluster.pass(5);
+    let taker = of_node(&cluster.nodes[0], 0);
+    let mut id = 0_u64;
+    for generation in [u64::MAX, stamp(59_000)] {
+        for _ in 0..20 {
+            let mut body = liar().map_delta(taker);
+            for _ in 0..15 {
+                id = id.wrapping_add(0x9e37_79b9_7f4a_7c15);
+                body = body.gone(Known {
+                    origin: id,
+                    generation,
+                    frontier: 1,
+                });
+            }
+            cluster.forge(&body);
+        }
+        cluster.pass(60);
+        let graves = cluster.nodes[0].map().graves().count();
+        assert!(graves <= 72, "{graves} graves");
+    }
+    assert!(cluster.nodes[0].metrics().refused_skew >= 20);
+    // After the second flood, which is not refused, logs begin later than what is forgotten.
+    for n in [2, 0] {
+        let key = format!("of {n}");
+        put(&mut cluster, n, &key);
+        cluster.pass(60);
+        assert_eq!(readers(&cluster, &key), [true; 3], "{key}");
+    }
+}
+
+#[test]
+fn a_conflict_tells_no_more_than_a_few_of_many_siblings() {
+    let mut cluster = Cluster::of(1, quiet);
+    let mut versions = [0; 2];
+    let mut told = 0;
+    for round in 0..40 {
+        // Values that are kept and replace nothing but what is in their context, as tombstones may.
+        let log = usize::from(round == 39);
+        let mut writes = Body::default();
+        let after = versions[log];
+        for _ in 0..24 {
+            versions[log] += 1;
+            let write = Body::default().bytes(b"k").fixed(stamp(1));
+            let write = write.varint(versions[log]).byte(1).byte(1).byte(0);
+            let write = write.byte(1).bytes(&[7; 22]).bytes(&[]);
+            writes = writes.bytes(&write.0);
+        }
+        let whose = Known {
+            origin: 77 + u64::try_from(log).unwrap(),
+            generation: stamp(1),
+            frontier: versions[log],
+        };
+        cluster.events.clear();
+        cluster.forge(&liar().push().runs(whose, after, &writes.0));
+        let count = |event: &Event| match event {
+            Event::Conflict { standing, lost, .. } => standing.len() + lost.len(),
+            _ => 0,
+        };
+        told = cluster.events.iter().map(count).sum();
+    }
+    assert_eq!(cluster.nodes[0].map().writes(), 40 * 24);
+    assert_eq!(told, 24 * 16, "sixteen of each conflict");
+}
+
+#[test]
+fn a_request_from_the_end_of_time_is_answered_as_any() {
+    let mut cluster = Cluster::of(1, quiet);
+    put(&mut cluster, 0, "a");
+    let here = Body::default().entry(1, 0, &[0], Some(&[127, 0, 0, 1, 0, 91]));
+    let member = Known {
+        origin: LIAR,
+        generation: stamp(1),
+        frontier: 1,
+    };
+    cluster.forge(&liar().exchange(2, 7).delta(member, 0, 1, 0, &here.0));
+    for applied in [0, 1, u64::MAX - 1, u64::MAX] {
+        let pull = liar().byte(6).varint(0).fixed(0).fixed(applied);
+        let mut pull = pull.byte(0).byte(0).byte(0).byte(0);
+        pull = pull.fixed(0).fixed(0).fixed(0).byte(1);
+        let sent = cluster.forge(&pull.byte(1).byte(0).byte(0));
+        assert!(!sent.is_empty(), "{applied}");
+    }
+}
+
+#[test]
+fn a_delta_of_the_map_that_never_gets_on_keeps_nobody_else_from_telling() {
+    let mut cluster = Cluster::of(2, |config| {
+        config.dissemination = Dissemination::Periodic;
+    });
+    for n in 0..100 {
+        put(&mut cluster, 1, &format!("key/{n}"));
+    }
+    let taker = of_node(&cluster.nodes[0], 0);
+    let chunk = |session: u8| {
+        let body = liar().byte(7).byte(session).byte(0).byte(0).byte(0);
+        let body = body.fixed(taker.origin).fixed(taker.generation);
+        let mut body = body.fixed(0).fixed(0).fixed(0).fixed(0);
+        body.0.extend_from_slice(&[0; 8]);
+        body.varint(1).fixed(0).byte(0)
+    };
+    for _ in 0..60 {
+        cluster.forge(&chunk(9));
+        cluster.pass(1);
+    }
+    let keys = cluster.nodes[0].map().keys();
+    assert_eq!(keys, 100);
+}
+
+#[test]
+fn a_stranger_gives_no_delta_of_the_map() {
+    let mut cluster = Cluster::of(3, quiet);
+    let taker = of_node(&cluster.nodes[0], 0);
+    let log = of_node(&cluster.nodes[1], 9);
+    cluster.forge_unproven(&liar().map_delta(taker).frontier(log));
+    assert_eq!(cluster.nodes[0].map().logs(), 0);
+    cluster.forge(&liar().map_delta(taker).frontier(log));
+    assert_eq!(cluster.nodes[0].map().logs(), 1);
+}
+
+#[test]
+fn the_table_of_the_map_is_told_once_however_often_it_is_asked_for() {
+    let mut cluster = Cluster::of(1, |config| config.max_ghosts = 10_000);
+    let taker = of_node(&cluster.nodes[0], 0);
+    let mut id = 0_u64;
+    for _ in 0..100 {
+        let body = (0..10).fold(liar().map_delta(taker), |body, _| {
+            id = id.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            body.frontier(Known {
+                origin: id,
+                generation: stamp(1),
+                frontier: 1,
+            })
+        });
+        cluster.forge(&body);
+    }
+    assert_eq!(cluster.nodes[0].map().logs(), 1000);
+    let mut syn = liar().exchange(1, 7).byte(6);
+    syn.0.extend_from_slice(&[200; 16]);
+    let datagram = framed(&cluster.heard[0], &syn.fixed(0).0);
+    for _ in 0..50 {
+        cluster.nodes[0].handle_datagram(cluster.now, address(90), &datagram);
+    }
+    let sent = cluster.settle();
+    let tables = sent
+        .iter()
+        .filter(|(_, bytes)| bytes[forge::HEADER + 16] == 6);
+    let tables = tables.count();
+    assert!((1..=30).contains(&tables), "{tables} datagrams of tables");
+}
+
 #[test]
 fn a_flood_of_the_map_fills_it_to_its_bound_and_no_further() {
     let mut cluster = Cluster::of(3, |config| config.max_map = 64 * 1024);

@@ -141,9 +141,9 @@ pub enum Event {
         /// The key.
         key: Key,
         /// What stands now, the latest first: one, where the latest wins, and whatever is kept
-        /// beside it.
+        /// beside it; at most [`MAX_TOLD`](crate::map::MAX_TOLD) of it.
         standing: Vec<Version>,
-        /// What has lost against a later one.
+        /// What has lost against a later one, the latest first, as many.
         lost: Vec<Version>,
     },
     /// A value of the shared map was dropped that nobody had replaced: its writer's log was forgotten

@@ -57,6 +57,8 @@ pub(super) struct Shared {
     /// When the staged delta last grew, and how often it was asked for again since.
     progress: Instant,
     tries: u32,
+    /// When its first part came.
+    began: Instant,
     /// When a request was last answered by one, if no delta has been applied since.
     asked_back: Option<Instant>,
     /// Where the order of application stood at the last four rounds, the latest first.
@@ -146,6 +148,7 @@ impl Shared {
             staging: Staging::default(),
             progress: Instant::ORIGIN,
             tries: 0,
+            began: Instant::ORIGIN,
             asked_back: None,
             marks: [0; 4],
             tended: None,

@@ -140,6 +140,13 @@ impl Outbox {
         self.queue.push_back(message);
     }
 
+    /// Whether a table of the shared map, or the rest of one, waits for this address already: it is long.
+    #[cfg(feature = "map")]
+    pub(crate) fn holds_table_for(&self, address: SocketAddr) -> bool {
+        let is_it = |message: &Outgoing| matches!(message, Outgoing::Map(MapOutgoing::Table { to, .. }) if *to == address);
+        self.queue.iter().any(is_it)
+    }
+
     /// Takes the next message.
     pub(crate) fn pop(&mut self) -> Option<Outgoing> {
         self.queue.pop_front()

@@ -30,6 +30,10 @@ const WINDOW: u32 = 16;
 /// Frontiers told in a SYN, at most.
 const RECENTS: usize = 8;
 
+/// Intervals after which a delta is given up, however it gets on: others have something to tell, too.
+/// An honest one takes seconds.
+const LONGEST: u32 = 300;
+
 /// Chunks that may have overtaken others.
 const AHEAD: usize = 32;
 
@@ -153,7 +157,7 @@ impl Node {
             if may_ask && self.may_ask_back() {
                 self.ask_for_map(to, peer, differs);
             }
-        } else if verdict.unexplained && !is_table {
+        } else if verdict.unexplained && !is_table && !self.outbox.holds_table_for(to) {
             self.outbox.push(Outgoing::Map(MapOutgoing::Table {
                 to,
                 after: None,
@@ -206,6 +210,9 @@ impl Node {
         sender: Sender,
         items: Items<'_>,
     ) {
+        if !self.is_where_it_says(sender, from) {
+            return;
+        }
         let peer = Origin::from(sender);
         if self.shared.staging.peer().is_none() {
             // What is left belongs to a delta that was given up.
@@ -255,15 +262,19 @@ impl Node {
             return;
         }
         let before = map.merged();
+        let moves = head.after != head.upto;
+        let begins = staging.peer().is_none();
         let outcome = staging.accept(map, me, peer, &head, pieces, limit);
         let merged = map.merged().saturating_sub(before);
         self.metrics.entries_applied = self.metrics.entries_applied.saturating_add(merged);
         match outcome {
-            Outcome::Kept => self.note_progress(now),
-            Outcome::Ask => {
-                self.note_progress(now);
+            Outcome::Kept if moves => self.note_progress(now, begins),
+            Outcome::Ask if moves => {
+                self.note_progress(now, begins);
                 self.ask_for_map(from, peer, Vec::new());
             }
+            // Who says nothing does not keep others from being asked.
+            Outcome::Kept | Outcome::Ask => {}
             Outcome::Applied { latest, own } => {
                 self.shared.asked_back = None;
                 let _ = self.clock.observe(now, latest);
@@ -293,17 +304,23 @@ impl Node {
         }
     }
 
-    fn note_progress(&mut self, now: Instant) {
+    fn note_progress(&mut self, now: Instant, begins: bool) {
         self.shared.progress = now;
         self.shared.tries = 0;
+        if begins {
+            self.shared.began = now;
+        }
     }
 
     /// Asks again for a delta that has come to a halt. It is dropped once its peer is gone, or has been
-    /// silent more often than chance explains at the loss measured now.
+    /// silent more often than chance explains at the loss measured now, or has taken far too long.
     pub(super) fn urge_delta(&mut self, now: Instant) {
         let Some(peer) = self.shared.staging.peer() else {
             return;
         };
+        if now.saturating_since(self.shared.began) > self.intervals(LONGEST) {
+            return self.shared.staging.discard();
+        }
         if now.saturating_since(self.shared.progress) < self.config.interval.div_f64(2.0) {
             return;
         }

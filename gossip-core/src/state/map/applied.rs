@@ -115,9 +115,11 @@ impl Applied {
         let first = self
             .base
             .saturating_add(u64::try_from(skipped).unwrap_or(u64::MAX));
-        (first..)
-            .zip(self.changes.range(skipped.min(self.changes.len())..))
-            .filter_map(|(position, packed)| Some((position, packed.change()?)))
+        // In this order: a range from the last number on must not be asked for another.
+        self.changes
+            .range(skipped.min(self.changes.len())..)
+            .zip(first..=u64::MAX)
+            .filter_map(|(packed, position)| Some((position, packed.change()?)))
     }
 
     /// The latest changes, latest first, each with its position.

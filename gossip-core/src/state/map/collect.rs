@@ -160,12 +160,21 @@ impl Map {
     }
 
     /// Takes ghosts out of the vector that have been ones for long enough, and the eldest of those
-    /// beyond the bound; forgets the eldest of the graves beyond theirs. Nothing, while the own log
-    /// is outdated. Tells how many ghosts it took.
+    /// beyond the bound, but none while the own log is outdated; forgets the eldest of the graves beyond
+    /// theirs. Tells how many ghosts it took.
     pub fn forget(&mut self, memory: Memory) -> usize {
-        if self.is_outdated() {
-            return 0;
+        let taken = if self.is_outdated() {
+            0
+        } else {
+            self.bury_ghosts(memory)
+        };
+        if self.forgotten.limit(memory.graves) {
+            self.epoch = self.epoch.saturating_add(1);
         }
+        taken
+    }
+
+    fn bury_ghosts(&mut self, memory: Memory) -> usize {
         let millis = u64::try_from(memory.after.as_millis()).unwrap_or(u64::MAX);
         let due = self.wall.as_millis().checked_sub(millis);
         // Beyond the bound by an eighth, so that many go at a time.
@@ -195,9 +204,6 @@ impl Map {
                 self.bury(origin);
             }
             self.name_forgotten();
-        }
-        if self.forgotten.limit(memory.graves) {
-            self.epoch = self.epoch.saturating_add(1);
         }
         taken
     }

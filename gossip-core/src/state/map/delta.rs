@@ -99,6 +99,16 @@ pub enum Piece<'a> {
 }
 
 impl Piece<'_> {
+    /// Whose log it is about.
+    pub(super) const fn origin(&self) -> Origin {
+        match self {
+            Self::Live(Segment { origin, .. })
+            | Self::Write { origin, .. }
+            | Self::Frontier(Frontier { origin, .. })
+            | Self::Gone { origin, .. } => *origin,
+        }
+    }
+
     /// Whether its numbers add up. What a write says is seen when all of it is there.
     fn is_valid(&self) -> bool {
         match self {

@@ -202,6 +202,12 @@ impl Listing {
         self.gone.get(&origin).copied().unwrap_or(0)
     }
 
+    /// Up to where the sender claims to know what lives of an origin, if anything does.
+    pub(super) fn upto(&self, origin: Origin) -> u64 {
+        let listed = self.origins.get(&origin).map_or(0, |listed| listed.upto);
+        listed.max(self.grave(origin))
+    }
+
     /// All that the sender remembers to have forgotten.
     pub(super) fn graves(&self) -> impl Iterator<Item = (Origin, u64)> {
         self.gone.iter().map(|(origin, upto)| (*origin, *upto))

@@ -85,7 +85,7 @@ pub use delta::{
     Cursor, Extent, Head, Items, Piece, Pull, Told, read_chunk, read_pull, write_pull,
 };
 pub use listing::Segment;
-pub use notice::{Changed, Conflict, Dropped, Notice, Version};
+pub use notice::{Changed, Conflict, Dropped, MAX_TOLD, Notice, Version};
 pub use origin::{Frontier, Origin};
 pub use push::{Pushed, Run};
 pub use put::Put;

@@ -3,15 +3,16 @@
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use core::cmp::Reverse;
 
 use super::order::Place;
 use super::slab::Slot;
 use super::{Map, Origin, Write};
 use crate::command::{Key, Policy, Value};
 use crate::id::NodeId;
-use crate::sort::sort_by_key;
 use crate::stamp::Stamp;
+
+/// Versions of either kind that a conflict tells, at most; [`Map::siblings`] has all that stand.
+pub const MAX_TOLD: usize = 16;
 
 /// One of the values that stand, or stood, under a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,9 +62,9 @@ pub struct Changed {
 pub struct Conflict {
     /// Which key.
     pub key: Key,
-    /// What stands now, the latest first.
+    /// What stands now, the latest first, at most [`MAX_TOLD`] of it.
     pub standing: Vec<Version>,
-    /// What has lost by its stamp.
+    /// What has lost by its stamp, as many.
     pub lost: Vec<Version>,
 }
 
@@ -138,8 +139,7 @@ impl Map {
             self.notices.push(Notice::Conflict(Box::new(conflict)));
         }
         let new = self
-            .read(first)
-            .first()
+            .latest_of(first)
             .and_then(|reading| Value::new(reading.value).ok());
         self.tell_change(key.as_str().as_bytes(), old, new, origin, stamp);
     }
@@ -166,33 +166,69 @@ impl Map {
         }
     }
 
-    /// The siblings of a key, sorted into those that stand and those that have lost by their stamp;
-    /// nothing, where all are tombstones.
+    /// The siblings of a key, those that stand and those that have lost by their stamp, the latest of
+    /// each; nothing, where all are tombstones.
     fn conflict(&self, key: &Key, first: Slot) -> Option<Conflict> {
-        let mut writes: Vec<(Origin, Write<'_>)> = self.writes_of(first).collect();
-        sort_by_key(&mut writes, |(origin, write)| {
-            Reverse((write.stamp, *origin))
-        });
-        let mut conflict = Conflict {
-            key: key.clone(),
-            standing: Vec::new(),
-            lost: Vec::new(),
-        };
-        let mut has_winner = false;
+        let mut standing = Latest::default();
+        let mut lost = Latest::default();
+        let mut winner: Option<Sibling<'_>> = None;
         let mut has_value = false;
-        for (origin, write) in writes {
+        for (origin, write) in self.writes_of(first) {
             has_value |= write.value.is_some();
-            let version = Version {
-                writer: origin.id,
-                stamp: write.stamp,
-                value: write.value.and_then(|value| Value::new(value).ok()),
-            };
-            if write.policy == Policy::LastWriteWins && core::mem::replace(&mut has_winner, true) {
-                conflict.lost.push(version);
+            let sibling = Sibling { origin, write };
+            if write.policy == Policy::KeepSiblings {
+                standing.add(sibling);
+            } else if winner.is_none_or(|winner| winner.at() < sibling.at()) {
+                winner
+                    .replace(sibling)
+                    .into_iter()
+                    .for_each(|s| lost.add(s));
             } else {
-                conflict.standing.push(version);
+                lost.add(sibling);
             }
         }
-        has_value.then_some(conflict)
+        winner.into_iter().for_each(|winner| standing.add(winner));
+        has_value.then(|| Conflict {
+            key: key.clone(),
+            standing: standing.versions(),
+            lost: lost.versions(),
+        })
+    }
+}
+
+/// One of the writes of a key.
+#[derive(Clone, Copy)]
+struct Sibling<'a> {
+    origin: Origin,
+    write: Write<'a>,
+}
+
+impl Sibling<'_> {
+    const fn at(&self) -> (Stamp, Origin) {
+        (self.write.stamp, self.origin)
+    }
+}
+
+/// The latest of some writes, the latest first.
+#[derive(Default)]
+struct Latest<'a>(heapless::Vec<Sibling<'a>, MAX_TOLD>);
+
+impl<'a> Latest<'a> {
+    fn add(&mut self, sibling: Sibling<'a>) {
+        let place = self.0.partition_point(|held| held.at() > sibling.at());
+        if self.0.is_full() && place < MAX_TOLD {
+            self.0.pop();
+        }
+        // Full of later ones.
+        let _ = self.0.insert(place, sibling);
+    }
+
+    fn versions(&self) -> Vec<Version> {
+        let version = |sibling: &Sibling<'_>| Version {
+            writer: sibling.origin.id,
+            stamp: sibling.write.stamp,
+            value: sibling.write.value.and_then(|value| Value::new(value).ok()),
+        };
+        self.0.iter().map(version).collect()
     }
 }

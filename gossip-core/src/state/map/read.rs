@@ -29,7 +29,28 @@ impl Map {
     /// What is read under a key: the latest where there are several.
     #[must_use]
     pub fn get(&self, key: &[u8]) -> Option<Reading<'_>> {
-        self.siblings(key).into_iter().next()
+        let place = self.order.find(&self.slab, key).ok()?;
+        self.latest_of(self.order.first(place))
+    }
+
+    /// What is read first of the siblings that begin with `first`. O(siblings), and allocates nothing.
+    pub(super) fn latest_of(&self, first: Slot) -> Option<Reading<'_>> {
+        let at = |(origin, write): &(Origin, Write<'_>)| (write.stamp, *origin);
+        let mut kept: Option<(Origin, Write<'_>)> = None;
+        let mut last: Option<(Origin, Write<'_>)> = None;
+        for sibling in self.writes_of(first) {
+            let latest = match sibling.1.policy {
+                Policy::KeepSiblings if self.is_dead(&sibling.1) => continue,
+                Policy::KeepSiblings => &mut kept,
+                Policy::LastWriteWins => &mut last,
+            };
+            if latest.as_ref().is_none_or(|held| at(held) < at(&sibling)) {
+                *latest = Some(sibling);
+            }
+        }
+        let last = last.filter(|(_, write)| !self.is_dead(write));
+        let latest = [kept, last].into_iter().flatten().max_by_key(at);
+        latest.and_then(|(origin, write)| self.reading(origin, &write))
     }
 
     /// Everything that is read under a key, the latest first.
@@ -55,7 +76,7 @@ impl Map {
             })
             .filter_map(|(key, first)| {
                 let key = core::str::from_utf8(key).ok()?;
-                Some((key, self.read(first).into_iter().next()?))
+                Some((key, self.latest_of(first)?))
             })
     }
 
@@ -111,7 +132,6 @@ impl Map {
     }
 
     pub(super) fn first_value(&self, place: Place) -> Option<Value> {
-        let readings = self.read(self.order.first(place));
-        Value::new(readings.first()?.value).ok()
+        Value::new(self.latest_of(self.order.first(place))?.value).ok()
     }
 }

@@ -276,6 +276,11 @@ impl Delta {
         }
         self.forgotten = self.forgotten.max(head.forgotten);
         for piece in pieces {
+            let origin = piece.origin();
+            let began = origin.generation.stamp();
+            if began > limit {
+                return Outcome::TooFarAhead(origin, began);
+            }
             let takes = match piece {
                 Piece::Live(segment) => {
                     self.list(Kept::new(&segment));
@@ -290,10 +295,6 @@ impl Delta {
                     frontier,
                     floor,
                 }) => {
-                    let began = origin.generation.stamp();
-                    if began > limit {
-                        return Outcome::TooFarAhead(origin, began);
-                    }
                     let claimed = Claimed { frontier, floor };
                     if self.frontiers.insert(origin, claimed).is_none() {
                         self.bytes = self.bytes.saturating_add(size_of::<Frontier>());
@@ -388,6 +389,10 @@ impl Delta {
         }
         let before = map.summary();
         let listing = (self.cursor.listing > 0).then(|| Listing::new(&self.segments));
+        // Nobody knows more of the own log than it has written, be it that nothing of it lives.
+        let claimed = self.frontiers.get(&own).map_or(0, |own| own.frontier);
+        let listed = listing.as_ref().map_or(0, |listing| listing.upto(own));
+        let contested = map.known(own) < claimed.max(listed);
         // What a refused log killed is claimed to be dead, but not the log that killed it.
         let mut unnamed = self.frontiers.keys().any(|origin| map.refuses(*origin));
         let skipped: BTreeSet<Origin> = self
@@ -399,18 +404,14 @@ impl Delta {
             .collect();
         let mut dropped = Dropped::default();
         if let Some(listing) = &listing {
-            dropped = map.drop_unlisted(listing, self.forgotten);
+            dropped = map.drop_unlisted(listing, self.forgotten, contested);
             unnamed |= dropped.unnamed;
         }
-        let mut standing = dropped.own;
-        if map.known(own)
-            < self
-                .frontiers
-                .get(&own)
-                .map_or(0, |claimed| claimed.frontier)
-        {
-            standing = Own::Contested;
-        }
+        let mut standing = if contested {
+            Own::Contested
+        } else {
+            dropped.own
+        };
         let position = map.applied.latest();
         for (origin, claimed) in &self.frontiers {
             if claimed.frontier > map.known(*origin)
@@ -489,9 +490,15 @@ impl Default for Dropped {
 
 impl Map {
     /// Drops what a peer knew and does not list, and takes out of the vector what has left the peer's.
-    /// What the peer cannot know to be dead is told.
-    fn drop_unlisted(&mut self, listing: &Listing, forgotten: Generation) -> Dropped {
+    /// What the peer cannot know to be dead is told. The own log is left alone where it is `contested`.
+    fn drop_unlisted(
+        &mut self,
+        listing: &Listing,
+        forgotten: Generation,
+        contested: bool,
+    ) -> Dropped {
         let own = self.own;
+        let is_spared = |origin: Origin| contested && origin == own;
         let is_forgotten = |origin: Origin| {
             let unknown = !listing.knows(origin) && listing.grave(origin) == 0;
             unknown && origin.generation <= forgotten
@@ -503,6 +510,7 @@ impl Map {
             .iter()
             .filter(|log| is_forgotten(log.origin) || is_buried(log))
             .map(|log| log.origin)
+            .filter(|origin| !is_spared(*origin))
             .collect();
         let mut unseen = Vec::new();
         let mut dead: Vec<Slot> = Vec::new();
@@ -510,6 +518,9 @@ impl Map {
             let Some(origin) = self.origin_of(held) else {
                 continue;
             };
+            if is_spared(origin) {
+                continue;
+            }
             if listing.is_dead(origin, held.version) {
                 dead.push(slot);
             } else if origin != own && is_forgotten(origin) {
@@ -543,7 +554,7 @@ impl Map {
             }
         }
         for (origin, upto) in listing.graves() {
-            if self.logs.slot(origin).is_none() {
+            if self.logs.slot(origin).is_none() && !is_spared(origin) {
                 self.forgotten.bury(origin, upto);
             }
         }

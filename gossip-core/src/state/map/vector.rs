@@ -7,6 +7,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::ops::Bound;
 
 use smallvec::SmallVec;
 
@@ -76,13 +77,15 @@ impl Vector {
             let Told::Complete(after, upto) = item else {
                 continue;
             };
-            let unnamed: Vec<Origin> = self
-                .frontiers
-                .keys()
-                .filter(|origin| after.is_none_or(|after| **origin > after))
-                .filter(|origin| upto.is_none_or(|upto| **origin <= upto))
-                .copied()
-                .collect();
+            let bounds = (
+                after.map_or(Bound::Unbounded, Bound::Excluded),
+                upto.map_or(Bound::Unbounded, Bound::Included),
+            );
+            // No range ends before it begins.
+            if matches!((after, upto), (Some(after), Some(upto)) if upto <= after) {
+                continue;
+            }
+            let unnamed: Vec<Origin> = self.frontiers.range(bounds).map(|(o, _)| *o).collect();
             for origin in unnamed {
                 self.tell(map, origin, 0);
             }
