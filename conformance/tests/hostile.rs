@@ -955,7 +955,8 @@ fn readers(cluster: &Cluster, key: &str) -> Vec<bool> {
 fn a_writer_of_the_map_outlives_a_forged_grave_of_its_log() {
     // Told to somebody else, and to itself; there, also that nothing lives of what it has written.
     type Lie = fn(Body, Known) -> Body;
-    for (writer, lie) in [(1, Body::gone as Lie), (0, Body::gone), (0, Body::listed)] {
+    let lies: [(usize, Lie); 3] = [(1, Body::gone), (0, Body::gone), (0, Body::listed)];
+    for (writer, lie) in lies {
         let mut cluster = Cluster::of(3, quiet);
         put(&mut cluster, writer, "a");
         put(&mut cluster, 2, "b");

@@ -104,12 +104,11 @@ impl Replica {
     /// Collects tombstones that are `grace` milliseconds old.
     pub(super) fn collect(&mut self, time: u64, grace: u64, truth: &mut Truth) {
         self.reopen_if(Own::Sound, time, truth);
-        let stamp = self.stamp(time);
         let held = truth.of_all(&self.map);
         let before = self.map.frontier(self.id());
         self.map
             .tick(UnixTime::from_millis(time.saturating_add(self.skew)));
-        self.map.collect(Duration::from_millis(grace), stamp);
+        self.map.collect(Duration::from_millis(grace));
         truth.superseded(&self.map, before, &held);
         self.note(truth);
     }

@@ -440,8 +440,7 @@ impl Node {
         self.urge_delta(now);
         self.shared.map.tick(self.clock.wall(now));
         if self.shared.map.logs() > 0 {
-            let stamp = self.clock.tick(now);
-            self.shared.map.collect(self.config.gc_grace, stamp);
+            self.shared.map.collect(self.config.gc_grace);
             self.close_map_logs(now);
         }
         if self.shared.map.has_unpushed() {

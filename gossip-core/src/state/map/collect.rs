@@ -11,7 +11,6 @@ use super::{Dotted, Map, Put};
 use crate::command::Policy;
 use crate::id::Generation;
 use crate::sort::{sort, sort_by_key};
-use crate::stamp::Stamp;
 use crate::state::map::staging::Own;
 use crate::time::UnixTime;
 
@@ -84,9 +83,9 @@ impl Map {
     }
 
     /// Collects what has been dead for `grace`, a few thousand at most. A tombstone that hides values
-    /// is replaced, under `stamp`, by one that has seen them: at once by its own writer, and a minute
-    /// later, or an eighth of `grace` if that is less, by anybody.
-    pub fn collect(&mut self, grace: Duration, stamp: Stamp) {
+    /// is replaced by one that has seen them, and is dead from now on: at once by its own writer, and a
+    /// minute later, or an eighth of `grace` if that is less, by anybody.
+    pub fn collect(&mut self, grace: Duration) {
         let millis = |grace: Duration| u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
         let wall = self.wall.as_millis();
         let Some(due) = wall.checked_sub(millis(grace)) else {
@@ -109,7 +108,7 @@ impl Map {
                 self.discard(slot);
                 self.collected(log, version);
             } else if !self.is_outdated() && (mine || patient.is_some_and(|due| at <= due)) {
-                self.supersede(slot, stamp);
+                self.supersede(slot);
             }
         }
     }
@@ -138,17 +137,28 @@ impl Map {
 
     /// Writes a tombstone over the last-write-wins siblings of a key, all of which one hides. What
     /// this replica keeps beside them stays.
-    fn supersede(&mut self, slot: Slot, stamp: Stamp) {
-        let Some(key) = self.slab.get(slot).map(|held| held.key().to_vec()) else {
+    ///
+    /// Under the stamp of the one that hides them: nobody deletes anything at this moment, and what
+    /// somebody writes meanwhile who has not heard of it must not lose to it.
+    fn supersede(&mut self, slot: Slot) {
+        let Some(held) = self.slab.get(slot) else {
             return;
         };
+        let (key, stamp) = (held.key().to_vec(), held.write().stamp);
+        let age = self
+            .wall
+            .as_millis()
+            .saturating_sub(stamp.time().as_millis());
         let Ok(place) = self.order.find(&self.slab, &key) else {
             return;
         };
         let dots = self.context_of(self.order.first(place), Replaces::Context, |write| {
             write.policy == Policy::LastWriteWins
         });
-        let put = Put::delete(Policy::LastWriteWins);
+        let put = Put {
+            lifetime: Some(age),
+            ..Put::delete(Policy::LastWriteWins)
+        };
         self.append(stamp, (&key, Ok(place)), put, Replaces::Context, &dots);
     }
 

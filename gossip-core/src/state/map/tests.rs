@@ -69,7 +69,7 @@ fn get(map: &Map, text: &str) -> Option<String> {
 /// Collects everything that is dead at `time`.
 fn collect(map: &mut Map, time: u64) {
     map.tick(UnixTime::from_millis(time));
-    map.collect(Duration::ZERO, at(time));
+    map.collect(Duration::ZERO);
 }
 
 /// `to` learns all that `from` knows, in datagrams of `room` bytes. Returns how many it took.
@@ -191,7 +191,7 @@ fn values_die_by_themselves_and_stay_dead() {
     assert_eq!(get(&b, "session").unwrap(), "v");
     b.tick(UnixTime::from_millis(1_100));
     assert_eq!((get(&b, "session"), b.next_death()), (None, None));
-    b.collect(Duration::ZERO, at(1_100));
+    b.collect(Duration::ZERO);
     assert_eq!(b.writes(), 0);
     meet(&mut a, &mut b);
     // Every replica knows by itself when it dies.

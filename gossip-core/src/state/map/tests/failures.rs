@@ -241,3 +241,25 @@ fn a_node_that_finds_its_log_written_by_another_life_writes_anew() {
     assert_eq!(get(&b, "3").unwrap(), "first life");
     assert_eq!(a.summary(), b.summary());
 }
+
+/// A tombstone that hides a value is replaced when it is old: by one that deletes no more than it did.
+#[test]
+fn what_is_written_after_a_delete_outlives_the_collection_of_that_delete() {
+    let (mut a, mut b) = (map(1), map(2));
+    put(&mut a, 10, "k", "hidden");
+    delete(&mut b, 20, "k");
+    meet(&mut a, &mut b);
+    assert_eq!(get(&b, "k"), None);
+    // a writes it again, which b has not heard of when it collects its delete.
+    put(&mut a, 900, "k", "news");
+    collect(&mut b, 1_000);
+    assert_eq!(b.writes(), 1, "a tombstone that has seen what is hidden");
+    for _ in 0..2 {
+        meet(&mut a, &mut b);
+        for replica in [&mut a, &mut b] {
+            assert_eq!(get(replica, "k").as_deref(), Some("news"));
+            collect(replica, 2_000);
+        }
+    }
+    assert_eq!(get(&a, "k").as_deref(), Some("news"));
+}

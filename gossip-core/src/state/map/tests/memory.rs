@@ -16,7 +16,7 @@ fn churn(members: u64, keys: u64) -> Map {
             delete(&mut a, n, &(n * keys + m).to_string());
         }
         a.tick(UnixTime::from_millis(n));
-        a.collect(Duration::from_millis(50), at(n));
+        a.collect(Duration::from_millis(50));
         let logs: Vec<Origin> = a.frontiers().map(|log| log.origin).collect();
         for origin in logs {
             a.close(origin);
