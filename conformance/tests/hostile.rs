@@ -88,7 +88,11 @@ impl Cluster {
     }
 
     fn pass(&mut self, seconds: u64) {
-        let end = self.now.saturating_add(Duration::from_secs(seconds));
+        self.pass_for(Duration::from_secs(seconds));
+    }
+
+    fn pass_for(&mut self, time: Duration) {
+        let end = self.now.saturating_add(time);
         while self.now < end {
             let live = |(n, _): &(usize, &Node)| !self.dead.contains(n);
             let live = self.nodes.iter().enumerate().filter(live);
@@ -983,7 +987,7 @@ fn graves_from_the_far_future_refuse_nobody_and_stay_bounded() {
     cluster.pass(5);
     let taker = of_node(&cluster.nodes[0], 0);
     let mut id = 0_u64;
-    for generation in [u64::MAX, stamp(59_000)] {
+    for generation in [u64::MAX, stamp(59_000), stamp(59_000)] {
         for _ in 0..20 {
             let mut body = liar().map_delta(taker);
             for _ in 0..15 {
@@ -996,12 +1000,14 @@ fn graves_from_the_far_future_refuse_nobody_and_stay_bounded() {
             }
             cluster.forge(&body);
         }
-        cluster.pass(60);
+        // Soon: what is forgotten began in the future, and until then the own log is outdated.
+        cluster.pass(5);
         let graves = cluster.nodes[0].map().graves().count();
         assert!(graves <= 72, "{graves} graves");
     }
+    cluster.pass(60);
     assert!(cluster.nodes[0].metrics().refused_skew >= 20);
-    // After the second flood, which is not refused, logs begin later than what is forgotten.
+    // Logs begin later than what is forgotten.
     for n in [2, 0] {
         let key = format!("of {n}");
         put(&mut cluster, n, &key);
@@ -1080,9 +1086,9 @@ fn a_delta_of_the_map_that_never_gets_on_keeps_nobody_else_from_telling() {
         body.0.extend_from_slice(&[0; 8]);
         body.varint(1).fixed(0).byte(0)
     };
-    for _ in 0..60 {
+    for _ in 0..100 {
         cluster.forge(&chunk(9));
-        cluster.pass(1);
+        cluster.pass_for(Duration::from_millis(400));
     }
     let keys = cluster.nodes[0].map().keys();
     assert_eq!(keys, 100);
