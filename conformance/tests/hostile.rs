@@ -1010,3 +1010,46 @@ fn a_flood_of_empty_logs_of_the_map_is_forgotten_to_a_bound() {
     assert!(map.logs() + map.graves().count() <= 200);
     assert!(cluster.is_well());
 }
+
+#[test]
+fn however_many_lives_a_datagram_remembers_its_victim_begins_one() {
+    let mut cluster = Cluster::of(3, quiet);
+    let outlived = |cluster: &Cluster| cluster.nodes[0].metrics().outlived;
+    let own = of_node(&cluster.nodes[0], 1);
+    // Stamps that are ahead of the clock follow one another without gaps, so they can be foretold.
+    let ahead = stamp(60_000);
+    let stranger = Known {
+        origin: 99 << 32,
+        generation: ahead,
+        frontier: 1,
+    };
+    let mut removed = liar()
+        .exchange(2, 7)
+        .delta(
+            stranger,
+            0,
+            1,
+            0,
+            &Body::default().entry(1, 0, b"k", None).0,
+        )
+        .removed(own.generation);
+    for n in 1..130 {
+        removed = removed.removed(ahead + n);
+    }
+    cluster.forge(&removed);
+    assert_eq!(outlived(&cluster), 1);
+
+    let mut logs = liar().push();
+    for n in 0..30 {
+        let known = Known {
+            generation: ahead + 1000 * (n + 1),
+            ..own
+        };
+        logs = logs.delta(known, 0, 1, 0, &Body::default().entry(1, 0, b"k", None).0);
+    }
+    cluster.forge(&logs);
+    assert_eq!(outlived(&cluster), 2);
+    assert!(cluster.nodes[0].generation().stamp().to_bits() > ahead + 30_000);
+    cluster.pass(30);
+    assert!(cluster.is_well());
+}

@@ -101,9 +101,18 @@ impl Log {
     /// Writes all of it anew under another generation: the origin's own restart in place.
     pub(crate) fn reissue(&mut self, generation: Generation, age: u64) {
         let old = core::mem::replace(self, Self::new(generation));
+        let mut run = Vec::new();
         for entry in old.entries().filter(|entry| entry.value.is_some()) {
-            self.write(age, entry.key, entry.value);
+            self.frontier = self.frontier.saturating_add(1);
+            let version = self.frontier;
+            let entry = Entry {
+                version,
+                age,
+                ..entry
+            };
+            entry.append_to(&mut run);
         }
+        self.run = run.into_boxed_slice();
         // The run alone does not tell a reader of the old generation that nothing else is left,
         // but a newer generation always replaces the whole log.
     }
