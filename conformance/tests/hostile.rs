@@ -1053,3 +1053,43 @@ fn however_many_lives_a_datagram_remembers_its_victim_begins_one() {
     cluster.pass(30);
     assert!(cluster.is_well());
 }
+
+#[test]
+fn of_many_addresses_for_one_name_one_is_asked_at_a_time() {
+    let mut cluster = Cluster::of(3, quiet);
+    let own = of_node(&cluster.nodes[0], 1);
+    let at = |n: u8| SocketAddr::from(([203, 0, 113, n], 53));
+    let later = |n: u8, lives: u64| {
+        let log = Body::default().entry(1, 0, &[0], Some(&[203, 0, 113, n, 0, 53]));
+        let known = Known {
+            generation: own.generation + lives,
+            ..own
+        };
+        (known, log.0)
+    };
+    let mut body = liar().push();
+    for n in 0..30 {
+        for (known, log) in [later(n, 1), later(0, u64::from(n) + 2)] {
+            if body.0.len() < 1340 {
+                body = body.delta(known, 0, 1, 0, &log);
+            }
+        }
+    }
+    let sent = cluster.forge(&body);
+    let asked: Vec<_> = sent.iter().map(|(to, _)| *to).collect();
+    assert_eq!(asked, [at(0)]);
+    // One that is remembered still when that one has had its time is asked then.
+    cluster.pass(5);
+    let generation = cluster.nodes[0].generation().stamp().to_bits();
+    assert!(generation > own.generation + 10, "the first is outlived");
+    let (known, log) = later(7, 0);
+    let known = Known {
+        generation: generation + 1,
+        ..known
+    };
+    let sent = cluster.forge(&liar().push().delta(known, 0, 1, 0, &log));
+    let asked: Vec<_> = sent.iter().map(|(to, _)| *to).collect();
+    assert_eq!(asked, [at(7)]);
+    cluster.pass(30);
+    assert!(cluster.is_well());
+}
