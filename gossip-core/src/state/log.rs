@@ -100,19 +100,20 @@ impl Log {
 
     /// Writes all of it anew under another generation: the origin's own restart in place.
     pub(crate) fn reissue(&mut self, generation: Generation, age: u64) {
-        let old = core::mem::replace(self, Self::new(generation));
         let mut run = Vec::new();
-        for entry in old.entries().filter(|entry| entry.value.is_some()) {
-            self.frontier = self.frontier.saturating_add(1);
-            let version = self.frontier;
-            let entry = Entry {
-                version,
-                age,
-                ..entry
-            };
+        let mut frontier = 0_u64;
+        for mut entry in self.entries().filter(|entry| entry.value.is_some()) {
+            frontier = frontier.saturating_add(1);
+            entry.version = frontier;
+            entry.age = age;
             entry.append_to(&mut run);
         }
-        self.run = run.into_boxed_slice();
+        *self = Self {
+            generation,
+            frontier,
+            floor: 0,
+            run: run.into_boxed_slice(),
+        };
         // The run alone does not tell a reader of the old generation that nothing else is left,
         // but a newer generation always replaces the whole log.
     }
@@ -236,13 +237,18 @@ const fn is_dead(entry: &Entry<'_>, age: u64) -> bool {
     entry.value.is_none() && entry.age <= age
 }
 
+/// The keys of entries, with their versions, in the order of both.
+pub(crate) fn keys(entries: Entries<'_>) -> SmallVec<[(&[u8], u64); 8]> {
+    let keys = entries.map(|entry| (entry.key, entry.version));
+    let mut keys: SmallVec<[(&[u8], u64); 8]> = keys.collect();
+    sort(&mut keys);
+    keys
+}
+
 /// The newest entry of each key in a run, in version order, without the broadcasts that are over.
 /// O(n log n) for n entries.
 fn newest(run: &[u8]) -> Box<[u8]> {
-    let mut keys: SmallVec<[(&[u8], u64); 8]> = Entries::new(run)
-        .map(|entry| (entry.key, entry.version))
-        .collect();
-    sort(&mut keys);
+    let keys = keys(Entries::new(run));
     let mut overwritten: SmallVec<[u64; 8]> = keys
         .windows(2)
         .filter_map(|pair| match pair {
