@@ -1093,3 +1093,27 @@ fn of_many_addresses_for_one_name_one_is_asked_at_a_time() {
     cluster.pass(30);
     assert!(cluster.is_well());
 }
+
+#[test]
+fn many_deltas_of_one_origin_are_passed_on_as_one() {
+    let mut cluster = Cluster::of(4, quiet);
+    let mut pushed = |first: u64, count: u64| {
+        let body = (first..first + count).fold(liar().push(), |body, version| {
+            let log = Body::default().entry(version, 0, &version.to_be_bytes(), Some(&[7; 8]));
+            let known = Known {
+                origin: 99 << 32,
+                generation: stamp(1),
+                frontier: version,
+            };
+            body.delta(known, version - 1, version, 0, &log.0)
+        });
+        // What comes at once after other news waits for more.
+        cluster.pass(1);
+        let before = cluster.nodes[0].metrics().datagrams_out;
+        cluster.forge_unproven(&body);
+        cluster.nodes[0].metrics().datagrams_out - before
+    };
+    let one = pushed(1, 1);
+    assert!(one > 0);
+    assert_eq!(pushed(2, 20), one);
+}
