@@ -1209,3 +1209,110 @@ fn a_flood_of_empty_logs_of_the_map_is_forgotten_to_a_bound() {
     assert!(map.logs() + map.graves().count() <= 200);
     assert!(cluster.is_well());
 }
+
+#[test]
+fn however_many_lives_a_datagram_remembers_its_victim_begins_one() {
+    let mut cluster = Cluster::of(3, quiet);
+    let outlived = |cluster: &Cluster| cluster.nodes[0].metrics().outlived;
+    let own = of_node(&cluster.nodes[0], 1);
+    // Stamps that are ahead of the clock follow one another without gaps, so they can be foretold.
+    let ahead = stamp(60_000);
+    let stranger = Known {
+        origin: 99 << 32,
+        generation: ahead,
+        frontier: 1,
+    };
+    let mut removed = liar()
+        .exchange(2, 7)
+        .delta(
+            stranger,
+            0,
+            1,
+            0,
+            &Body::default().entry(1, 0, b"k", None).0,
+        )
+        .removed(own.generation);
+    for n in 1..130 {
+        removed = removed.removed(ahead + n);
+    }
+    cluster.forge(&removed);
+    assert_eq!(outlived(&cluster), 1);
+
+    let mut logs = liar().push();
+    for n in 0..30 {
+        let known = Known {
+            generation: ahead + 1000 * (n + 1),
+            ..own
+        };
+        logs = logs.delta(known, 0, 1, 0, &Body::default().entry(1, 0, b"k", None).0);
+    }
+    cluster.forge(&logs);
+    assert_eq!(outlived(&cluster), 2);
+    assert!(cluster.nodes[0].generation().stamp().to_bits() > ahead + 30_000);
+    cluster.pass(30);
+    assert!(cluster.is_well());
+}
+
+#[test]
+fn of_many_addresses_for_one_name_one_is_asked_at_a_time() {
+    let mut cluster = Cluster::of(3, quiet);
+    let own = of_node(&cluster.nodes[0], 1);
+    let at = |n: u8| SocketAddr::from(([203, 0, 113, n], 53));
+    let later = |n: u8, lives: u64| {
+        let log = Body::default().entry(1, 0, &[0], Some(&[203, 0, 113, n, 0, 53]));
+        let known = Known {
+            generation: own.generation + lives,
+            ..own
+        };
+        (known, log.0)
+    };
+    let mut body = liar().push();
+    for n in 0..30 {
+        for (known, log) in [later(n, 1), later(0, u64::from(n) + 2)] {
+            if body.0.len() < 1340 {
+                body = body.delta(known, 0, 1, 0, &log);
+            }
+        }
+    }
+    let sent = cluster.forge(&body);
+    let asked: Vec<_> = sent.iter().map(|(to, _)| *to).collect();
+    assert_eq!(asked, [at(0)]);
+    // One that is remembered still when that one has had its time is asked then.
+    cluster.pass(5);
+    let generation = cluster.nodes[0].generation().stamp().to_bits();
+    assert!(generation > own.generation + 10, "the first is outlived");
+    let (known, log) = later(7, 0);
+    let known = Known {
+        generation: generation + 1,
+        ..known
+    };
+    let sent = cluster.forge(&liar().push().delta(known, 0, 1, 0, &log));
+    let asked: Vec<_> = sent.iter().map(|(to, _)| *to).collect();
+    assert_eq!(asked, [at(7)]);
+    cluster.pass(30);
+    assert!(cluster.is_well());
+}
+
+#[test]
+fn many_deltas_of_one_origin_are_passed_on_as_one() {
+    let mut cluster = Cluster::of(4, quiet);
+    let mut pushed = |first: u64, count: u64| {
+        let body = (first..first + count).fold(liar().push(), |body, version| {
+            let log = Body::default().entry(version, 0, &version.to_be_bytes(), Some(&[7; 8]));
+            let known = Known {
+                origin: 99 << 32,
+                generation: stamp(1),
+                frontier: version,
+            };
+            body.delta(known, version - 1, version, 0, &log.0)
+        });
+        // What comes at once after other news waits for more.
+        cluster.pass(1);
+        let before = cluster.nodes[0].metrics().datagrams_out;
+        cluster.forge_unproven(&body);
+        cluster.nodes[0].metrics().datagrams_out - before
+    };
+    let one = pushed(1, 1);
+    assert!(one > 0);
+    assert_eq!(pushed(2, 20), one);
+}

@@ -14,12 +14,14 @@ use crate::state::attribute::Ballot;
 use crate::state::log::Log;
 use crate::time::Instant;
 
-/// A vote as this node holds it. Whether its author has removed the subject is in the author's log.
+/// A vote as this node holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cast {
     subject: NodeId,
     pub(crate) observer: NodeId,
-    generation: Generation,
+    /// The generation of its subject, doubled, and one more where its author has removed the subject: there
+    /// may be many votes, and a flag of its own would take eight bytes.
+    generation: u64,
     frontier: u64,
     /// From when on it counts.
     counts: Instant,
@@ -27,11 +29,23 @@ pub(crate) struct Cast {
 
 impl Cast {
     /// Whether it stands against this state of its subject.
+    // It is asked in five places, and the firmware has room for one.
+    #[inline(never)]
     pub(crate) fn is_valid(&self, subject: &Log, now: Instant) -> bool {
-        self.generation == subject.generation()
+        self.generation | 1 == doubled(subject.generation()) | 1
             && self.frontier >= subject.frontier()
             && self.counts <= now
     }
+
+    /// Whether its author has removed the subject, and so observes it no longer.
+    pub(crate) const fn is_of_removed(&self) -> bool {
+        self.generation & 1 == 1
+    }
+}
+
+/// The number of a generation without its highest bit, which is set from the year 6429 on.
+const fn doubled(generation: Generation) -> u64 {
+    generation.stamp().to_bits() << 1
 }
 
 /// Bytes that a vote takes here, beyond those in its author's log.
@@ -77,7 +91,7 @@ impl Votes {
             let cast = Cast {
                 subject: ballot.subject,
                 observer,
-                generation: ballot.generation,
+                generation: doubled(ballot.generation) | u64::from(ballot.removed),
                 frontier: ballot.frontier,
                 counts: counts(ballot),
             };
@@ -95,7 +109,10 @@ impl Votes {
         let end = start.saturating_add(casts.len());
         let at = casts.iter().position(|old| old.observer == cast.observer);
         match at.and_then(|at| self.casts.get_mut(start.saturating_add(at))) {
-            Some(old) if (old.generation, old.frontier) == (cast.generation, cast.frontier) => {
+            Some(old)
+                if (old.generation | 1, old.frontier) == (cast.generation | 1, cast.frontier) =>
+            {
+                old.generation = cast.generation;
                 return false;
             }
             Some(old) => *old = cast,
@@ -214,6 +231,20 @@ mod tests {
         publish(&mut votes, &[], &[a]);
         assert!(publish(&mut votes, &[a], &[]).is_empty());
         assert_eq!(votes.subjects().count(), 0);
+    }
+
+    #[test]
+    fn who_removes_the_subject_of_its_vote_no_longer_observes_it() {
+        let mut votes = Votes::default();
+        let a = ballot(1, 3);
+        publish(&mut votes, &[], &[a]);
+        assert!(!votes.against(id(1))[0].is_of_removed());
+        let marked = Ballot { removed: true, ..a };
+        publish(&mut votes, &[a], &[marked]);
+        let [cast] = votes.against(id(1)) else {
+            panic!("one vote")
+        };
+        assert!(cast.is_of_removed() && cast.is_valid(&log(1, 3), NOW));
     }
 
     #[test]

@@ -17,6 +17,10 @@ use smallvec::SmallVec;
 use crate::id::NodeId;
 use crate::rng::below;
 
+/// The most members of a part of which it is asked whether they are doubted. Where half of a cluster is,
+/// all of so many are once in four billion parts; where all are, the question would have no end.
+const DRAWN: usize = 32;
+
 /// The ids from `first` to `last`, both included. None where `last` is smaller: a forgery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Segment {
@@ -137,7 +141,12 @@ pub(crate) fn divide(
         let inside = part.of(inside);
         let (before, from) = inside.split_at(below(rng, inside.len()).min(inside.len()));
         let mut drawn = from.iter().chain(before);
-        if let Some(to) = drawn.find(|id| !is_doubted(**id)).or(inside.first()) {
+        let mut left = DRAWN;
+        let takes = |id: &&NodeId| {
+            left = left.saturating_sub(1);
+            left == 0 || !is_doubted(**id)
+        };
+        if let Some(to) = drawn.find(takes).or(inside.first()) {
             division.delegations.push(Delegation {
                 to: *to,
                 segment: part,
@@ -150,6 +159,7 @@ pub(crate) fn divide(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::cell::Cell;
     use proptest::prelude::*;
     use rand_chacha::ChaCha8Rng;
     use rand_chacha::rand_core::SeedableRng;
@@ -249,6 +259,24 @@ mod tests {
             1,
         );
         assert_eq!((reached.len(), hops <= 4), (1000, true), "{hops}");
+    }
+
+    #[test]
+    fn where_all_are_doubted_few_are_asked_about() {
+        let members = members((0..1000_u64).map(|n| n << 54));
+        let looks = Cell::new(0);
+        let is_doubted = |_| {
+            looks.set(looks.get() + 1);
+            true
+        };
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let division = divide(&members, members[0], Segment::ALL, 10, is_doubted, &mut rng);
+        assert_eq!(
+            division.delegations.len(),
+            9,
+            "each part is served all the same"
+        );
+        assert!(looks.get() <= 9 * DRAWN, "{}", looks.get());
     }
 
     #[test]

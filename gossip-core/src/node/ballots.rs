@@ -137,7 +137,7 @@ impl Node {
         }
         for record in self.votes.subjects().filter_map(ghost) {
             let casts = self.votes.against(record.id).iter();
-            let mut observers = casts.filter(|cast| self.observes(cast.observer, record.id));
+            let mut observers = casts.filter(|cast| !cast.is_of_removed());
             let known = ballots.iter().any(|ballot| ballot.subject == record.id);
             if !known && observers.any(|cast| cast.is_valid(&record.log, now)) {
                 ballots.push(Ballot {
@@ -150,16 +150,6 @@ impl Node {
             }
         }
         ballots
-    }
-
-    /// Whether an author votes against a member that it has not removed itself.
-    fn observes(&self, author: NodeId, subject: NodeId) -> bool {
-        let published = self
-            .table
-            .get(author)
-            .and_then(|record| record.log.get(VOTES));
-        decode_ballots(published.unwrap_or_default())
-            .any(|ballot| ballot.subject == subject && !ballot.removed)
     }
 
     /// An author's log has changed: takes over the votes that it publishes now. Those that it

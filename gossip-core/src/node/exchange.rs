@@ -384,6 +384,10 @@ impl Node {
     /// The peer named all that it holds in a region: it lacks the rest. Begins anywhere, so that a
     /// newcomer that asks several peers gets different parts first.
     fn give_what_is_not_named(&mut self, leg: &mut Leg, region: Region) {
+        // Nothing would end the walk below.
+        if !leg.may_give {
+            return;
+        }
         sort(&mut leg.named);
         let records = self.table.region(region);
         let start = below(&mut self.rng, records.len());

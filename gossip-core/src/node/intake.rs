@@ -17,7 +17,7 @@ use crate::membership::observers::is_near;
 use crate::membership::{Condition, Record, Table};
 use crate::state::attribute::{ADDRESS, Declared, STATUS, VOTES, decode_ballots};
 use crate::state::entry::Entries;
-use crate::state::log::{Claim, Log};
+use crate::state::log::{Claim, Log, keys};
 use crate::state::staging::{Begun, Outcome, Sent};
 use crate::time::Instant;
 use crate::wire::message::Delta;
@@ -255,6 +255,7 @@ fn held(table: &Table, origin: NodeId) -> Option<&Log> {
 }
 
 /// The application's keys whose values differ between two states of a log, with the new value.
+/// O(n log n) for the n entries of both.
 fn changes(old: &Log, new: &Log) -> SmallVec<[(Key, Option<Value>); 2]> {
     let same_life = old.generation() == new.generation();
     let mut changes = SmallVec::new();
@@ -266,18 +267,24 @@ fn changes(old: &Log, new: &Log) -> SmallVec<[(Key, Option<Value>); 2]> {
             changes.push((key, value));
         }
     };
-    for entry in new.entries() {
-        let known = same_life && entry.version <= old.frontier();
-        if !known && old.get(entry.key) != entry.value {
-            note(entry.key, entry.value);
+    let known = if same_life { old.frontier() } else { 0 };
+    let complete = same_life && new.floor() <= known;
+    // Where the log goes on, what was written since is all that can differ.
+    let later = new.after(if complete { known } else { 0 });
+    let keys = keys(later);
+    let find = |key: &[u8]| keys.binary_search_by_key(&key, |(key, _)| *key);
+    let mut before = alloc::vec![None; keys.len()];
+    for entry in old.entries() {
+        match find(entry.key).map(|at| before.get_mut(at)) {
+            Ok(Some(before)) => *before = entry.value,
+            Err(_) if !complete && entry.value.is_some() => note(entry.key, None),
+            _ => {}
         }
     }
-    let complete = same_life && new.floor() <= old.frontier();
-    if !complete {
-        for entry in old.entries().filter(|entry| entry.value.is_some()) {
-            if new.entries().all(|other| other.key != entry.key) {
-                note(entry.key, None);
-            }
+    for entry in later {
+        let before = find(entry.key).ok().and_then(|at| *before.get(at)?);
+        if entry.version > known && before != entry.value {
+            note(entry.key, entry.value);
         }
     }
     changes
@@ -285,4 +292,63 @@ fn changes(old: &Log, new: &Log) -> SmallVec<[(Key, Option<Value>); 2]> {
 
 fn length(n: usize) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stamp::Stamp;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn shown(log: &Log) -> BTreeMap<&[u8], &[u8]> {
+        let entries = log.entries();
+        entries
+            .filter_map(|entry| Some((entry.key, entry.value?)))
+            .collect()
+    }
+
+    proptest! {
+        /// Whatever was written, deleted and collected in between, and whether or not the later log is
+        /// another life: each key that shows something else is told once, and no other.
+        #[test]
+        fn what_differs_is_told_once(
+            writes in proptest::collection::vec((0_u8..6, any::<Option<bool>>(), any::<bool>()), 1..60),
+            copy_at in 0_usize..60, restarts in any::<bool>(),
+        ) {
+            let life = |n| Generation::new(Stamp::from_bits(n));
+            let mut log = Log::new(life(1));
+            let mut old = Log::default();
+            for (step, (key, value, collect)) in writes.into_iter().enumerate() {
+                let age = u64::try_from(step).unwrap();
+                let value = value.map(|v| [u8::from(v)]);
+                log.write(age, &[key + 97], value.as_ref().map(|v| &v[..]));
+                if collect {
+                    log.collect(age.saturating_sub(3));
+                }
+                if step == copy_at {
+                    old = log.clone();
+                    if restarts {
+                        log.reissue(life(2), age);
+                    }
+                }
+            }
+            let told = changes(&old, &log);
+            let mut after: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+            for (key, value) in shown(&old) {
+                after.insert(key.to_vec(), value.to_vec());
+            }
+            for (key, value) in told {
+                let key = key.as_str().as_bytes().to_vec();
+                let before = match value {
+                    Some(value) => after.insert(key, value.as_bytes().to_vec()) != Some(value.as_bytes().to_vec()),
+                    None => after.remove(&key).is_some(),
+                };
+                prop_assert!(before, "what is told differs");
+            }
+            let expected: BTreeMap<Vec<u8>, Vec<u8>> =
+                shown(&log).into_iter().map(|(k, v)| (k.to_vec(), v.to_vec())).collect();
+            prop_assert_eq!(after, expected);
+        }
+    }
 }

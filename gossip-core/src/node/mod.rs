@@ -111,6 +111,8 @@ pub struct Node {
     born: Generation,
     /// What peers remember of this name that this node has not written.
     rival: Option<Rival>,
+    /// Whether another life begins once the input is done with.
+    outlives: bool,
     standing: Standing,
     /// How often departure has been announced.
     farewells: u8,
@@ -227,6 +229,7 @@ impl Node {
             address: identity.address(),
             born: generation,
             rival: None,
+            outlives: false,
             standing: Standing::Joining,
             farewells: 0,
             now,

@@ -215,12 +215,18 @@ impl Node {
     }
 
     /// Peers remember this id under `generation`, which this node did not write: an earlier life
-    /// whose clock was ahead. Raises the own generation above it and writes everything anew.
+    /// whose clock was ahead. Begins another life once the input is done with, however many such
+    /// generations it names.
     pub(super) fn outlive(&mut self, now: Instant, generation: Generation) {
         if self.clock.observe(now, generation.stamp()).is_err() {
             count(&mut self.metrics.refused_skew);
             return;
         }
+        self.outlives = true;
+    }
+
+    /// Raises the own generation above all that the clock has seen, and writes everything anew.
+    pub(super) fn begin_another_life(&mut self, now: Instant) {
         count(&mut self.metrics.outlived);
         let generation = Generation::new(self.clock.tick(now));
         self.generation = generation;

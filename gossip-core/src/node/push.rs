@@ -55,15 +55,19 @@ struct Batch {
 impl Relay {
     /// Adds news for a segment. Tells whether that is enough to go on at once.
     fn add(&mut self, tree: u8, segment: Segment, news: &[(NodeId, u64)]) -> bool {
-        let is_same = |batch: &&mut Batch| (batch.tree, batch.segment) == (tree, segment);
-        let Some(batch) = self.waiting.iter_mut().find(is_same) else {
+        let is_same = |batch: &Batch| (batch.tree, batch.segment) == (tree, segment);
+        let at = self.waiting.iter().position(is_same).unwrap_or_else(|| {
             self.waiting.push(Batch {
                 tree,
                 segment,
-                news: news.into(),
+                news: News::new(),
             });
+            self.waiting.len().saturating_sub(1)
+        });
+        let Some(batch) = self.waiting.get_mut(at) else {
             return false;
         };
+        // A datagram can bring many deltas of one origin; all that follows the first is given once.
         for (origin, after) in news {
             match batch.news.iter_mut().find(|(known, _)| known == origin) {
                 Some((_, known)) => *known = (*known).min(*after),

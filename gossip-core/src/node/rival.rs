@@ -44,9 +44,12 @@ impl Node {
             .filter(|address| *address != self.address)
         {
             None => self.outlive(now, delta.generation),
-            Some(address) => {
+            // One is asked at a time, for a datagram can name many. Another is, once this one has had its
+            // time and a peer serves the log of that other again.
+            Some(address) if self.rival.is_none_or(|rival| rival.address == address) => {
                 self.contest(now, address, delta.generation);
             }
+            Some(_) => {}
         }
     }
 
@@ -55,26 +58,26 @@ impl Node {
         self.contest(now, from, self.generation);
     }
 
-    /// Asks who is older; at most once in an interval or so, while a timer runs.
+    /// Asks who is older, unless that was asked already and the timer runs.
     /// Tells whether it did.
     fn contest(&mut self, now: Instant, address: SocketAddr, generation: Generation) -> bool {
         let known = self.rival.filter(|rival| rival.address == address);
         let told = known.is_some_and(|rival| rival.told);
-        let asked = known.is_some_and(|rival| rival.generation >= generation);
         let generation = known.map_or(generation, |rival| rival.generation.max(generation));
         self.rival = Some(Rival {
             address,
             generation,
             told,
         });
-        if !asked {
+        let asks = known.is_none();
+        if asks {
             self.outbox.push(Outgoing::Claim { to: address });
             self.timers.set(
                 Timer::Rival,
                 Some(now.saturating_add(self.intervals(PATIENCE))),
             );
         }
-        !asked
+        asks
     }
 
     /// Another node of this name tells since when it holds it. The elder keeps it; of two that

@@ -40,6 +40,9 @@ impl Node {
     pub(super) fn settle(&mut self, now: Instant) {
         // Another input may come in before the timer is handled.
         self.stale.verdicts |= self.timers.take_due(Timer::Vote, now);
+        if core::mem::take(&mut self.outlives) {
+            self.begin_another_life(now);
+        }
         let mut deferred = false;
         for _ in 0..8 {
             let Stale {

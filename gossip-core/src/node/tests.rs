@@ -287,6 +287,7 @@ fn peers_that_remember_a_later_life_make_a_node_outlive_it() {
     let earlier = node.generation();
     let remembered = Generation::new(Stamp::at(UnixTime::from_millis(WALL.as_millis() + 30_000)));
     node.outlive(at(5), remembered);
+    node.settle(at(5));
     assert!(node.generation() > remembered && remembered > earlier);
     let own = node.member(node.id()).unwrap();
     assert_eq!(own.attribute(&Key::new("k").unwrap()), Some(&b"v"[..]));
@@ -294,6 +295,7 @@ fn peers_that_remember_a_later_life_make_a_node_outlive_it() {
     let generation = node.generation();
     let absurd = Generation::new(Stamp::at(UnixTime::from_millis(WALL.as_millis() * 2)));
     node.outlive(at(6), absurd);
+    node.settle(at(6));
     assert_eq!(
         node.generation(),
         generation,

@@ -100,10 +100,20 @@ impl Log {
 
     /// Writes all of it anew under another generation: the origin's own restart in place.
     pub(crate) fn reissue(&mut self, generation: Generation, age: u64) {
-        let old = core::mem::replace(self, Self::new(generation));
-        for entry in old.entries().filter(|entry| entry.value.is_some()) {
-            self.write(age, entry.key, entry.value);
+        let mut run = Vec::new();
+        let mut frontier = 0_u64;
+        for mut entry in self.entries().filter(|entry| entry.value.is_some()) {
+            frontier = frontier.saturating_add(1);
+            entry.version = frontier;
+            entry.age = age;
+            entry.append_to(&mut run);
         }
+        *self = Self {
+            generation,
+            frontier,
+            floor: 0,
+            run: run.into_boxed_slice(),
+        };
         // The run alone does not tell a reader of the old generation that nothing else is left,
         // but a newer generation always replaces the whole log.
     }
@@ -144,13 +154,14 @@ impl Log {
                 generation: claim.generation,
                 frontier: claim.frontier,
                 floor: claim.floor,
-                run: newest(claim.run),
+                run: newest(claim.run, claim.run),
             };
             return;
         }
         let mut run = core::mem::take(&mut self.run).into_vec();
-        run.extend_from_slice(Entries::new(claim.run).after(self.frontier));
-        self.run = newest(&run);
+        let later = Entries::new(claim.run).after(self.frontier);
+        run.extend_from_slice(later);
+        self.run = newest(&run, later);
         self.frontier = self.frontier.max(claim.frontier);
         self.floor = self.floor.max(claim.floor);
     }
@@ -203,7 +214,7 @@ impl Log {
         }
         entry.append_to(&mut run);
         self.run = if broadcast::over(&entry).is_some() {
-            newest(&run)
+            newest(&run, &[])
         } else {
             run.into_boxed_slice()
         };
@@ -227,31 +238,30 @@ const fn is_dead(entry: &Entry<'_>, age: u64) -> bool {
     entry.value.is_none() && entry.age <= age
 }
 
-/// The newest entry of each key in a run, in version order, without the broadcasts that are over.
-/// O(n log n) for n entries.
-fn newest(run: &[u8]) -> Box<[u8]> {
-    let mut keys: SmallVec<[(&[u8], u64); 8]> = Entries::new(run)
-        .map(|entry| (entry.key, entry.version))
-        .collect();
+/// The keys of entries, with their versions, in the order of both.
+pub(crate) fn keys(entries: Entries<'_>) -> SmallVec<[(&[u8], u64); 8]> {
+    let keys = entries.map(|entry| (entry.key, entry.version));
+    let mut keys: SmallVec<[(&[u8], u64); 8]> = keys.collect();
     sort(&mut keys);
-    let mut overwritten: SmallVec<[u64; 8]> = keys
-        .windows(2)
-        .filter_map(|pair| match pair {
-            [(older, version), (newer, _)] if older == newer => Some(*version),
-            _ => None,
-        })
-        .collect();
-    if let Some(over) = Entries::new(run).filter_map(|e| broadcast::over(&e)).last() {
-        let ended = |key| broadcast::number(key).is_some_and(|number| number <= over.number);
-        let ended = keys.iter().filter(|(key, _)| ended(key));
-        overwritten.extend(ended.map(|(_, version)| *version));
-    }
-    if overwritten.is_empty() {
-        return run.into();
-    }
-    sort(&mut overwritten);
+    keys
+}
+
+/// The newest entry of each key in a run, in version order, without the broadcasts that are over. Only
+/// `later` entries of it can overwrite others. O(n log m) for n entries, m of them later.
+fn newest(run: &[u8], later: &[u8]) -> Box<[u8]> {
+    let keys = keys(Entries::new(later));
+    let over = Entries::new(run).filter_map(|entry| broadcast::over(&entry));
+    let over = over.last();
+    let lives = |entry: &Entry<'_>| {
+        let newer = keys.partition_point(|known| *known <= (entry.key, entry.version));
+        let overwritten = keys.get(newer).is_some_and(|(key, _)| *key == entry.key);
+        let ended = broadcast::number(entry.key)
+            .zip(over)
+            .is_some_and(|(number, over)| number <= over.number);
+        !(overwritten || ended)
+    };
     let mut kept = Vec::with_capacity(run.len());
-    for entry in Entries::new(run).filter(|e| overwritten.binary_search(&e.version).is_err()) {
+    for entry in Entries::new(run).filter(lives) {
         entry.append_to(&mut kept);
     }
     kept.into_boxed_slice()
