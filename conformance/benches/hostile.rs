@@ -15,7 +15,7 @@ use core::time::Duration;
 use std::time::Instant as Wall;
 
 use conformance::forge::{self, Body, Known, framed};
-use gossip_core::{Config, Identity, Instant, Node, UnixTime};
+use gossip_core::{Command, Config, Identity, Instant, Key, Node, UnixTime, Value};
 
 const WALL: UnixTime = UnixTime::from_millis(1_767_225_600_000);
 /// A little after [`WALL`], as a stamp.
@@ -87,7 +87,18 @@ impl Victim {
             }));
             victim.rest();
         }
-        assert_eq!(victim.node.metrics().members, members + 2);
+        for first in (1..=KEYS).step_by(100) {
+            victim.give(&large_log(first, 100));
+            victim.rest();
+        }
+        for n in 0..300 {
+            let key = Key::new(&format!("attribute/{n}")).unwrap();
+            let value = Value::new(*b"of some length").unwrap();
+            let set = Command::Set { key, value };
+            victim.node.handle_command(victim.now, set).unwrap();
+            victim.rest();
+        }
+        assert_eq!(victim.node.metrics().members, members + 3);
         assert!(u64::try_from(victim.node.map().logs()).unwrap() >= members);
         victim
     }
@@ -103,6 +114,23 @@ impl Victim {
         let datagram = framed(&self.real, &body.0);
         assert!(datagram.len() <= DATAGRAM);
         self.node.handle_datagram(self.now, LIAR.into(), &datagram);
+    }
+
+    /// So many newcomers vote against 32 that they have removed, as this node has.
+    fn accuse(&mut self, authors: u64) {
+        for author in 1..=authors {
+            self.give(&vote(author, 1, &votes(9, 32)));
+            self.rest();
+        }
+        for n in 0..32 {
+            let log = Body::default().entry(1, 0, &[7], Some(&[]));
+            self.give(
+                &from()
+                    .push()
+                    .delta(known((n + 1) << 40, 1), 0, 1, 0, &log.0),
+            );
+            self.rest();
+        }
     }
 
     /// Sends, and lets a little time pass. Returns how many bytes were sent.
@@ -178,6 +206,55 @@ fn filled(mut body: Body, item: impl Fn(Body, u64) -> Body) -> Body {
     body
 }
 
+/// Whose log is about as large as logs may be, and how many keys it has.
+const LARGE: u64 = 99 << 32;
+const KEYS: u64 = 1400;
+/// How many short deltas of it a datagram takes.
+const PIECES: u64 = 36;
+
+/// So many versions of it.
+fn large_log(first: u64, count: u64) -> Body {
+    let log = (first..first + count).fold(Body::default(), |mut b, version| {
+        b.0.extend(write(version).0);
+        b
+    });
+    let last = first + count - 1;
+    from()
+        .push()
+        .delta(known(LARGE, last), first - 1, last, 0, &log.0)
+}
+
+/// A short write of it: first that it is up; once all keys are there, to one of those that were written last.
+fn write(version: u64) -> Body {
+    if version == 1 {
+        return Body::default().entry(1, 0, &[2], Some(&[1]));
+    }
+    let key = version
+        .checked_sub(KEYS)
+        .map_or(version, |n| KEYS - n % 150);
+    let [.., a, b] = (key + 0x2020).to_be_bytes();
+    Body::default().entry(version, 0, &[a, b], Some(&[]))
+}
+
+/// A log that goes on with votes.
+fn vote(author: u64, version: u64, votes: &Body) -> Body {
+    let log = Body::default().entry(version, 0, &[4], Some(&votes.0));
+    from().push().delta(
+        known(origin(author) ^ 1, version),
+        version - 1,
+        version,
+        0,
+        &log.0,
+    )
+}
+
+/// Votes against members that their author has removed.
+fn votes(frontier: u64, against: u64) -> Body {
+    (0..against).fold(Body::default(), |b, n| {
+        b.known(known((n + 1) << 40, frontier)).varint(0).byte(1)
+    })
+}
+
 type Make = Box<dyn Fn(u64) -> Body>;
 
 fn kinds(taker: Known) -> Vec<(&'static str, Make)> {
@@ -218,6 +295,40 @@ fn kinds(taker: Known) -> Vec<(&'static str, Make)> {
         (
             "'that is all', of parts",
             Box::new(move |_| filled(leg(1), |b, n| b.complete((n & 0xff) << 56, 8))),
+        ),
+        (
+            "'that is all', who takes not",
+            Box::new(move |_| {
+                let push = from().byte(3).byte(1).byte(0).byte(0).bytes(&[7; 15]);
+                filled(push.byte(0), |b, _| b.complete(0, 0))
+            }),
+        ),
+        (
+            "lives that the victim outlives",
+            Box::new(move |r| {
+                filled(from().push(), |b, n| {
+                    let later = Known {
+                        generation: STAMP + ((40_000 + r * 100 + n) << 16),
+                        frontier: 1,
+                        ..taker
+                    };
+                    b.delta(later, 0, 1, 0, &Body::default().entry(1, 0, b"k", None).0)
+                })
+            }),
+        ),
+        (
+            "a large log, piece by piece",
+            Box::new(move |r| {
+                let first = KEYS + 1 + r * PIECES;
+                (first..first + PIECES).fold(from().push(), |b, version| {
+                    let log = known(LARGE, version);
+                    b.delta(log, version - 1, version, 0, &write(version).0)
+                })
+            }),
+        ),
+        (
+            "a large log, all in one",
+            Box::new(move |r| large_log(KEYS + 1 + ROUNDS * PIECES + r * 150, 150)),
         ),
         (
             "whole claims",
@@ -285,22 +396,35 @@ fn kinds(taker: Known) -> Vec<(&'static str, Make)> {
 
 fn main() {
     println!(
-        "{:>28} {:>7} {:>10} {:>10} {:>10} {:>10}",
+        "{:>30} {:>7} {:>10} {:>10} {:>10} {:>10}",
         "", "bytes", "at 1000", "at 10,000", "ratio", "answered"
     );
     let mut small = Victim::new(1_000);
     let mut large = Victim::new(10_000);
     let of_large = kinds(large.taker());
     for ((what, make), (_, make_large)) in kinds(small.taker()).into_iter().zip(of_large) {
-        let bytes = make(0).0.len() + forge::HEADER + forge::TRAILER;
-        let (one, _) = small.time(&make);
-        let (other, answered) = large.time(&make_large);
-        let micros = |took: Duration| took.as_secs_f64() * 1e6;
-        println!(
-            "{what:>28} {bytes:>7} {:>7.1} us {:>7.1} us {:>10.1} {answered:>10}",
-            micros(one),
-            micros(other),
-            micros(other) / micros(one)
-        );
+        compare(what, (&mut small, &make), (&mut large, &make_large));
     }
+    small.accuse(100);
+    large.accuse(1_000);
+    let make: Make = Box::new(|r| vote(1, 2 + r, &votes(10 + r, 2)));
+    compare(
+        "votes against the removed",
+        (&mut small, &make),
+        (&mut large, &make),
+    );
+}
+
+/// Prints what a kind of datagram takes at two nodes.
+fn compare(what: &str, small: (&mut Victim, &Make), large: (&mut Victim, &Make)) {
+    let bytes = small.1(0).0.len() + forge::HEADER + forge::TRAILER;
+    let (one, _) = small.0.time(small.1);
+    let (other, answered) = large.0.time(large.1);
+    let micros = |took: Duration| took.as_secs_f64() * 1e6;
+    println!(
+        "{what:>30} {bytes:>7} {:>7.1} us {:>7.1} us {:>10.1} {answered:>10}",
+        micros(one),
+        micros(other),
+        micros(other) / micros(one)
+    );
 }

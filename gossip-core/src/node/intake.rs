@@ -140,9 +140,6 @@ impl Node {
             Condition::Live
         };
         let moved = old.get(ADDRESS) != new.get(ADDRESS);
-        // Of who is joining nothing is told until it is up, and then all.
-        let nothing = Log::new(Generation::ZERO);
-        let changes = changes(if untold { &nothing } else { &old }, new);
         let ballots: Vec<u8> = new.get(VOTES).unwrap_or_default().to_vec();
         let generation = new.generation();
 
@@ -178,7 +175,12 @@ impl Node {
             .map(Declared::decode)
             .filter(|_| was != Condition::Ghost);
         let told = self.tell_status(origin, before, was, restarted);
-        for (key, value) in changes.into_iter().filter(|_| told) {
+        // Of who is joining nothing is told until it is up, and then all.
+        let nothing = Log::new(Generation::ZERO);
+        let before = if untold { &nothing } else { &old };
+        let record = self.table.get(origin).filter(|_| told);
+        let changes = record.map(|record| changes(before, &record.log));
+        for (key, value) in changes.into_iter().flatten() {
             self.events.push(Event::AttributeChanged {
                 id: origin,
                 key,

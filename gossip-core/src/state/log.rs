@@ -261,8 +261,14 @@ fn newest(run: &[u8], later: &[u8]) -> Box<[u8]> {
         !(overwritten || ended)
     };
     let mut kept = Vec::with_capacity(run.len());
-    for entry in Entries::new(run).filter(lives) {
-        entry.append_to(&mut kept);
+    let mut entries = Entries::new(run);
+    let mut rest = run;
+    while let Some(entry) = entries.next() {
+        if lives(&entry) {
+            let len = rest.len().saturating_sub(entries.rest().len());
+            kept.extend_from_slice(rest.get(..len).unwrap_or_default());
+        }
+        rest = entries.rest();
     }
     kept.into_boxed_slice()
 }
