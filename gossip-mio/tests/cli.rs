@@ -183,13 +183,16 @@ fn what_an_agent_sends_is_told() {
     let lines = format!("{}\n\n{}\nno\n", digits.join(":"), digits[1..].concat());
     let mut input = piped.stdin.take().unwrap();
     input.write_all(lines.as_bytes()).unwrap();
+    let last = [b"\xff\xfe\n", digits.concat().as_bytes()].concat();
+    input.write_all(&last).unwrap();
     drop(input);
     let piped = piped.wait_with_output().unwrap();
     assert_eq!(piped.status.code(), Some(1));
-    assert_eq!(String::from_utf8(piped.stdout).unwrap(), told);
+    assert_eq!(String::from_utf8(piped.stdout).unwrap(), told.repeat(2));
     let stderr = String::from_utf8(piped.stderr).unwrap();
     assert!(stderr.contains("line 3: it is of version 0"), "{stderr}");
     assert!(stderr.contains("line 4: it is not hexadecimal"), "{stderr}");
+    assert!(stderr.contains("line 5: it is no text"), "{stderr}");
 }
 
 #[test]

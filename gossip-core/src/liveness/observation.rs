@@ -22,6 +22,8 @@ const ANSWER: Duration = Duration::from_millis(150);
 /// Heartbeats further apart than this say nothing of one another: were a greater count believed for good,
 /// one forged heartbeat would make all true ones that follow repetitions.
 const LEAP: u64 = 64;
+/// By how many heartbeats one can have been overtaken: they are an interval apart.
+const OVERTAKEN: u64 = 4;
 /// After this many refuted votes in a row, or flaps, the patience no longer doubles.
 const MAX_PATIENCE: u32 = 4;
 
@@ -145,7 +147,7 @@ impl Observation {
     pub(crate) fn heartbeat(&mut self, now: Instant, counter: u64, detector: &Detector) -> Beat {
         let expected = match self.counter {
             None => 1,
-            Some(last) if counter <= last && last.saturating_sub(counter) < LEAP => {
+            Some(last) if counter <= last && last.saturating_sub(counter) < OVERTAKEN => {
                 return Beat::Repeated;
             }
             Some(last) => counter.saturating_sub(last),
@@ -442,6 +444,10 @@ mod tests {
             "how long an interval is does not follow from it"
         );
         assert_eq!(beat(&mut observation, 500.0, 501).1, Beat::Leapt);
+        // A lie that leaps less far holds no longer.
+        assert_eq!(beat(&mut observation, 500.5, 501 + 62).1, Beat::Counted(62));
+        assert_eq!(beat(&mut observation, 501.0, 502).1, Beat::Leapt);
+        assert_eq!(observation.missing(at(502.0), Duration::from_secs(1)), 0);
     }
 
     #[test]
@@ -472,7 +478,7 @@ mod tests {
     #[test]
     fn a_repeated_or_reordered_heartbeat_is_no_sample() {
         let mut observation = after(70);
-        for repeated in [70, 7] {
+        for repeated in [70, 68] {
             assert_eq!(beat(&mut observation, 72.0, repeated).1, Beat::Repeated);
         }
         assert_eq!(beat(&mut observation, 72.0, 73).1, Beat::Counted(3));

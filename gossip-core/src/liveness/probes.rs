@@ -141,6 +141,11 @@ impl Probes {
             .map(|(id, _)| id)
     }
 
+    /// Whether nobody is being asked, or did not answer.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether anybody is being asked.
     pub(crate) fn is_asking(&self) -> bool {
         self.0

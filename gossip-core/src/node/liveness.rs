@@ -50,8 +50,8 @@ impl Node {
         if let Some(observation) = observed {
             let relief = observation.evidence(now);
             self.on_relief(sender.id, relief);
-            // Neighbours are heard all the time, and mostly nobody is down: no need to look them up.
-            if self.table.down_len() == 0 {
+            // Neighbours are heard all the time, and mostly nobody is down or asked: no need to look them up.
+            if self.table.down_len() == 0 && self.probes.is_empty() {
                 return;
             }
         }

@@ -480,6 +480,21 @@ fn who_is_down_though_nobody_votes_against_it_is_asked() {
     assert!(!asks(&mut node, 4));
 }
 
+/// Or its answers would be no answers, and it would be found silent by who hears it all the time.
+#[test]
+fn who_is_observed_and_answers_is_asked_no_further() {
+    let mut node = node();
+    node.room = room(0);
+    let (id, generation) = (NodeId::from_u64(7), generation_after(0));
+    node.take_in(at(1), &delta(7, generation, &run_of(7)), Sent::Alone);
+    node.settle(at(1));
+    assert!(node.observation(id).is_some());
+    node.probes.ask(id, at(2));
+    assert!(node.probes.is_asking());
+    node.on_life(at(3), Sender { id, generation });
+    assert!(!node.probes.is_asking());
+}
+
 #[test]
 fn what_speaks_for_and_against_who_is_asked() {
     let mut node = node();

@@ -7,7 +7,7 @@ use std::process::{self, ExitCode};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use gossip_mio::gossip_core::{Command, Encryption, Event, Key, Name, Node, Value};
@@ -206,6 +206,7 @@ impl Agent {
         }
         let mut unresolved = Vec::new();
         let mut conflict = None;
+        let mut looked = Instant::now();
         loop {
             match events.next_timeout(FAULTS) {
                 Ok(event) => {
@@ -214,18 +215,13 @@ impl Agent {
                         conflict = Some(address);
                     }
                 }
-                Err(NoEvent::Yet) => {
-                    let keys = self.key_file.as_mut();
-                    if let Some(complaint) = keys.and_then(|file| file.refresh(&self.handle)) {
-                        complain("warning", &complaint);
-                    }
-                    let now = self.handle.faults().unresolved;
-                    for (seed, reason) in now.iter().filter(|one| !unresolved.contains(*one)) {
-                        self.print(&Line::unresolved(seed, reason))?;
-                    }
-                    unresolved = now;
-                }
+                Err(NoEvent::Yet) => {}
                 Err(NoEvent::Ended) => break,
+            }
+            // However much happens.
+            if looked.elapsed() >= FAULTS {
+                looked = Instant::now();
+                self.look_around(&mut unresolved)?;
             }
         }
         match conflict {
@@ -234,6 +230,20 @@ impl Agent {
             ))),
             None => Ok(ExitCode::SUCCESS),
         }
+    }
+
+    /// Looks at the key file, and at names of seeds that stand for nothing.
+    fn look_around(&mut self, unresolved: &mut Vec<(String, String)>) -> io::Result<()> {
+        let keys = self.key_file.as_mut();
+        if let Some(complaint) = keys.and_then(|file| file.refresh(&self.handle)) {
+            complain("warning", &complaint);
+        }
+        let now = self.handle.faults().unresolved;
+        for (seed, reason) in now.iter().filter(|one| !unresolved.contains(*one)) {
+            self.print(&Line::unresolved(seed, reason))?;
+        }
+        *unresolved = now;
+        Ok(())
     }
 
     fn tell(&mut self, event: &Event) -> io::Result<()> {

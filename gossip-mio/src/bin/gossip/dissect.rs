@@ -33,12 +33,13 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
     }
     let mut all_read = ExitCode::SUCCESS;
     for (number, line) in (1_u64..).zip(io::stdin().lock().lines()) {
-        let line =
-            line.map_err(|e| Failure::Runtime(format!("cannot read standard input: {e}")))?;
-        if line.trim().is_empty() {
-            continue;
-        }
-        match tell(&line) {
+        let told = match line {
+            Ok(line) if line.trim().is_empty() => continue,
+            Ok(line) => tell(&line),
+            Err(e) if e.kind() == ErrorKind::InvalidData => Err("it is no text".to_owned()),
+            Err(e) => return Err(Failure::Runtime(format!("cannot read standard input: {e}"))),
+        };
+        match told {
             Ok(text) => match writeln!(out, "{text}") {
                 // As when it is piped into `head`.
                 Err(e) if e.kind() == ErrorKind::BrokenPipe => return Ok(all_read),

@@ -102,7 +102,17 @@ fn named(text: &str, usage: &str) -> Result<Key, Refusal> {
 
 /// Does what each line of standard input asks for, until it ends.
 pub(crate) fn obey(handle: &Handle, agent: &str, report: &Mutex<Report>) {
-    for line in io::stdin().lines().map_while(Result::ok) {
+    for line in io::stdin().lines() {
+        let line = match line {
+            Ok(line) => line,
+            Err(e) if e.kind() == io::ErrorKind::InvalidData => {
+                complain("warning", "not done: a line is no UTF-8 text");
+                continue;
+            }
+            Err(e) => {
+                return complain("warning", &format!("standard input cannot be read: {e}"));
+            }
+        };
         let done = Asked::by(&line).and_then(|asked| asked.act(handle, agent, report));
         if let Err(error) = done {
             let unresolved = error.downcast_ref::<CommandError>();
