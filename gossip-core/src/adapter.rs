@@ -83,7 +83,9 @@ impl Config {
     ) -> Result<Node, SpawnError> {
         let identity = Identity::bound(&self.name, local, self.advertise)?;
         let mut settings = self.node.clone();
-        settings.seeds = self.seeds()?.addresses();
+        let seeds = self.seeds()?;
+        settings.seeds = seeds.addresses();
+        settings.seeds_to_come |= !seeds.names().is_empty();
         let node = Node::new(settings, identity, random, Instant::ORIGIN, wall)?;
         Ok(node)
     }

@@ -74,6 +74,10 @@ pub struct Config {
     /// Where to find the cluster: three to five nodes that are usually up (R4). Empty for the first
     /// node. This node's own address among them is skipped, so that all may share one list.
     pub seeds: Vec<SocketAddr>,
+    /// Whether more seeds follow by [`Command::SetSeeds`](crate::Command::SetSeeds), as when their names
+    /// have to be looked up. Default false. A node without seeds takes itself for the first of its
+    /// cluster at once; one that still waits for them, only after three intervals without an answer.
+    pub seeds_to_come: bool,
     /// Time between rounds and between heartbeats. Works from 10 ms to 1 min; recommended 1 s to
     /// 3 s. Default 1 s: detection within about three intervals, at negligible traffic.
     pub interval: Duration,
@@ -177,6 +181,7 @@ impl Config {
             datacenter: None,
             bridges: 3,
             seeds: Vec::new(),
+            seeds_to_come: false,
             interval: Duration::from_secs(1),
             fanout: 3,
             mode: Mode::PushPull,

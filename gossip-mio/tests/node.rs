@@ -84,7 +84,10 @@ fn a_seed_may_have_a_name() {
     let (a, _) = start("a", &[]);
     let seed = format!("localhost:{}", a.local_addr().port());
     let (_b, mut events) = start("b", &[seed]);
-    wait_for_up(&mut events, a.read(Node::id));
+    // Not as the first of a cluster while the name is being looked up.
+    wait_for(&mut events, "joined", |event| {
+        *event == Event::Joined { members: 1 }
+    });
 }
 
 #[test]

@@ -27,9 +27,9 @@ const FAREWELLS: u8 = 3;
 pub(super) const PROTOCOL_RESERVE: usize = 2 * MAX_VALUE;
 
 impl Node {
-    /// Begins to learn the table from the seeds; without any, announces itself.
+    /// Begins to learn the table from the seeds; without any, and with none to come, announces itself.
     pub(super) fn begin_joining(&mut self, now: Instant) {
-        if self.config.seeds.is_empty() {
+        if self.config.seeds.is_empty() && !self.config.seeds_to_come {
             self.announce(now);
         } else {
             let patience = self.intervals(JOINING_ROUNDS);

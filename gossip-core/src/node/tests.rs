@@ -70,6 +70,28 @@ fn the_first_node_announces_itself_and_the_next_asks_all_its_seeds() {
     assert_eq!(to, [address(1), address(3)], "all but itself");
 }
 
+/// Whose seeds have names is not the first of its cluster because those are looked up yet.
+#[test]
+fn a_node_whose_seeds_are_to_come_waits_for_them() {
+    let waiting = || node_with("b", 2, |config| config.seeds_to_come = true);
+    let mut node = waiting();
+    assert_eq!(node.standing(), Standing::Joining);
+    assert!(sent(&mut node, at(0)).is_empty());
+    let seeds = std::vec![address(1)];
+    let command = Command::SetSeeds { seeds };
+    node.handle_command(at(5), command).unwrap();
+    let asked: Vec<_> = sent(&mut node, at(5))
+        .into_iter()
+        .map(|(to, _)| to)
+        .collect();
+    assert_eq!(asked, [address(1)]);
+    assert_eq!(node.standing(), Standing::Joining);
+    // In vain.
+    let mut node = waiting();
+    node.handle_timeout(at(4_000));
+    assert_eq!(node.standing(), Standing::Up);
+}
+
 #[test]
 fn the_same_seeds_again_change_nothing() {
     let mut node = node_with("b", 2, |config| config.seeds = std::vec![address(1)]);
