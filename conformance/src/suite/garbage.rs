@@ -14,11 +14,11 @@ pub(super) struct Garbage {
     pub(super) counter: fn(&Dropped) -> u64,
 }
 
-/// One of each kind, for a node of this name and address.
+/// One of each kind, for a node of this name, cluster and address.
 ///
 /// They are made of a datagram that would be accepted, so that each is wrong in one way only.
-pub(super) fn for_node(name: &str, to: SocketAddr) -> Check<Vec<Garbage>> {
-    let good = greeting("stranger", "", to)?;
+pub(super) fn for_node(name: &str, cluster: &str, to: SocketAddr) -> Check<Vec<Garbage>> {
+    let good = greeting("stranger", cluster, to)?;
     let garbage = |reason, datagram, counter| Garbage {
         reason,
         datagram,
@@ -42,14 +42,14 @@ pub(super) fn for_node(name: &str, to: SocketAddr) -> Check<Vec<Garbage>> {
             d.cluster
         }),
         garbage("damaged", changed(last, 1), |dropped| dropped.checksum),
-        garbage("the node's own", greeting(name, "", to)?, |d| d.own),
+        garbage("the node's own", greeting(name, cluster, to)?, |d| d.own),
     ])
 }
 
 /// Datagrams of a thousand bytes that are dropped for one reason or another: long enough for memory
 /// to show where they are kept.
-pub(super) fn large(to: SocketAddr) -> Check<[Vec<u8>; 3]> {
-    let damaged = greeting("stranger", "", to)?;
+pub(super) fn large(cluster: &str, to: SocketAddr) -> Check<[Vec<u8>; 3]> {
+    let damaged = greeting("stranger", cluster, to)?;
     let foreign = greeting("stranger", "x", to)?;
     let mut future = damaged.clone();
     if let Some(version) = future.first_mut() {

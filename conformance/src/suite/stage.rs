@@ -3,6 +3,8 @@
 use core::fmt;
 use core::net::SocketAddr;
 use core::time::Duration;
+use std::process;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gossip_core::{
@@ -47,14 +49,20 @@ pub(super) struct Stage<A> {
     pub(super) adapter: Arc<A>,
     /// How long anything may take before it counts as not happening.
     pub(super) patience: Duration,
+    /// The name of the cluster, which is this case's alone: the system may give a node the address of
+    /// one that was stopped in another case, whose peers look for it there.
+    pub(super) cluster_name: String,
     awaited: Arc<Mutex<String>>,
 }
 
 impl<A: Adapter> Stage<A> {
     pub(super) fn new(adapter: Arc<A>, patience: Duration, awaited: Arc<Mutex<String>>) -> Self {
+        static STAGES: AtomicU64 = AtomicU64::new(0);
+        let stage = STAGES.fetch_add(1, Ordering::Relaxed);
         Self {
             adapter,
             patience,
+            cluster_name: format!("case {stage} of process {}", process::id()),
             awaited,
         }
     }
@@ -62,6 +70,7 @@ impl<A: Adapter> Stage<A> {
     /// A node that is to find its cluster through these others.
     pub(super) fn spec(&self, name: &str, seeds: &[&Peer<A>]) -> Spec {
         let mut config = Config::local();
+        config.cluster.clone_from(&self.cluster_name);
         config.seeds = seeds.iter().map(|seed| seed.address()).collect();
         Spec {
             name: name.to_owned(),

@@ -10,7 +10,11 @@ use std::time::SystemTime;
 use gossip_core::{Command, Event, Policy, UnixTime};
 
 use crate::suite::adapter::{Adapter, Handle};
-use crate::suite::stage::{Check, Peer, Stage, ensure, fail, key, value};
+use crate::suite::stage::{Check, Failure, Peer, Stage, ensure, fail, key, value};
+
+/// Between two writes of which the one is to be later: stamps count milliseconds, two of the same one are
+/// in the order of their writers' ids, and a thread may lose its processor between two looks at clocks.
+const UNEVEN: Duration = Duration::from_millis(50);
 
 impl<A: Adapter> Peer<A> {
     fn puts(&self, name: &str, text: &str, policy: Policy) -> Check {
@@ -39,7 +43,8 @@ impl<A: Adapter> Peer<A> {
     /// Waits until this is what is read under a key.
     fn comes_to_read(&self, stage: &Stage<A>, name: &str, wanted: &[&str]) -> Check {
         let what = format!("{} to read {wanted:?} under {name:?}", self.name);
-        stage.until(&what, || self.reads(name).is_ok_and(|read| read == wanted))
+        let awaited = stage.until(&what, || self.reads(name).is_ok_and(|read| read == wanted));
+        awaited.or_else(|Failure(why)| fail(format!("{why}; it reads {:?}", self.reads(name)?)))
     }
 }
 
@@ -85,6 +90,7 @@ pub(super) fn last_write_wins<A: Adapter>(stage: &Stage<A>) -> Check {
     let [n1, n2, n3, _, n5] = &nodes;
     n1.puts("X", "10", Policy::LastWriteWins)?;
     n2.comes_to_read(stage, "X", &["10"])?;
+    stage.adapter.pass(UNEVEN);
     n3.puts("X", "20", Policy::LastWriteWins)?;
     n5.comes_to_read(stage, "X", &["20"])?;
     heal(&nodes)?;
@@ -110,6 +116,7 @@ pub(super) fn siblings<A: Adapter>(stage: &Stage<A>) -> Check {
     let [n1, n2, n3, ..] = &nodes;
     n1.puts("X", "10", Policy::KeepSiblings)?;
     n2.comes_to_read(stage, "X", &["10"])?;
+    stage.adapter.pass(UNEVEN);
     n3.puts("X", "20", Policy::KeepSiblings)?;
     heal(&nodes)?;
     all_come_to_read(stage, &nodes, "X", &["20", "10"])?;
@@ -141,8 +148,6 @@ pub(super) fn siblings<A: Adapter>(stage: &Stage<A>) -> Check {
 /// What decides between writes is when they were made: a node that runs late, or was slow to start,
 /// knows the time all the same.
 pub(super) fn time_of_day<A: Adapter>(stage: &Stage<A>) -> Check {
-    /// For a thread that loses its processor between two looks at clocks.
-    const UNEVEN: Duration = Duration::from_millis(50);
     let node = stage.start("a", &[])?;
     let clock = || UnixTime::from(SystemTime::now());
     let began = clock();
@@ -169,12 +174,12 @@ pub(super) fn later_stands<A: Adapter>(stage: &Stage<A>) -> Check {
         n4.comes_to_read(stage, name, &["first"])?;
     }
     n1.puts("at 50", "data", Policy::LastWriteWins)?;
-    stage.adapter.pass(Duration::from_millis(50));
+    stage.adapter.pass(UNEVEN);
     for name in ["at 50", "at 150"] {
         n4.deletes(name)?;
         n3.comes_to_read(stage, name, &[])?;
     }
-    stage.adapter.pass(Duration::from_millis(50));
+    stage.adapter.pass(UNEVEN);
     n1.puts("at 150", "data", Policy::LastWriteWins)?;
     heal(&nodes)?;
     all_come_to_read(stage, &nodes, "at 150", &["data"])?;

@@ -59,10 +59,12 @@ pub fn cases<A: Adapter>() -> Vec<Case<A>> {
             "unreachable_seeds_change_nothing",
             trouble::unreachable_seeds,
         ),
+        // Alone, so that no stopped node of another case is looked for at the address, and counted.
         case(
             "every_useless_datagram_is_counted_by_reason",
             trouble::useless,
-        ),
+        )
+        .alone(),
         case("a_flood_of_garbage_changes_nothing", trouble::flood).alone(),
         case("a_full_socket_loses_nothing", trouble::full_socket).needs(&[FullSocket]),
         case(

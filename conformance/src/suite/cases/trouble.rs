@@ -51,7 +51,7 @@ pub(super) fn useless<A: Adapter>(stage: &Stage<A>) -> Check {
         reason,
         datagram,
         counter,
-    } in garbage::for_node("a", a.address())?
+    } in garbage::for_node("a", &stage.cluster_name, a.address())?
     {
         let count = || a.handle.read(move |node| counter(&node.metrics().dropped));
         let total = || a.handle.read(|node| node.metrics().dropped.total());
@@ -79,7 +79,7 @@ const FLAT: u64 = 8 << 20;
 /// A hundred thousand useless datagrams are counted, and that is all.
 pub(super) fn flood<A: Adapter>(stage: &Stage<A>) -> Check {
     let [a, mut b] = stage.cluster()?;
-    let kinds = garbage::large(a.address())?;
+    let kinds = garbage::large(&stage.cluster_name, a.address())?;
     let wave: Vec<_> = kinds.into_iter().cycle().take(WAVE).collect();
     let in_wave = u64::try_from(wave.len()).unwrap_or(u64::MAX);
     let dropped = || a.handle.read(|node| node.metrics().dropped.total());
