@@ -4,6 +4,8 @@ use core::time::Duration;
 
 use rand_core::Rng;
 
+use crate::time::part;
+
 /// A uniform choice out of `0..n`; 0 where `n` is 0.
 ///
 /// The multiply-and-shift of Lemire (2019) without its rejection step: the bias is below n / 2^64.
@@ -28,7 +30,7 @@ pub(crate) fn duration_below(rng: &mut impl Rng, limit: Duration) -> Duration {
 
 /// `base` lengthened or shortened by up to one part in `parts`.
 pub(crate) fn jitter(rng: &mut impl Rng, base: Duration, parts: u32) -> Duration {
-    let spread = base.checked_div(parts).unwrap_or_default();
+    let spread = part(base, parts);
     let shift = duration_below(rng, spread.saturating_mul(2));
     base.saturating_sub(spread).saturating_add(shift)
 }

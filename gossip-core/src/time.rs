@@ -36,21 +36,30 @@ impl Instant {
 
     /// The time from `earlier` to `self`, or zero where `earlier` is the later one.
     #[must_use]
+    // Of a machine of 32 bits this takes much room wherever it is written out.
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     pub const fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
     /// The point `by` later; saturates at the end of the time line.
     #[must_use]
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     pub fn saturating_add(self, by: Duration) -> Self {
         Self(self.0.saturating_add(nanos(by)))
     }
 
     /// The point `by` earlier; saturates at the origin.
     #[must_use]
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     pub fn saturating_sub(self, by: Duration) -> Self {
         Self(self.0.saturating_sub(nanos(by)))
     }
+}
+
+/// One of so many equal parts of a duration.
+pub(crate) fn part(whole: Duration, parts: u32) -> Duration {
+    whole.checked_div(parts).unwrap_or_default()
 }
 
 /// A duration in nanoseconds, at most 584 years: wider numbers cost a small machine much code to divide.

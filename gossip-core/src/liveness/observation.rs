@@ -13,7 +13,7 @@ use core::time::Duration;
 use super::loss::Loss;
 use crate::detector::{Detector, Window};
 use crate::id::{Generation, NodeId};
-use crate::time::{Instant, nanos};
+use crate::time::{Instant, nanos, part};
 
 /// How long a burst of pings takes.
 const BURST: Duration = Duration::from_millis(400);
@@ -206,7 +206,7 @@ impl Observation {
     /// an interval in any case.
     pub(crate) fn paused(&mut self, now: Instant, gap: Duration, interval: Duration) {
         self.beat = None;
-        self.samples_from = now.saturating_add(interval.div_f64(2.0));
+        self.samples_from = now.saturating_add(part(interval, 2));
         let grace = self
             .suspect_after
             .saturating_sub(interval.saturating_mul(2));
@@ -284,7 +284,7 @@ impl Observation {
     pub(crate) fn missing(&self, now: Instant, interval: Duration) -> u64 {
         let beat = self.beat.filter(|_| !self.is_silent());
         let silence = beat.map_or(Duration::ZERO, |beat| now.saturating_since(beat));
-        let overdue = silence.saturating_sub(interval.div_f64(4.0));
+        let overdue = silence.saturating_sub(part(interval, 4));
         nanos(overdue).checked_div(nanos(interval)).unwrap_or(0)
     }
 

@@ -5,11 +5,11 @@ use core::time::Duration;
 use super::timers::Timer;
 use super::{Node, Standing};
 use crate::liveness::observation::Observation;
-use crate::time::Instant;
+use crate::time::{Instant, part};
 
 /// How often verdicts are drawn in an interval, at most: when half a cluster falls, votes come in by
 /// the hundred.
-const BREATHS: f64 = 50.0;
+const BREATHS: u32 = 50;
 /// Contested members about whom verdicts are drawn as often as that. About more it is less often, so that
 /// half of a large cluster may fall without taking all of a core; with 500 it is every tenth of an interval.
 const CONTESTED: usize = 100;
@@ -59,7 +59,7 @@ impl Node {
                 deferred = true;
             } else if verdicts {
                 let contested = self.judge(now).div_ceil(CONTESTED).max(1);
-                let breath = self.config.interval.div_f64(BREATHS);
+                let breath = part(self.config.interval, BREATHS);
                 let breath = breath.saturating_mul(u32::try_from(contested).unwrap_or(u32::MAX));
                 self.judges_next = now.saturating_add(breath);
             }

@@ -20,7 +20,7 @@ use crate::state::map::{
     Extent, Limit, Origin, Outcome, Pull, Summary, Told, pull_of, read_chunk, read_pull, write_pull,
 };
 use crate::state::room;
-use crate::time::Instant;
+use crate::time::{Instant, part};
 use crate::wire::message::{Encoder, Item, Items, MapSummary, Message, ModeTag, Push, Sender};
 
 /// Datagrams that answer one request. With 1400 bytes each this is 22 kB: little enough for a socket
@@ -170,7 +170,7 @@ impl Node {
     /// applied. Two that each lack something of the other would otherwise go on asking one another for
     /// as long as either cannot take what it is given.
     fn may_ask_back(&mut self) -> bool {
-        let pause = self.config.interval.div_f64(2.0);
+        let pause = part(self.config.interval, 2);
         let asked = self.shared.asked_back;
         let may = asked.is_none_or(|asked| self.now.saturating_since(asked) >= pause);
         if may {
@@ -321,7 +321,7 @@ impl Node {
         if now.saturating_since(self.shared.began) > self.intervals(LONGEST) {
             return self.shared.staging.discard();
         }
-        if now.saturating_since(self.shared.progress) < self.config.interval.div_f64(2.0) {
+        if now.saturating_since(self.shared.progress) < part(self.config.interval, 2) {
             return;
         }
         self.shared.tries = self.shared.tries.saturating_add(1);
