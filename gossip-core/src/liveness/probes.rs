@@ -4,7 +4,8 @@
 //! may have died with it. And a node that misses a quarter of its neighbours may be in a minority
 //! that holds no observer of most members: it *sweeps*, asking everybody it has not heard lately.
 //! Each member asked gets as many pings as make chance an unlikely explanation at the loss measured.
-//! What comes of it is this node's own evidence and is never published.
+//! What comes of it is this node's own evidence and is not published, but where a node may have slept
+//! through a death: see the votes in `node::ballots`.
 //!
 //! At a hundred pings a second, half of a large cluster takes longer to ask than a verdict may take. So
 //! once a [sample](SAMPLE) has been asked in vain, the others are not asked to the end: where nothing is

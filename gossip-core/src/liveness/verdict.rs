@@ -224,7 +224,7 @@ impl Evidence<'_> {
         sort(&mut beside);
         beside.dedup();
         beside.retain(|id| {
-            let live = self.table.get(*id).map(|record| record.condition) == Some(Condition::Live);
+            let live = self.table.condition(*id) == Some(Condition::Live);
             live && *id != self.own && self.tally(*id, &[], |_, _| ()).is_doubtful()
         });
         beside

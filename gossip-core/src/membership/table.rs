@@ -225,6 +225,11 @@ impl Table {
         self.slot(id).map(|slot| self.at(slot))
     }
 
+    /// Whether a member takes part.
+    pub(crate) fn condition(&self, id: NodeId) -> Option<Condition> {
+        self.get(id).map(|record| record.condition)
+    }
+
     /// The record to change where neither log nor condition are touched.
     pub(crate) fn get_mut(&mut self, id: NodeId) -> Option<&mut Record> {
         let slot = self.slot(id)?;

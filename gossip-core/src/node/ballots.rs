@@ -1,5 +1,7 @@
 //! The votes that this node publishes, and those that it takes over from others.
 
+use alloc::vec::Vec;
+
 use smallvec::SmallVec;
 
 use super::Node;
@@ -33,8 +35,20 @@ impl Node {
                 ballot.subject == record.id && ballot.generation == record.log.generation()
             })
         };
-        let silent = self.observations.iter().filter(|o| o.is_silent());
-        let silent = silent.filter_map(|observation| self.table.get(observation.id));
+        let mut silent: Vec<NodeId> = Vec::new();
+        for observation in &self.observations {
+            if observation.is_silent() {
+                silent.push(observation.id);
+            }
+        }
+        if self.reborn.is_some() {
+            for id in self.probes.silent() {
+                if self.has_missed(id) {
+                    silent.push(id);
+                }
+            }
+        }
+        let silent = silent.iter().filter_map(|id| self.table.get(*id));
         let stand = silent.clone().filter(|record| standing(record).is_some());
         let taken = ballots.len().saturating_add(stand.count());
         // In a small minority more fall silent than a list takes. A vote that stands does not make room
@@ -63,6 +77,13 @@ impl Node {
         let lapsing: SmallVec<[Ballot; 8]> = lapsing.copied().collect();
         ballots.extend(lapsing);
         self.publish(now, ballots);
+    }
+
+    /// Whether this node may have slept through the death of a member: it shows it up, and the member has not
+    /// answered since this node began another life. Whoever has removed it seconds the vote against it.
+    fn has_missed(&self, silent: NodeId) -> bool {
+        let is_up = self.table.condition(silent) == Some(Condition::Live);
+        is_up && self.observation(silent).is_none()
     }
 
     fn publish(&mut self, now: Instant, ballots: SmallVec<[Ballot; 8]>) {
@@ -190,18 +211,23 @@ impl Node {
         );
         // Votes against those who are down already are in no hurry: the next round looks at them.
         self.stale.verdicts |= life == Life::Another || !withdrawn.is_empty();
-        if life == Life::Same {
-            self.reconsider.extend(withdrawn);
+        for id in withdrawn {
+            // Who has been down for so long has been removed by its voters, and the marks on their votes may
+            // have come and gone unseen.
+            let record = self.table.get(id);
+            let is_due = record.is_none_or(|record| {
+                now.saturating_since(record.since) >= self.config.remove_after
+            });
+            if life == Life::Same && !is_due {
+                self.reconsider.push(id);
+            }
         }
         for ballot in decode_ballots(new) {
             if ballot.subject == self.own {
                 self.refute(now, &ballot);
             }
             // Somebody still votes against a member that this node has removed.
-            let condition = self
-                .table
-                .get(ballot.subject)
-                .map(|record| record.condition);
+            let condition = self.table.condition(ballot.subject);
             self.stale.ballots |= condition == Some(Condition::Ghost);
             self.stale.verdicts |= condition == Some(Condition::Live);
         }

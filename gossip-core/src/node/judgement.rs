@@ -35,7 +35,8 @@ impl Node {
     /// minority, and the bridges of the others; some of another datacenter whose bridges are silent; who
     /// has lost those who vouch for it; and those whom nobody else holds down.
     pub(super) fn sweep(&mut self, now: Instant) {
-        if !self.is_anybody_silent() && self.table.down_len() == 0 {
+        let mut in_doubt = self.unheard(now);
+        if in_doubt.is_empty() && !self.is_anybody_silent() && self.table.down_len() == 0 {
             return self.tend_probes(now);
         }
         let lately = now.saturating_sub(self.intervals(SETTLING));
@@ -44,7 +45,6 @@ impl Node {
         let here = self.observations.iter();
         let here = here.filter(|o| self.table.place(o.id) == home);
         let silent = here.clone().filter(fell_silent).count();
-        let mut in_doubt: Vec<NodeId> = Vec::new();
         if silent > 0 && silent.saturating_mul(4) >= here.count() {
             in_doubt.extend(self.table.home(self.own).live());
             in_doubt.extend(self.table.datacenters().bridges().live());
@@ -67,6 +67,27 @@ impl Node {
         self.tend_probes(now);
     }
 
+    /// Whom this node has not heard since it began another life. It may have been away for so long that it
+    /// has missed a death, the votes and the removal: then nobody votes any more, and nobody but this node
+    /// shows the member up.
+    fn unheard(&mut self, now: Instant) -> Vec<NodeId> {
+        let mut unheard = Vec::new();
+        if self.reborn.is_some() {
+            for record in self.table.iter() {
+                let is_live = record.condition == Condition::Live;
+                if is_live && record.heard < self.reborn && record.id != self.own {
+                    unheard.push(record.id);
+                }
+            }
+            // A broken link is no death, and must not be voted about for ever.
+            let long_ago = now.saturating_sub(self.intervals(CALM));
+            if unheard.is_empty() || self.reborn < Some(long_ago) {
+                self.reborn = None;
+            }
+        }
+        unheard
+    }
+
     /// Withdraws votes that have become void, and forgets old silences.
     fn tend_probes(&mut self, now: Instant) {
         self.stale.ballots |= self.ballots.iter().any(|ballot| {
@@ -76,11 +97,7 @@ impl Node {
         let lasting = self.intervals(SETTLING);
         let enough = self.loss(now).pings();
         let Self { probes, table, .. } = self;
-        let gone = |id| {
-            !table
-                .get(id)
-                .is_some_and(|record| matches!(record.condition, Condition::Live | Condition::Down))
-        };
+        let gone = |id| !matches!(table.condition(id), Some(Condition::Live | Condition::Down));
         probes.forget(now, lasting, gone);
         probes.doubt(now, enough);
         if probes.is_asking() {
@@ -109,6 +126,7 @@ impl Node {
             self.ping(id);
         }
         self.stale.verdicts |= turn.found_silent;
+        self.stale.ballots |= turn.found_silent && self.reborn.is_some();
         if self.probes.is_asking() {
             self.timers
                 .set(Timer::Probe, Some(now.saturating_add(TURN)));
@@ -258,10 +276,7 @@ impl Node {
     }
 
     fn revive(&mut self, now: Instant, id: NodeId) {
-        let down = self
-            .table
-            .get(id)
-            .is_some_and(|record| record.condition == Condition::Down);
+        let down = self.table.condition(id) == Some(Condition::Down);
         let deserted = self.table.home(id).live().is_empty();
         let many = self.table.down_len() >= self.table.live_len();
         if !down || !self.table.set_condition(id, now, Condition::Live) {

@@ -98,11 +98,7 @@ impl Node {
         match relief {
             Relief::None => {}
             Relief::Cleared => {
-                if self
-                    .table
-                    .get(id)
-                    .is_some_and(|r| r.condition == Condition::Live)
-                {
+                if self.table.condition(id) == Some(Condition::Live) {
                     self.events.push(Event::SuspicionCleared { id });
                 }
             }
@@ -145,11 +141,7 @@ impl Node {
                     Due::Nothing => break,
                     Due::Suspected => {
                         let phi = observation.phi(&self.detector, now);
-                        if self
-                            .table
-                            .get(id)
-                            .is_some_and(|r| r.condition == Condition::Live)
-                        {
+                        if self.table.condition(id) == Some(Condition::Live) {
                             count(&mut self.metrics.suspicions);
                             // The deadline is rounded to microseconds.
                             let reason = if phi > self.config.phi_suspect - 0.01 {
@@ -209,7 +201,7 @@ impl Node {
         let beyond = self.former.len().saturating_sub(MAX_FORMER);
         self.former.drain(..beyond);
         let table = &self.table;
-        let condition = |id| table.get(id).map(|record| record.condition);
+        let condition = |id| table.condition(id);
         self.former.retain(|(former, _)| {
             !new.contains(&former.id) && condition(former.id) == Some(Condition::Live)
         });
@@ -251,11 +243,7 @@ impl Node {
     /// A member has written something new, be it through others.
     pub(super) fn on_progress(&mut self, now: Instant, id: NodeId) {
         self.probes.refuted(id);
-        let down = self
-            .table
-            .get(id)
-            .is_some_and(|record| record.condition == Condition::Down);
-        if down {
+        if self.table.condition(id) == Some(Condition::Down) {
             self.reconsider.push(id);
             self.stale.verdicts = true;
         }

@@ -113,6 +113,8 @@ pub struct Node {
     rival: Option<Rival>,
     /// Whether another life begins once the input is done with.
     outlives: bool,
+    /// When this life began, if another one came before it, until all are heard or it is long ago.
+    reborn: Option<Instant>,
     standing: Standing,
     /// How often departure has been announced.
     farewells: u8,
@@ -230,6 +232,7 @@ impl Node {
             born: generation,
             rival: None,
             outlives: false,
+            reborn: None,
             standing: Standing::Joining,
             farewells: 0,
             now,

@@ -8,7 +8,7 @@ use crate::id::{Generation, NodeId};
 use crate::membership::Condition;
 use crate::sort::sort;
 use crate::state::attribute::{Ballot, Declared, STATUS};
-use crate::time::Instant;
+use crate::time::{Instant, part};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -230,6 +230,7 @@ impl Node {
         count(&mut self.metrics.outlived);
         let generation = Generation::new(self.clock.tick(now));
         self.generation = generation;
+        self.reborn = Some(now);
         self.table
             .change_log(self.own, |log| log.reissue(generation, 0));
         self.pushed = 0;
@@ -251,7 +252,7 @@ impl Node {
     /// Time between the steps of leaving: enough for the news to cross the cluster while this node
     /// still answers.
     fn leave_step(&self) -> Duration {
-        self.config.interval.div_f64(4.0)
+        part(self.config.interval, 4)
     }
 
     /// Leaving, left, told again, silent. Departure is pushed whatever the mode: in rounds alone it
@@ -275,7 +276,7 @@ impl Node {
     }
 
     fn forget(&mut self, now: Instant, id: NodeId) -> Result<(), CommandError> {
-        match self.table.get(id).map(|record| record.condition) {
+        match self.table.condition(id) {
             None | Some(Condition::Ghost) => Err(CommandError::UnknownMember(id)),
             Some(Condition::Live) => Err(CommandError::MemberAlive(id)),
             Some(Condition::Down | Condition::Left) => {

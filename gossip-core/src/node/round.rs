@@ -75,7 +75,7 @@ impl Node {
         let Some((id, address)) = self.lost.get(lost) else {
             return;
         };
-        let returned = self.table.get(id).map(|record| record.condition);
+        let returned = self.table.condition(id);
         if matches!(returned, Some(Condition::Live | Condition::Down)) {
             self.lost.forget(id);
         } else {
