@@ -35,6 +35,7 @@ pub async fn spawn(config: Config) -> Result<(Handle, Events), SpawnError> {
         state: Mutex::new(State::new(node)),
         origin,
         local,
+        ended: event_listener::Event::new(),
     });
     task::start(Arc::clone(&shared), socket, seeds, config.resolve_every);
     let owner = Arc::new(Owner(shared));
@@ -147,7 +148,13 @@ impl Handle {
     /// # Errors
     /// What the system said when the node stopped because its socket was lost.
     pub async fn join(&self) -> io::Result<()> {
-        poll_fn(|cx| self.0.0.lock().poll_end(cx)).await
+        loop {
+            let ended = self.0.0.ended.listen();
+            if let Some(outcome) = self.0.0.lock().outcome() {
+                return outcome;
+            }
+            ended.await;
+        }
     }
 }
 

@@ -15,6 +15,8 @@ pub(crate) struct Shared {
     pub(crate) state: Mutex<State>,
     pub(crate) origin: Clock,
     pub(crate) local: SocketAddr,
+    /// Notified when the node has ended. Who gives up waiting for that leaves nothing behind.
+    pub(crate) ended: event_listener::Event,
 }
 
 #[derive(Debug)]
@@ -26,8 +28,6 @@ pub(crate) struct State {
     call: Call,
     task: Option<Waker>,
     consumer: Option<Waker>,
-    /// Those who wait for the end.
-    joining: Vec<Waker>,
     /// Those who wait for what no event tells.
     waiting: Vec<Waker>,
 }
@@ -54,7 +54,6 @@ impl State {
             call: Call::None,
             task: None,
             consumer: None,
-            joining: Vec::new(),
             waiting: Vec::new(),
         }
     }
@@ -92,13 +91,12 @@ impl State {
         Poll::Pending
     }
 
-    pub(crate) fn poll_end(&mut self, cx: &Context<'_>) -> Poll<io::Result<()>> {
+    /// How the node ended, if it has.
+    pub(crate) fn outcome(&self) -> Option<io::Result<()>> {
         match &self.phase {
-            Phase::Ended(None) => Poll::Ready(Ok(())),
-            Phase::Ended(Some(lost)) => {
-                Poll::Ready(Err(io::Error::new(lost.kind(), Arc::clone(lost))))
-            }
-            Phase::Running | Phase::Stopping => wait(&mut self.joining, cx),
+            Phase::Ended(None) => Some(Ok(())),
+            Phase::Ended(Some(lost)) => Some(Err(io::Error::new(lost.kind(), Arc::clone(lost)))),
+            Phase::Running | Phase::Stopping => None,
         }
     }
 
@@ -112,7 +110,12 @@ impl State {
         }
         match self.node.has_agreement(key) {
             true => Poll::Ready(Ok(())),
-            false => wait(&mut self.waiting, cx),
+            false => {
+                if !self.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+                    self.waiting.push(cx.waker().clone());
+                }
+                Poll::Pending
+            }
         }
     }
 
@@ -120,13 +123,6 @@ impl State {
         self.call = Call::Waiting;
         wake(&mut self.task);
     }
-}
-
-fn wait<T>(waiting: &mut Vec<Waker>, cx: &Context<'_>) -> Poll<T> {
-    if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
-        waiting.push(cx.waker().clone());
-    }
-    Poll::Pending
 }
 
 fn wake(waker: &mut Option<Waker>) {
@@ -168,8 +164,7 @@ impl Shared {
         let mut state = self.lock();
         state.phase = Phase::Ended(outcome.err().map(Arc::new));
         wake(&mut state.consumer);
-        let state = &mut *state;
-        let others = state.joining.drain(..).chain(state.waiting.drain(..));
-        others.for_each(Waker::wake);
+        state.waiting.drain(..).for_each(Waker::wake);
+        self.ended.notify(usize::MAX);
     }
 }

@@ -41,7 +41,12 @@ impl Agent {
     }
 
     fn start_at(interval: &str, name: &str, more: &[&str]) -> Self {
-        let mut child = gossip(&["agent", "--name", name, "--interval", interval])
+        Self::spawn(gossip(&[]), interval, name, more)
+    }
+
+    fn spawn(mut command: Command, interval: &str, name: &str, more: &[&str]) -> Self {
+        let mut child = command
+            .args(["agent", "--name", name, "--interval", interval])
             .args(["--bind", "127.0.0.1:0", "--json"])
             .args(more)
             .stdin(Stdio::piped())
@@ -243,6 +248,21 @@ fn a_second_signal_ends_an_agent_at_once() {
     a.signal("-INT");
     a.signal("-TERM");
     assert_eq!(a.child.wait().unwrap().code(), Some(130));
+}
+
+/// As after logging out, for whoever started it with `nohup`.
+#[cfg(unix)]
+#[test]
+fn an_agent_that_is_to_ignore_hangups_does() {
+    let binary = env!("CARGO_BIN_EXE_gossip");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "trap '' HUP; exec \"$0\" \"$@\"", binary]);
+    let mut a = Agent::spawn(shell, "100ms", "a", &["--stdin"]);
+    a.signal("-HUP");
+    a.told("put k=v");
+    a.wait_for("map_changed", |line| line["new"] == "v");
+    a.signal("-TERM");
+    a.wait_for("leave_completed", |_| true);
 }
 
 #[test]

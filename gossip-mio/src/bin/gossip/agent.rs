@@ -4,7 +4,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{self, ExitCode};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,6 +11,11 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use gossip_mio::gossip_core::{Command, Encryption, Event, Key, Name, Node, Value};
 use gossip_mio::{Config, Events, Handle, NoEvent, spawn};
+#[cfg(unix)]
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    iterator::Signals,
+};
 
 use crate::keys::KeyFile;
 use crate::lines::{self, LINES};
@@ -143,7 +147,6 @@ pub(crate) fn run(options: Options) -> Result<ExitCode, Failure> {
     for warning in warnings {
         complain("warning", &warning.to_string());
     }
-    leave_on_signal(handle.clone())?;
     let mut agent = Agent {
         name: options.name.to_string(),
         handle: handle.clone(),
@@ -160,10 +163,14 @@ pub(crate) fn run(options: Options) -> Result<ExitCode, Failure> {
     let watches_map = (!options.prefixes.is_empty()).then_some(Command::WatchMap {
         prefixes: options.prefixes,
     });
+    for command in sets.chain(watches).chain(watches_map) {
+        handle.command(command)?;
+    }
+    leave_on_signal(handle.clone())?;
     if options.stdin {
         agent.obey_lines()?;
     }
-    let told = agent.run(events, sets.chain(watches).chain(watches_map));
+    let told = agent.run(events);
     // Whatever went wrong, the others are told.
     let _ = handle.leave();
     handle
@@ -193,17 +200,10 @@ impl Agent {
     }
 
     /// Prints what happens until the node has stopped.
-    fn run(
-        &mut self,
-        mut events: Events,
-        commands: impl Iterator<Item = Command>,
-    ) -> Result<ExitCode, Failure> {
+    fn run(&mut self, mut events: Events) -> Result<ExitCode, Failure> {
         let id = self.handle.read(Node::id);
         self.names.remember(id, &self.name);
         self.print(&Line::started(id, &self.name, self.handle.local_addr()))?;
-        for command in commands {
-            self.handle.command(command)?;
-        }
         let mut unresolved = Vec::new();
         let mut conflict = None;
         let mut looked = Instant::now();
@@ -251,7 +251,7 @@ impl Agent {
             self.names.remember(*id, name.as_str());
         }
         // An event may have been lost to lag; the node still knows the name.
-        if !self.names.know(event) {
+        if !self.names.know(event) || self.names.are_too_many() {
             self.handle.read(|node| self.names.learn(node));
         }
         self.print(&Line::of(event, &self.names))
@@ -263,15 +263,30 @@ impl Agent {
     }
 }
 
-/// The first signal announces departure, the second ends the process.
+/// The first signal announces departure, the second ends the process. A hangup is not asked for: it ends
+/// an agent whose terminal is closed, and not one that `nohup` keeps.
 fn leave_on_signal(handle: Handle) -> Result<(), Failure> {
-    let asked = AtomicBool::new(false);
-    ctrlc::set_handler(move || {
-        if asked.swap(true, Ordering::Relaxed) {
+    let mut asked = false;
+    let leave = move || {
+        if asked {
             process::exit(130);
         }
+        asked = true;
         // Refused by a node that is leaving already.
         let _ = handle.leave();
-    })
-    .map_err(|e| Failure::Runtime(format!("cannot listen for Ctrl-C: {e}")))
+    };
+    on_signal(leave).map_err(|e| Failure::Runtime(format!("cannot listen for Ctrl-C: {e}")))
+}
+
+#[cfg(unix)]
+fn on_signal(mut act: impl FnMut() + Send + 'static) -> io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let thread = thread::Builder::new().name("signals".to_owned());
+    let spawned = thread.spawn(move || signals.forever().for_each(|_| act()));
+    spawned.map(drop)
+}
+
+#[cfg(not(unix))]
+fn on_signal(act: impl FnMut() + Send + 'static) -> Result<(), ctrlc::Error> {
+    ctrlc::set_handler(act)
 }

@@ -44,13 +44,15 @@ impl KeyFile {
         let result = load(&self.path);
         let complaint = match result {
             Ok(keys) if keys == self.keys => None,
-            Ok(keys) => match change(handle, &self.keys, &keys) {
-                Ok(()) => {
-                    self.keys = keys;
-                    None
+            Ok(keys) => {
+                let mut steps = steps(&self.keys, &keys).into_iter();
+                self.keys = keys;
+                match steps.try_for_each(|step| handle.command(step)) {
+                    // Who is leaving needs no new keys.
+                    Ok(()) | Err(CommandError::Left | CommandError::Stopped) => None,
+                    Err(error) => Some(format!("not all keys were changed: {error}")),
                 }
-                Err(error) => Some(format!("the keys stay as they were: {error}")),
-            },
+            }
             Err(sentence) => Some(format!("the keys stay as they were: {sentence}")),
         };
         let told = complaint == self.complaint;
@@ -59,19 +61,33 @@ impl KeyFile {
     }
 }
 
-fn change(handle: &Handle, old: &[SecretKey], new: &[SecretKey]) -> Result<(), CommandError> {
-    let added = new.iter().filter(|key| !old.contains(key));
-    for key in added.cloned() {
-        handle.command(Command::AddKey { key })?;
+/// What makes a node that holds the `old` keys hold the `new` ones, never more than it may. The first of
+/// either is the one in use.
+fn steps(old: &[SecretKey], new: &[SecretKey]) -> Vec<Command> {
+    let [add, make_primary, remove] = [
+        |key: &SecretKey| Command::AddKey { key: key.clone() },
+        |key: &SecretKey| Command::UseKey { key: key.clone() },
+        |key: &SecretKey| Command::RemoveKey { key: key.clone() },
+    ];
+    let (Some(used), Some(first)) = (old.first(), new.first()) else {
+        return Vec::new();
+    };
+    let drops = !new.contains(used);
+    let mut steps: Vec<Command> = Vec::new();
+    let dropped = old.iter().skip(1).filter(|key| !new.contains(key));
+    steps.extend(dropped.map(remove));
+    let mut kept = old.iter().filter(|key| new.contains(key));
+    let is_full = drops && kept.clone().count().saturating_add(1) >= MAX_KEYS;
+    if let (true, Some(stopgap)) = (is_full, kept.next()) {
+        // There is no room for the new one beside the one in use.
+        steps.extend([make_primary(stopgap), remove(used)]);
     }
-    if let Some(key) = new.first().cloned() {
-        handle.command(Command::UseKey { key })?;
+    steps.extend([add(first), make_primary(first)]);
+    if drops && !is_full {
+        steps.push(remove(used));
     }
-    let removed = old.iter().filter(|key| !new.contains(key));
-    for key in removed.cloned() {
-        handle.command(Command::RemoveKey { key })?;
-    }
-    Ok(())
+    steps.extend(new.iter().skip(1).filter(|key| !old.contains(key)).map(add));
+    steps
 }
 
 fn load(path: &Path) -> Result<Vec<SecretKey>, String> {
@@ -90,7 +106,9 @@ fn load(path: &Path) -> Result<Vec<SecretKey>, String> {
                 path.display()
             )
         })?;
-        keys.push(key);
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
     }
     if keys.is_empty() {
         return Err(format!("{} holds no key: write one", path.display()));
@@ -113,6 +131,55 @@ fn key(line: &str) -> Option<SecretKey> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gossip_mio::gossip_core::{Config, Identity, Instant, Node, UnixTime};
+
+    fn secret(n: u8) -> SecretKey {
+        SecretKey::new([n; 32])
+    }
+
+    /// Whatever keys the file held and holds, eight on either side included: no step is refused, and the
+    /// node then holds those of the file, and uses the first.
+    #[test]
+    fn all_keys_can_be_changed_for_others() {
+        let lists: [&[u8]; 9] = [
+            &[1],
+            &[2],
+            &[2, 1],
+            &[1, 2, 3, 4, 5, 6, 7, 8],
+            &[9, 2, 3, 4, 5, 6, 7, 8],
+            &[2, 3, 4, 5, 6, 7, 8, 9],
+            &[8, 7, 6, 5, 4, 3, 2, 1],
+            &[11, 12, 13, 14, 15, 16, 17, 18],
+            &[18, 1, 2, 3, 4, 5, 6, 7],
+        ];
+        for (old, new) in lists
+            .iter()
+            .flat_map(|old| lists.iter().map(move |new| (old, new)))
+        {
+            let [before, after] = [old, new].map(|keys| keys.iter().map(|n| secret(*n)));
+            let (before, after): (Vec<_>, Vec<_>) = (before.collect(), after.collect());
+            let mut config = Config::lan();
+            config.keys.clone_from(&before);
+            let identity = Identity::new("a", "10.0.0.1:1".parse().unwrap()).unwrap();
+            let wall = UnixTime::from_millis(1_800_000_000_000);
+            let now = Instant::ORIGIN;
+            let mut node = Node::new(config, identity, [1; 32], now, wall).unwrap();
+            for step in steps(&before, &after) {
+                let done = node.handle_command(now, step.clone());
+                assert_eq!(done, Ok(()), "{step:?} from {old:?} to {new:?}");
+            }
+            let mut remove =
+                |n: u8| node.handle_command(now, Command::RemoveKey { key: secret(n) });
+            for n in 1..20 {
+                let expected = match new.iter().position(|held| *held == n) {
+                    None => Err(CommandError::UnknownKey),
+                    Some(0) => Err(CommandError::KeyInUse),
+                    Some(_) => Ok(()),
+                };
+                assert_eq!(remove(n), expected, "{n} from {old:?} to {new:?}");
+            }
+        }
+    }
 
     #[test]
     fn a_key_is_64_hexadecimal_digits() {

@@ -64,25 +64,41 @@ pub(crate) fn complain(kind: &str, sentence: &str) {
     let _ = writeln!(anstream::stderr(), "{}: {sentence}", tone.paint(kind));
 }
 
-/// The names of members, the removed ones included.
+/// Names of removed members that are kept, at least: there may be news of what they wrote.
+const FORMER: usize = 1024;
+
+/// The names of members, and of those removed last.
 #[derive(Debug, Default)]
-pub(crate) struct Names(HashMap<NodeId, String>);
+pub(crate) struct Names {
+    known: HashMap<NodeId, String>,
+    /// How many there may be before those of removed members are forgotten.
+    room: usize,
+}
 
 impl Names {
     pub(crate) fn remember(&mut self, id: NodeId, name: &str) {
-        self.0.insert(id, name.to_owned());
+        self.known.insert(id, name.to_owned());
     }
 
-    /// Learns the names of all that the node knows.
+    /// Learns the names of all that the node knows. If there were too many, it forgets all others.
     pub(crate) fn learn(&mut self, node: &Node) {
+        if self.are_too_many() {
+            self.known.clear();
+        }
         for member in node.members() {
             self.remember(member.id(), member.name().as_str());
         }
+        self.room = self.known.len().saturating_mul(2).saturating_add(FORMER);
+    }
+
+    /// Whether it is time to [learn](Self::learn) them anew.
+    pub(crate) fn are_too_many(&self) -> bool {
+        self.known.len() > self.room.max(FORMER)
     }
 
     /// Whether the name of everybody in this event is known.
     pub(crate) fn know(&self, event: &Event) -> bool {
-        let known = |id: NodeId| self.0.contains_key(&id);
+        let known = |id: NodeId| self.known.contains_key(&id);
         if let Event::Conflict { standing, lost, .. } = event {
             return standing.iter().chain(lost).all(|v| known(v.writer));
         }
@@ -91,7 +107,10 @@ impl Names {
 
     /// The name, or the id of one never heard of.
     pub(crate) fn of(&self, id: NodeId) -> String {
-        self.0.get(&id).cloned().unwrap_or_else(|| id.to_string())
+        self.known
+            .get(&id)
+            .cloned()
+            .unwrap_or_else(|| id.to_string())
     }
 }
 
