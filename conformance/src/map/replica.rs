@@ -95,16 +95,16 @@ impl Replica {
             policy: self.policy,
             lifetime: None,
         };
-        let before = truth.of_key(&self.map, key);
+        let before = Truth::of_key(&self.map, key);
         let version = self.map.put(stamp, key, put);
-        truth.wrote(self.id(), version, &before);
+        truth.wrote(&self.map, version, &before);
         self.note(truth);
     }
 
     /// Collects tombstones that are `grace` milliseconds old.
     pub(super) fn collect(&mut self, time: u64, grace: u64, truth: &mut Truth) {
         self.reopen_if(Own::Sound, time, truth);
-        let held = truth.of_all(&self.map);
+        let held = Truth::of_all(&self.map);
         let before = self.map.frontier(self.id());
         self.map
             .tick(UnixTime::from_millis(time.saturating_add(self.skew)));
@@ -133,7 +133,7 @@ impl Replica {
     fn reopen_if(&mut self, standing: Own, time: u64, truth: &mut Truth) {
         if standing != Own::Sound || self.map.is_outdated() {
             let generation = Generation::new(self.stamp(time));
-            let (old, before) = (self.id(), truth.of_all(&self.map));
+            let (old, before) = (self.id(), Truth::of_all(&self.map));
             if standing == Own::Forgotten && self.map.graves().all(|(other, _)| other != old) {
                 truth.reissues_blindly(old, &before);
             }

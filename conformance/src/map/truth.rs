@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gossip_core::Key;
 use gossip_core::map::{Map, Origin};
+use gossip_core::{Key, Stamp};
 
 /// A write's name: (origin, version).
 pub(super) type Dot = (Origin, u64);
@@ -20,6 +20,9 @@ pub(super) struct Truth {
     anew: BTreeMap<Dot, Dot>,
     /// What each write replaced directly.
     direct: BTreeMap<Dot, BTreeSet<Dot>>,
+    /// When an application deleted something. A tombstone that stands for others bears the latest of theirs,
+    /// whatever stamp it says.
+    deleted: BTreeMap<Dot, (Stamp, Origin)>,
     /// What was written anew though others may have known it to be dead: nobody remembered.
     blind: BTreeSet<Value>,
     /// What replicas told to have dropped.
@@ -74,8 +77,14 @@ impl Knowledge {
     }
 }
 
-/// The writes of some keys that a replica holds: dot, stamp and value of each.
-pub(super) type HeldWrites = Vec<(String, Dot, Option<Value>)>;
+/// A write that a replica holds, and the value in it.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    key: String,
+    dot: Dot,
+    stamp: Stamp,
+    value: Option<Value>,
+}
 
 /// The number in a value.
 fn number(value: Option<&[u8]>) -> Option<Value> {
@@ -83,68 +92,85 @@ fn number(value: Option<&[u8]>) -> Option<Value> {
 }
 
 impl Truth {
-    pub(super) fn of_key(&self, map: &Map, key: &Key) -> HeldWrites {
-        let mut writes = self.of_all(map);
-        writes.retain(|(other, ..)| other == key.as_str());
+    pub(super) fn of_key(map: &Map, key: &Key) -> Vec<Held> {
+        let mut writes = Self::of_all(map);
+        writes.retain(|held| held.key == key.as_str());
         writes
     }
 
-    pub(super) fn of_all(&self, map: &Map) -> HeldWrites {
+    pub(super) fn of_all(map: &Map) -> Vec<Held> {
         map.held()
-            .map(|(origin, write)| {
-                (
-                    String::from_utf8_lossy(write.key).into_owned(),
-                    (origin, write.version),
-                    number(write.value),
-                )
+            .map(|(origin, write)| Held {
+                key: String::from_utf8_lossy(write.key).into_owned(),
+                dot: (origin, write.version),
+                stamp: write.stamp,
+                value: number(write.value),
             })
             .collect()
     }
 
-    /// A replica has written a key of which it held `before`.
-    pub(super) fn wrote(&mut self, origin: Origin, version: u64, before: &HeldWrites) {
-        let dot = (origin, version);
-        for (_, replaced, value) in before {
-            self.direct.entry(dot).or_default().insert(*replaced);
-            if let Some(value) = value {
-                self.killers.entry(*value).or_default().insert(dot);
-            }
+    /// An application has written a key, or deleted it, of which a replica held `before`.
+    pub(super) fn wrote(&mut self, map: &Map, version: u64, before: &[Held]) {
+        let dot = (map.own(), version);
+        let mut written = Self::of_all(map);
+        written.retain(|held| held.dot == dot && held.value.is_none());
+        if let Some(delete) = written.first() {
+            self.deleted.insert(dot, (delete.stamp, dot.0));
+        }
+        for held in before {
+            self.replace(dot, held);
         }
     }
 
-    /// A replica has written tombstones over what others hid, above version `before` of its log.
-    pub(super) fn superseded(&mut self, map: &Map, before: u64, held: &HeldWrites) {
+    fn replace(&mut self, dot: Dot, held: &Held) {
+        self.direct.entry(dot).or_default().insert(held.dot);
+        if let Some(value) = held.value {
+            self.killers.entry(value).or_default().insert(dot);
+        }
+    }
+
+    /// A replica has written tombstones over what others hid, above version `before` of its log. What was
+    /// written after the deletes that they stand for is not rightly gone.
+    pub(super) fn superseded(&mut self, map: &Map, before: u64, held: &[Held]) {
         let own = map.own();
-        let held_now: BTreeSet<Dot> = map.held().map(|(o, w)| (o, w.version)).collect();
-        let new: Vec<(String, u64)> = map
-            .held()
-            .filter(|(origin, write)| *origin == own && write.version > before)
-            .map(|(_, write)| {
-                let key = String::from_utf8_lossy(write.key).into_owned();
-                (key, write.version)
-            })
-            .collect();
-        for (key, version) in new {
-            let mut replaced = held.clone();
-            replaced.retain(|(other, dot, _)| *other == key && !held_now.contains(dot));
-            self.wrote(own, version, &replaced);
+        let now = Self::of_all(map);
+        let new = now
+            .iter()
+            .filter(|held| held.dot.0 == own && held.dot.1 > before);
+        for Held { key, dot, .. } in new {
+            let is_replaced =
+                |old: &&Held| old.key == *key && now.iter().all(|held| held.dot != old.dot);
+            let replaced: Vec<&Held> = held.iter().filter(is_replaced).collect();
+            let deletes = replaced.iter().filter_map(|old| self.deleted.get(&old.dot));
+            let deleted = deletes.max().copied();
+            for old in &replaced {
+                if old.value.is_none() || Some((old.stamp, old.dot.0)) < deleted {
+                    self.replace(*dot, old);
+                }
+            }
+            if let Some(deleted) = deleted {
+                self.deleted.insert(*dot, deleted);
+            }
         }
     }
 
     /// A replica has written its own log anew, of which it held `before`: the same writes under other
     /// dots.
-    pub(super) fn reissued(&mut self, map: &Map, old: Origin, before: &HeldWrites) {
-        for (key, dot, _) in before.iter().filter(|(_, (origin, _), _)| *origin == old) {
+    pub(super) fn reissued(&mut self, map: &Map, old: Origin, before: &[Held]) {
+        for held in before.iter().filter(|held| held.dot.0 == old) {
             let new = map
                 .held()
-                .find(|(origin, write)| *origin == map.own() && write.key == key.as_bytes());
+                .find(|(origin, write)| *origin == map.own() && write.key == held.key.as_bytes());
             if let Some((origin, write)) = new {
                 let new = (origin, write.version);
-                self.anew.insert(*dot, new);
-                let replaced = self.direct.get(dot).cloned().unwrap_or_default();
+                self.anew.insert(held.dot, new);
+                let replaced = self.direct.get(&held.dot).cloned().unwrap_or_default();
                 let direct = self.direct.entry(new).or_default();
                 direct.extend(replaced);
-                direct.insert(*dot);
+                direct.insert(held.dot);
+                if let Some(deleted) = self.deleted.get(&held.dot).copied() {
+                    self.deleted.insert(new, deleted);
+                }
             }
         }
     }
@@ -183,9 +209,9 @@ impl Truth {
     }
 
     /// A replica writes its own log anew, and nobody could tell it what of that is dead.
-    pub(super) fn reissues_blindly(&mut self, old: Origin, before: &HeldWrites) {
-        let values = before.iter().filter(|(_, (origin, _), _)| *origin == old);
-        self.blind.extend(values.filter_map(|(_, _, value)| *value));
+    pub(super) fn reissues_blindly(&mut self, old: Origin, before: &[Held]) {
+        let values = before.iter().filter(|held| held.dot.0 == old);
+        self.blind.extend(values.filter_map(|held| held.value));
     }
 
     /// An own log has grown to this. A version that holds nothing from the first is a name.
