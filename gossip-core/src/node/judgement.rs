@@ -23,7 +23,7 @@ const HEARD: u32 = 3;
 const REFUTED: u32 = 2;
 
 /// Intervals after which a member that came up again counts as steady.
-const CALM: u32 = 300;
+pub(super) const CALM: u32 = 300;
 
 /// The first time that a member goes down and comes up again is forgiven: a partition does that to
 /// everybody. After that the patience with it doubles each time, so often.
@@ -35,8 +35,7 @@ impl Node {
     /// minority, and the bridges of the others; some of another datacenter whose bridges are silent; who
     /// has lost those who vouch for it; and those whom nobody else holds down.
     pub(super) fn sweep(&mut self, now: Instant) {
-        let mut in_doubt = self.unheard(now);
-        if in_doubt.is_empty() && !self.is_anybody_silent() && self.table.down_len() == 0 {
+        if !self.is_anybody_silent() && self.table.down_len() == 0 {
             return self.tend_probes(now);
         }
         let lately = now.saturating_sub(self.intervals(SETTLING));
@@ -45,6 +44,7 @@ impl Node {
         let here = self.observations.iter();
         let here = here.filter(|o| self.table.place(o.id) == home);
         let silent = here.clone().filter(fell_silent).count();
+        let mut in_doubt: Vec<NodeId> = Vec::new();
         if silent > 0 && silent.saturating_mul(4) >= here.count() {
             in_doubt.extend(self.table.home(self.own).live());
             in_doubt.extend(self.table.datacenters().bridges().live());
@@ -67,27 +67,6 @@ impl Node {
         self.tend_probes(now);
     }
 
-    /// Whom this node has not heard since it began another life. It may have been away for so long that it
-    /// has missed a death, the votes and the removal: then nobody votes any more, and nobody but this node
-    /// shows the member up.
-    fn unheard(&mut self, now: Instant) -> Vec<NodeId> {
-        let mut unheard = Vec::new();
-        if self.reborn.is_some() {
-            for record in self.table.iter() {
-                let is_live = record.condition == Condition::Live;
-                if is_live && record.heard < self.reborn && record.id != self.own {
-                    unheard.push(record.id);
-                }
-            }
-            // A broken link is no death, and must not be voted about for ever.
-            let long_ago = now.saturating_sub(self.intervals(CALM));
-            if unheard.is_empty() || self.reborn < Some(long_ago) {
-                self.reborn = None;
-            }
-        }
-        unheard
-    }
-
     /// Withdraws votes that have become void, and forgets old silences.
     fn tend_probes(&mut self, now: Instant) {
         self.stale.ballots |= self.ballots.iter().any(|ballot| {
@@ -107,7 +86,7 @@ impl Node {
     }
 
     /// Asks a member whether it lives, unless this node can tell.
-    fn ask_in_doubt(&mut self, now: Instant, id: NodeId) {
+    pub(super) fn ask_in_doubt(&mut self, now: Instant, id: NodeId) {
         if id == self.own || self.evidence(now).hears(id) {
             return;
         }

@@ -113,7 +113,7 @@ pub struct Node {
     rival: Option<Rival>,
     /// Whether another life begins once the input is done with.
     outlives: bool,
-    /// When this life began, if another one came before it, until all are heard or it is long ago.
+    /// When this life began, if another one came before it not long ago.
     reborn: Option<Instant>,
     standing: Standing,
     /// How often departure has been announced.

@@ -2,6 +2,7 @@
 
 use core::net::SocketAddr;
 
+use super::judgement::CALM;
 use super::outbox::Outgoing;
 use super::peers::{Peers, Seeds, choose};
 use super::timers::Timer;
@@ -107,7 +108,9 @@ impl Node {
         }
     }
 
-    /// Removes members that have been gone for long, and collects old tombstones.
+    /// Removes members that have been gone for long, and collects old tombstones. Asks whom this node has not
+    /// heard since it began another life: it may have been away for so long that it has missed a death, the
+    /// votes and the removal, and then nobody else shows the member up.
     fn tend(&mut self, now: Instant) {
         let members = self.table.len();
         let turn = members.div_ceil(TENDING).max(TENDED);
@@ -116,6 +119,10 @@ impl Node {
             if self.tended >= self.table.len() {
                 self.tended = 0;
                 self.tend_ghosts(now);
+                // A broken link is no death, and must not be voted about for ever.
+                if self.reborn < Some(now.saturating_sub(self.intervals(CALM))) {
+                    self.reborn = None;
+                }
             }
             let Some(record) = self.table.record_at(self.tended) else {
                 continue;
@@ -128,8 +135,11 @@ impl Node {
             let began = record.log.generation().stamp().time().as_millis();
             let grace = u64::try_from(self.config.gc_grace.as_millis()).unwrap_or(u64::MAX);
             let wall = self.clock.wall(now).as_millis();
+            let is_live = record.condition == Condition::Live && id != self.own;
             if gone {
                 self.remove(now, id);
+            } else if is_live && record.heard < self.reborn {
+                self.ask_in_doubt(now, id);
             } else if let Some(age) = wall.saturating_sub(began).checked_sub(grace)
                 && record.log.has_tombstone(age)
             {
