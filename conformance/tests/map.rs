@@ -21,10 +21,10 @@ fn what_once_failed_does_not_fail_again() {
     // elsewhere: 116_598, 145_937, 290_403. A refused log's writes escaped their deletes: 4_399.
     // A write hid that its writer had collected a delete: 2_632_623. Lists made anew killed what was
     // collected since the floors were told: 3_348_307. Collecting a delete deleted what was written since:
-    // 50_000_083.
+    // 50_000_083; and what was written in the same millisecond: 60_345_673.
     for seed in [
         4_399, 23_466, 116_598, 145_937, 151_410, 290_403, 606_308, 979_703, 2_632_623, 3_348_307,
-        50_000_083,
+        50_000_083, 60_345_673,
     ] {
         assert_eq!(play(seed, Missing::Nothing), None, "seed {seed}");
     }

@@ -139,12 +139,17 @@ impl Map {
     /// this replica keeps beside them stays.
     ///
     /// Under the stamp of the one that hides them: nobody deletes anything at this moment, and what
-    /// somebody writes meanwhile who has not heard of it must not lose to it.
+    /// somebody writes meanwhile who has not heard of it must not lose to it. Nor must what was written at
+    /// the same moment and stood, since its writer comes after that of the one that hides them: where this
+    /// replica comes later still, under the stamp before.
     fn supersede(&mut self, slot: Slot) {
         let Some(held) = self.slab.get(slot) else {
             return;
         };
-        let (key, stamp) = (held.key().to_vec(), held.write().stamp);
+        let (key, mut stamp) = (held.key().to_vec(), held.write().stamp);
+        if self.origin_of(held) < Some(self.own) {
+            stamp = stamp.previous();
+        }
         let age = self
             .wall
             .as_millis()
