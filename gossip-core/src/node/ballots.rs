@@ -1,10 +1,12 @@
 //! The votes that this node publishes, and those that it takes over from others.
 
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use smallvec::SmallVec;
 
 use super::Node;
+use super::judgement::CALM;
 use super::liveness::SETTLING;
 use crate::id::NodeId;
 use crate::membership::{Condition, Record};
@@ -13,6 +15,9 @@ use crate::time::{Instant, UnixTime};
 
 /// Intervals after which a vote is late.
 const LATE: u32 = 2;
+
+/// Bytes of a vote, mostly fewer.
+const BALLOT: usize = 26;
 
 /// Whether a member's log continues or begins anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,33 +32,34 @@ impl Node {
     /// Publishes the votes that follow from the observations, where they have changed.
     pub(super) fn publish_ballots(&mut self, now: Instant) {
         let age = self.age(now);
-        let mut ballots = self.ballots_against_removed(now);
-        let beyond = ballots.len().saturating_sub(MAX_BALLOTS.div_euclid(2));
-        ballots.drain(..beyond);
-        let standing = |record: &Record| {
-            self.ballots.iter().find(|ballot| {
-                ballot.subject == record.id && ballot.generation == record.log.generation()
-            })
-        };
         let mut silent: Vec<NodeId> = Vec::new();
         for observation in &self.observations {
             if observation.is_silent() {
                 silent.push(observation.id);
             }
         }
-        if self.reborn.is_some() {
+        if self.woken.is_some() {
             for id in self.probes.silent() {
                 if self.has_missed(id) {
                     silent.push(id);
                 }
             }
         }
+        // Half of a list is for those against the removed, and no more than the silent leave.
+        let most = self.most_ballots();
+        let marked = most.saturating_sub(silent.len()).min(most.div_euclid(2));
+        let mut ballots = self.ballots_against_removed(now, marked);
+        let standing = |record: &Record| {
+            self.ballots.iter().find(|ballot| {
+                ballot.subject == record.id && ballot.generation == record.log.generation()
+            })
+        };
         let silent = silent.iter().filter_map(|id| self.table.get(*id));
         let stand = silent.clone().filter(|record| standing(record).is_some());
         let taken = ballots.len().saturating_add(stand.count());
         // In a small minority more fall silent than a list takes. A vote that stands does not make room
         // for another: its end would be taken for a change of mind.
-        let mut room = MAX_BALLOTS.saturating_sub(taken);
+        let mut room = most.saturating_sub(taken);
         for record in silent {
             let ballot = standing(record).copied();
             if ballot.is_none() {
@@ -79,6 +85,28 @@ impl Node {
         self.publish(now, ballots);
     }
 
+    /// The most votes that this node may hold at a time: a list is one entry, which has to fit a datagram.
+    fn most_ballots(&self) -> usize {
+        self.entry_limit().div_euclid(BALLOT).min(MAX_BALLOTS)
+    }
+
+    /// How long a member that is down is kept. Where many have died in a small cluster, each vote against one
+    /// takes a place that the next will need: then for less long, and what one removes all remove.
+    pub(super) fn patience_with(&self, now: Instant, down: &Record) -> Duration {
+        let held = self.ballots.iter().filter(|ballot| !ballot.removed);
+        let places = self.most_ballots().saturating_mul(3);
+        let is_crowded = held.clone().count().saturating_mul(4) >= places;
+        let takes_a_place = is_crowded && held.map(|ballot| ballot.subject).any(|id| id == down.id);
+        let mut casts = self.votes.against(down.id).iter();
+        let is_removed = casts.any(|cast| cast.is_of_removed() && cast.is_valid(&down.log, now));
+        let patience = self.config.remove_after;
+        if takes_a_place || is_removed {
+            patience.min(self.intervals(CALM))
+        } else {
+            patience
+        }
+    }
+
     /// Whether this node may have slept through the death of a member: it shows it up, and the member has not
     /// answered since this node began another life. Whoever has removed it seconds the vote against it.
     fn has_missed(&self, silent: NodeId) -> bool {
@@ -88,7 +116,7 @@ impl Node {
 
     fn publish(&mut self, now: Instant, ballots: SmallVec<[Ballot; 8]>) {
         if ballots != self.ballots {
-            let value = encode_ballots(ballots.iter());
+            let value = encode_ballots(ballots.iter(), self.entry_limit());
             self.ballots = ballots;
             self.write(now, VOTES, Some(&value));
         }
@@ -132,7 +160,9 @@ impl Node {
     /// whoever still shows the member up counts this node among its witnesses and would wait for its
     /// word for ever: so it seconds the votes of those who still observe. Marked votes are seconded
     /// by nobody, or two who have removed the member would second each other without end.
-    fn ballots_against_removed(&self, now: Instant) -> SmallVec<[Ballot; 8]> {
+    ///
+    /// Where there are more than `most`, first those that second somebody, then the latest.
+    fn ballots_against_removed(&self, now: Instant, most: usize) -> SmallVec<[Ballot; 8]> {
         let age = self.age(now);
         let lasting = u64::try_from(self.config.remove_after.as_millis()).unwrap_or(u64::MAX);
         let ghost = |id| {
@@ -140,36 +170,48 @@ impl Node {
             (record.condition == Condition::Ghost).then_some(record)
         };
         let mut ballots = SmallVec::<[Ballot; 8]>::new();
+        for record in self.votes.subjects().filter_map(ghost) {
+            let casts = self.votes.against(record.id).iter();
+            let mut observers = casts.filter(|cast| {
+                let lives = self.table.condition(cast.observer) == Some(Condition::Live);
+                lives && !cast.is_of_removed()
+            });
+            if ballots.len() < most && observers.any(|cast| cast.is_valid(&record.log, now)) {
+                // Not one that has become void: it would stand in the way of one that is not.
+                let stands = |ballot: &&Ballot| {
+                    ballot.subject == record.id
+                        && ballot.generation == record.log.generation()
+                        && ballot.frontier >= record.log.frontier()
+                };
+                let cast = self.ballots.iter().find(stands).map(|ballot| ballot.age);
+                ballots.push(Ballot {
+                    subject: record.id,
+                    generation: record.log.generation(),
+                    frontier: record.log.frontier(),
+                    age: cast.unwrap_or(age),
+                    removed: true,
+                });
+            }
+        }
+        let seconding = ballots.len();
         for ballot in &self.ballots {
             let removed_for = |record: &Record| now.saturating_since(record.since).as_millis();
             let stands = ghost(ballot.subject).is_some_and(|record| {
-                // Not one that has become void: it would stand in the way of one that is not.
                 record.log.generation() == ballot.generation
                     && record.log.frontier() <= ballot.frontier
                     && (removed_for(record) < u128::from(lasting)
                         || age.saturating_sub(ballot.age) < lasting)
             });
-            if stands {
+            let known = ballots.iter().any(|other| other.subject == ballot.subject);
+            if stands && !known {
                 ballots.push(Ballot {
                     removed: true,
                     ..*ballot
                 });
             }
         }
-        for record in self.votes.subjects().filter_map(ghost) {
-            let casts = self.votes.against(record.id).iter();
-            let mut observers = casts.filter(|cast| !cast.is_of_removed());
-            let known = ballots.iter().any(|ballot| ballot.subject == record.id);
-            if !known && observers.any(|cast| cast.is_valid(&record.log, now)) {
-                ballots.push(Ballot {
-                    subject: record.id,
-                    generation: record.log.generation(),
-                    frontier: record.log.frontier(),
-                    age,
-                    removed: true,
-                });
-            }
-        }
+        let beyond = ballots.len().saturating_sub(most);
+        ballots.drain(seconding..seconding.saturating_add(beyond));
         ballots
     }
 

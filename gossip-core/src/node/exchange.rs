@@ -191,6 +191,9 @@ impl Node {
             }
         }
         self.ask_for_stranger(head, sender, &mut leg);
+        if head.extent == Extent::Truncated {
+            self.ask_for_what_was_cut_off(&mut leg);
+        }
         let explained = leg.overlay == theirs || leg.narrows || head.extent != Extent::Whole;
         if !explained {
             self.explain(now, head.leg, &mut leg);
@@ -220,6 +223,16 @@ impl Node {
                 sent: 0,
                 truncated: leg.truncated,
             }));
+        }
+    }
+
+    /// Asks for the rest of what a leg had no room for: told of it anew, it would end at the same place.
+    fn ask_for_what_was_cut_off(&self, leg: &mut Leg) {
+        for origin in leg.named.clone() {
+            let wanted = Planned::Want(origin);
+            if self.resume(origin).is_some() && !leg.plan.contains(&wanted) {
+                leg.ask(origin);
+            }
         }
     }
 

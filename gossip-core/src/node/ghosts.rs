@@ -90,7 +90,11 @@ impl Node {
             .saturating_add(kept)
             .saturating_add(kept.div_euclid(16))
             <= second;
+        // They leave half of the places that others do not take to newcomers.
+        let places = usize::try_from(self.config.max_members).unwrap_or(usize::MAX);
+        let free = places.saturating_sub(self.table.len().saturating_sub(count));
         let max = usize::try_from(self.config.max_ghosts).unwrap_or(usize::MAX);
+        let max = max.min(free.div_euclid(2));
         let mut horizon = 0;
         if overdue {
             horizon = second.saturating_sub(kept);

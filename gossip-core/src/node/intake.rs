@@ -159,7 +159,12 @@ impl Node {
         if restarted {
             self.on_restart(now, origin, generation);
         }
-        let life = if restarted { Life::Another } else { Life::Same };
+        // Who is removed has not changed its mind either.
+        let life = if restarted || buried {
+            Life::Another
+        } else {
+            Life::Same
+        };
         self.on_votes(
             now,
             origin,

@@ -105,7 +105,7 @@ impl Node {
             self.ping(id);
         }
         self.stale.verdicts |= turn.found_silent;
-        self.stale.ballots |= turn.found_silent && self.reborn.is_some();
+        self.stale.ballots |= turn.found_silent && self.woken.is_some();
         if self.probes.is_asking() {
             self.timers
                 .set(Timer::Probe, Some(now.saturating_add(TURN)));

@@ -113,8 +113,9 @@ pub struct Node {
     rival: Option<Rival>,
     /// Whether another life begins once the input is done with.
     outlives: bool,
-    /// When this life began, if another one came before it not long ago.
-    reborn: Option<Instant>,
+    /// Until when this node may have missed deaths, if that is not long ago: it has begun another life, or
+    /// slept for longer than others keep members that are down.
+    woken: Option<Instant>,
     standing: Standing,
     /// How often departure has been announced.
     farewells: u8,
@@ -232,7 +233,7 @@ impl Node {
             born: generation,
             rival: None,
             outlives: false,
-            reborn: None,
+            woken: None,
             standing: Standing::Joining,
             farewells: 0,
             now,
@@ -292,9 +293,13 @@ impl Node {
     /// A datagram has come in.
     ///
     /// Never an error: what cannot be used is dropped and counted in
-    /// [`Metrics::dropped`]. O(length), and O(members) at worst where tables differ.
-    pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
+    /// [`Metrics::dropped`]. An IPv4 address as a socket of both families tells it, mapped into IPv6, is
+    /// taken for what it is. O(length), and O(members) at worst where tables differ.
+    pub fn handle_datagram(&mut self, now: Instant, mut from: SocketAddr, datagram: &[u8]) {
         let now = self.advance(now);
+        if from.ip().to_canonical().is_ipv4() {
+            from.set_ip(from.ip().to_canonical());
+        }
         let metrics = &mut self.metrics;
         count(&mut metrics.datagrams_in);
         metrics.bytes_in = metrics.bytes_in.saturating_add(length(datagram));
@@ -474,11 +479,25 @@ impl Node {
             // The timer that was missed is due now; it must not count as a second pause.
             self.timers.postpone(now);
             self.stale.deadlines = true;
+            self.note_sleep(now, gap);
             for observation in &mut self.observations {
                 observation.paused(now, gap, self.config.interval);
             }
         }
         now
+    }
+
+    /// This node has slept, or its wall clock has gone on without it.
+    fn note_sleep(&mut self, now: Instant, slept: Duration) {
+        if slept >= self.config.remove_after {
+            self.note_absence(now);
+        }
+    }
+
+    /// This node may have missed deaths. Who is heard in the next moment may have died long ago: the socket
+    /// has kept what came meanwhile.
+    fn note_absence(&mut self, now: Instant) {
+        self.woken = Some(now.saturating_add(self.config.interval));
     }
 
     /// How this node introduces itself in a datagram.

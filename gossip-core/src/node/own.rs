@@ -115,6 +115,9 @@ impl Node {
                 Ok(())
             }
             Command::SetWallClock { wall } => {
+                let known = self.clock.wall(now).as_millis();
+                let ahead = wall.as_millis().saturating_sub(known);
+                self.note_sleep(now, Duration::from_millis(ahead));
                 self.clock.set(now, wall);
                 Ok(())
             }
@@ -153,7 +156,7 @@ impl Node {
             return Ok(());
         }
         let size = key.len().saturating_add(value.map_or(0, <[u8]>::len));
-        let limit = usize::from(self.config.max_datagram).saturating_sub(super::transmit::OVERHEAD);
+        let limit = self.entry_limit();
         if size > limit {
             return Err(CommandError::EntryTooLarge { size, limit });
         }
@@ -164,6 +167,11 @@ impl Node {
         }
         self.write(now, key, value);
         Ok(())
+    }
+
+    /// The most bytes that the key and the value of an entry may have: it has to fit a datagram.
+    pub(super) fn entry_limit(&self) -> usize {
+        usize::from(self.config.max_datagram).saturating_sub(super::transmit::OVERHEAD)
     }
 
     /// One more entry in the own log; pushed with others of the same moment.
@@ -218,9 +226,9 @@ impl Node {
     /// whose clock was ahead. Begins another life once the input is done with, however many such
     /// generations it names.
     pub(super) fn outlive(&mut self, now: Instant, generation: Generation) {
-        if self.clock.observe(now, generation.stamp()).is_err() {
+        if let Err(refused) = self.clock.observe(now, generation.stamp()) {
             count(&mut self.metrics.refused_skew);
-            return;
+            return self.tell_skew(now, self.own, refused.ahead);
         }
         self.outlives = true;
     }
@@ -230,7 +238,7 @@ impl Node {
         count(&mut self.metrics.outlived);
         let generation = Generation::new(self.clock.tick(now));
         self.generation = generation;
-        self.reborn = Some(now);
+        self.note_absence(now);
         self.table
             .change_log(self.own, |log| log.reissue(generation, 0));
         self.pushed = 0;

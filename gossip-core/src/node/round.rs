@@ -120,17 +120,21 @@ impl Node {
                 self.tended = 0;
                 self.tend_ghosts(now);
                 // A broken link is no death, and must not be voted about for ever.
-                if self.reborn < Some(now.saturating_sub(self.intervals(CALM))) {
-                    self.reborn = None;
+                if self.woken < Some(now.saturating_sub(self.intervals(CALM))) {
+                    self.woken = None;
                 }
             }
             let Some(record) = self.table.record_at(self.tended) else {
                 continue;
             };
             let id = record.id;
+            let patience = match record.condition {
+                Condition::Down => self.patience_with(now, record),
+                _ => self.config.remove_after,
+            };
             let gone = id != self.own
                 && matches!(record.condition, Condition::Down | Condition::Left)
-                && now.saturating_since(record.since) >= self.config.remove_after
+                && now.saturating_since(record.since) >= patience
                 && (record.condition == Condition::Left || self.evidence(now).is_attested(id));
             let began = record.log.generation().stamp().time().as_millis();
             let grace = u64::try_from(self.config.gc_grace.as_millis()).unwrap_or(u64::MAX);
@@ -138,7 +142,7 @@ impl Node {
             let is_live = record.condition == Condition::Live && id != self.own;
             if gone {
                 self.remove(now, id);
-            } else if is_live && record.heard < self.reborn {
+            } else if is_live && record.heard < self.woken {
                 self.ask_in_doubt(now, id);
             } else if let Some(age) = wall.saturating_sub(began).checked_sub(grace)
                 && record.log.has_tombstone(age)

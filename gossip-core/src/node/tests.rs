@@ -366,7 +366,7 @@ fn a_newcomer_with_all_its_votes_may_come_alone() {
         Encoder::new(&mut body, sender, Message::Push(Push { tree: 0, segment })).unwrap();
     let ballots: Vec<Ballot> = (1..=32).map(ballot_against).collect();
     let mut log = Log::new(generation_after(0));
-    log.write(0, VOTES, Some(&encode_ballots(ballots.iter())));
+    log.write(0, VOTES, Some(&encode_ballots(ballots.iter(), usize::MAX)));
     let all = Delta {
         upto: 1,
         frontier: 1,
@@ -456,7 +456,7 @@ fn a_member_that_is_voted_against_refutes() {
         removed: false,
     };
     let cast = ballot(&node);
-    let value = encode_ballots([cast].iter());
+    let value = encode_ballots([cast].iter(), usize::MAX);
     let mut log = Log::new(Generation::ZERO);
     log.write(0, ADDRESS, Some(&encode_address(address(2))));
     log.write(0, VOTES, Some(&value));
@@ -493,7 +493,7 @@ fn who_is_down_though_nobody_votes_against_it_is_asked() {
         age: 0,
         removed: false,
     };
-    let votes = encode_ballots([ballot].iter());
+    let votes = encode_ballots([ballot].iter(), usize::MAX);
     let mut log = Log::new(Generation::ZERO);
     log.write(0, ADDRESS, Some(&encode_address(address(8))));
     log.write(0, VOTES, Some(&votes));
@@ -529,7 +529,11 @@ fn what_speaks_for_and_against_who_is_asked() {
     };
     let mut log = Log::new(Generation::ZERO);
     log.write(0, ADDRESS, Some(&encode_address(address(7))));
-    log.write(0, VOTES, Some(&encode_ballots([against(accused)].iter())));
+    log.write(
+        0,
+        VOTES,
+        Some(&encode_ballots([against(accused)].iter(), usize::MAX)),
+    );
     let voting = log.after(0).rest().to_vec();
     let generation = generation_after(0);
     node.take_in(at(1), &delta(7, generation, &voting), Sent::Alone);
@@ -558,7 +562,7 @@ fn a_vote_against_who_is_down_waits_for_the_next_round() {
         let mut log = Log::new(Generation::ZERO);
         log.write(0, ADDRESS, Some(&encode_address(address(author))));
         let ballot = ballot_against(subject.as_u64());
-        log.write(0, VOTES, Some(&encode_ballots([ballot].iter())));
+        log.write(0, VOTES, Some(&encode_ballots([ballot].iter(), usize::MAX)));
         node.stale.verdicts = false;
         let run = log.after(0).rest().to_vec();
         node.take_in(at(2), &delta(author.into(), generation, &run), Sent::Alone);

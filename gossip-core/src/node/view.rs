@@ -103,7 +103,7 @@ impl<'a> Member<'a> {
             _ if self
                 .node
                 .observation(self.record.id)
-                .is_some_and(Observation::is_suspect) =>
+                .is_some_and(|seen| seen.is_suspect() || seen.is_silent()) =>
             {
                 Status::Suspect
             }

@@ -111,9 +111,12 @@ pub(crate) struct Ballot {
 /// beyond is not counted.
 pub(crate) const MAX_BALLOTS: usize = 32;
 
-/// Votes in their encoded form.
-pub(crate) fn encode_ballots<'a>(ballots: impl Iterator<Item = &'a Ballot>) -> alloc::vec::Vec<u8> {
-    let mut value = alloc::vec![0; MAX_VALUE];
+/// Votes in their encoded form, as many as fit an entry of so many bytes.
+pub(crate) fn encode_ballots<'a>(
+    ballots: impl Iterator<Item = &'a Ballot>,
+    limit: usize,
+) -> alloc::vec::Vec<u8> {
+    let mut value = alloc::vec![0; limit.saturating_sub(VOTES.len()).min(MAX_VALUE)];
     let mut len = 0_usize;
     for ballot in ballots.take(MAX_BALLOTS) {
         let Some(free) = value.get_mut(len..) else {
@@ -177,7 +180,7 @@ mod tests {
             removed: true,
         };
         let many: Vec<_> = (0..100).map(ballot).collect();
-        let value = encode_ballots(many.iter());
+        let value = encode_ballots(many.iter(), usize::MAX);
         assert!(value.len() <= MAX_VALUE);
         assert_eq!(
             decode_ballots(&value).collect::<Vec<_>>(),
