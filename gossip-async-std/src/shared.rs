@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::Instant as Clock;
+use std::time::{Instant as Clock, SystemTime};
 
 use gossip_core::adapter::{Faults, NoAgreement};
 use gossip_core::{Command, CommandError, Event, Instant, Key, Node};
@@ -147,7 +147,13 @@ impl Shared {
         if !state.is_running() {
             return Err(CommandError::Stopped);
         }
-        state.node.handle_command(self.now(), command)?;
+        let now = self.now();
+        // While the machine was suspended, the wall clock went on without the node's.
+        let wall = SystemTime::now().into();
+        let _ = state
+            .node
+            .handle_command(now, Command::SetWallClock { wall });
+        state.node.handle_command(now, command)?;
         state.call();
         Ok(())
     }

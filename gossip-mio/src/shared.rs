@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant as Clock};
+use std::time::{Duration, Instant as Clock, SystemTime};
 
 use gossip_core::adapter::Faults;
 use gossip_core::{Command, CommandError, Instant, Node};
@@ -64,7 +64,13 @@ impl Shared {
         if !state.is_running() {
             return Err(CommandError::Stopped);
         }
-        state.node.handle_command(self.now(), command)?;
+        let now = self.now();
+        // While the machine was suspended, the wall clock went on without the node's.
+        let wall = SystemTime::now().into();
+        let _ = state
+            .node
+            .handle_command(now, Command::SetWallClock { wall });
+        state.node.handle_command(now, command)?;
         drop(state);
         self.wake();
         Ok(())

@@ -26,7 +26,7 @@ use crate::{Failure, parse};
 ///
 /// The node finds its cluster through the seeds: give the addresses of three to five nodes that are
 /// usually up. Without a seed it starts a cluster of its own, which others find through it. Ctrl-C
-/// (or SIGTERM) tells the others that it leaves; a second one stops it at once.
+/// (or SIGTERM) tells the others that it leaves; another one, later than half a second, stops it at once.
 #[derive(Args, Debug)]
 #[command(after_long_help = format!("{LINES}\n\n{JSON}"))]
 pub(crate) struct Options {
@@ -124,8 +124,11 @@ These are about this node:
   encryption_mismatch  address
   seed_unresolved      seed, reason";
 
-/// How often to look for seeds that cannot be looked up.
+/// How often to look for seeds that cannot be looked up, and at the key file.
 const FAULTS: Duration = Duration::from_secs(1);
+
+/// Signals that come so soon after one another are one.
+const AT_ONCE: Duration = Duration::from_millis(500);
 
 pub(crate) fn run(options: Options) -> Result<ExitCode, Failure> {
     let mut config = Config::new(options.name.as_str(), options.bind);
@@ -150,7 +153,6 @@ pub(crate) fn run(options: Options) -> Result<ExitCode, Failure> {
     let mut agent = Agent {
         name: options.name.to_string(),
         handle: handle.clone(),
-        key_file,
         names: Names::default(),
         report: Arc::new(Mutex::new(Report::new(Format::of_flag(options.json)))),
     };
@@ -167,6 +169,9 @@ pub(crate) fn run(options: Options) -> Result<ExitCode, Failure> {
         handle.command(command)?;
     }
     leave_on_signal(handle.clone())?;
+    if let Some(file) = key_file {
+        agent.watch_keys(file)?;
+    }
     if options.stdin {
         agent.obey_lines()?;
     }
@@ -182,7 +187,6 @@ pub(crate) fn run(options: Options) -> Result<ExitCode, Failure> {
 struct Agent {
     name: String,
     handle: Handle,
-    key_file: Option<KeyFile>,
     names: Names,
     report: Arc<Mutex<Report>>,
 }
@@ -192,11 +196,21 @@ impl Agent {
     fn obey_lines(&self) -> Result<(), Failure> {
         let (name, handle) = (self.name.clone(), self.handle.clone());
         let report = Arc::clone(&self.report);
-        let thread = thread::Builder::new().name("stdin".to_owned());
-        let spawned = thread.spawn(move || lines::obey(&handle, &name, &report));
-        spawned
-            .map(drop)
-            .map_err(|e| Failure::Runtime(format!("cannot start a thread: {e}")))
+        begin("stdin", move || lines::obey(&handle, &name, &report))
+    }
+
+    /// Looks at the key file again and again, on a thread of its own: whoever reads the output slowly must not
+    /// keep this node from changing its keys with the others.
+    fn watch_keys(&self, mut file: KeyFile) -> Result<(), Failure> {
+        let handle = self.handle.clone();
+        begin("keys", move || {
+            loop {
+                thread::sleep(FAULTS);
+                if let Some(complaint) = file.refresh(&handle) {
+                    complain("warning", &complaint);
+                }
+            }
+        })
     }
 
     /// Prints what happens until the node has stopped.
@@ -232,12 +246,8 @@ impl Agent {
         }
     }
 
-    /// Looks at the key file, and at names of seeds that stand for nothing.
+    /// Looks at names of seeds that stand for nothing.
     fn look_around(&mut self, unresolved: &mut Vec<(String, String)>) -> io::Result<()> {
-        let keys = self.key_file.as_mut();
-        if let Some(complaint) = keys.and_then(|file| file.refresh(&self.handle)) {
-            complain("warning", &complaint);
-        }
         let now = self.handle.faults().unresolved;
         for (seed, reason) in now.iter().filter(|one| !unresolved.contains(*one)) {
             self.print(&Line::unresolved(seed, reason))?;
@@ -263,19 +273,41 @@ impl Agent {
     }
 }
 
-/// The first signal announces departure, the second ends the process. A hangup is not asked for: it ends
+/// Begins a thread that ends with the process.
+fn begin(name: &str, does: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
+    let begun = thread::Builder::new().name(name.to_owned()).spawn(does);
+    begun
+        .map(drop)
+        .map_err(|e| Failure::Runtime(format!("cannot start a thread: {e}")))
+}
+
+/// The first signal announces departure, another ends the process. A hangup is not asked for: it ends
 /// an agent whose terminal is closed, and not one that `nohup` keeps.
 fn leave_on_signal(handle: Handle) -> Result<(), Failure> {
-    let mut asked = false;
-    let leave = move || {
-        if asked {
-            process::exit(130);
+    let mut asked = None;
+    let leave = move || match asked {
+        None => {
+            asked = Some(Instant::now());
+            // Refused by a node that is leaving already.
+            let _ = handle.leave();
+            end_with(handle.clone());
         }
-        asked = true;
-        // Refused by a node that is leaving already.
-        let _ = handle.leave();
+        // Who signals a process and its group, as `timeout` does, asks once.
+        Some(first) if first.elapsed() < AT_ONCE => {}
+        Some(_) => process::exit(130),
     };
     on_signal(leave).map_err(|e| Failure::Runtime(format!("cannot listen for Ctrl-C: {e}")))
+}
+
+/// Ends the process soon after its node, though nobody reads what it prints.
+fn end_with(handle: Handle) {
+    let waits = move || {
+        let _ = handle.join();
+        thread::sleep(FAULTS);
+        process::exit(0);
+    };
+    // Without it, the process ends when its output is read.
+    let _ = thread::Builder::new().name("end".to_owned()).spawn(waits);
 }
 
 #[cfg(unix)]

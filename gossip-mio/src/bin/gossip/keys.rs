@@ -41,6 +41,10 @@ impl KeyFile {
     /// Looks at the file again and tells the node what has changed. Gives what is wrong with it, in
     /// a sentence, once.
     pub(crate) fn refresh(&mut self, handle: &Handle) -> Option<String> {
+        // A pipe is read once.
+        if fs::metadata(&self.path).is_ok_and(|file| !file.is_file()) {
+            return None;
+        }
         let result = load(&self.path);
         let complaint = match result {
             Ok(keys) if keys == self.keys => None,

@@ -122,7 +122,10 @@ pub(crate) fn obey(handle: &Handle, agent: &str, report: &Mutex<Report>) {
                 ),
                 _ => error.to_string(),
             };
-            complain("warning", &format!("not done: {line:?}: {remedy}"));
+            complain(
+                "warning",
+                &format!("not done: {}: {remedy}", parse::shorten(&line)),
+            );
         }
     }
 }

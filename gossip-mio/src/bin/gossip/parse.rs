@@ -96,7 +96,7 @@ pub(crate) fn sentence(error: &clap::Error) -> String {
 }
 
 /// A value as it was given, without what would drown the sentence.
-fn shorten(value: &str) -> String {
+pub(crate) fn shorten(value: &str) -> String {
     const SHOWN: usize = 40;
     match value.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("{:?}…", value.get(..end).unwrap_or_default()),
