@@ -46,9 +46,9 @@ pub(super) const LAST_LEG: u8 = 8;
 const LISTED: usize = 32;
 /// Bytes of a summary, mostly.
 const SUMMARY_TYPICAL: usize = 8;
-/// Time between two exchanges of a node that is far behind, at least: the next begins as the last datagram of
-/// one has come. With less, newcomers by the hundred would ask for the same at once.
-const CATCH_UP: Duration = Duration::from_millis(20);
+/// Time between two exchanges of a node that is far behind: long enough for one to bring what it
+/// can.
+const CATCH_UP: Duration = Duration::from_millis(50);
 /// By how much a datagram may come later than one sent after it.
 pub(super) const OVERTAKING: Duration = Duration::from_millis(50);
 /// Intervals for which a change is news.
