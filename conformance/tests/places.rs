@@ -150,3 +150,32 @@ fn who_slept_through_its_own_forgetting_learns_of_the_dead() {
         assert_eq!(world.check_quiescence(), [], "{sleeper} slept, {dead} died");
     }
 }
+
+/// A list of votes is one entry, and takes as many as fit a datagram: nobody could learn what its author
+/// writes after it otherwise.
+#[test]
+fn however_many_die_at_once_what_the_others_write_is_learned() {
+    let mut config = config();
+    config.max_datagram = 512;
+    config.neighbours = 16;
+    let mut world = formed(40, &config);
+    for wave in [30..40, 20..30, 10..20] {
+        for number in wave {
+            world.perform(Action::Crash(host(number)));
+        }
+        pass(&mut world, 60);
+    }
+    let key = Key::new("k").expect("a legal key");
+    let value = Value::new("after").expect("a legal value");
+    for number in 0..10 {
+        let (key, value) = (key.clone(), value.clone());
+        world.perform(Action::Command(host(number), Command::Set { key, value }));
+    }
+    pass(&mut world, 60);
+    for (one, other) in (0..10).flat_map(|one| (0..10).map(move |other| (one, other))) {
+        let node = world.host(host(one)).node().expect("it runs");
+        let shown = node.member(host(other).node_id());
+        let shown = shown.and_then(|member| member.attribute(&key).map(<[u8]>::to_vec));
+        assert_eq!(shown.as_deref(), Some(&b"after"[..]), "{one} of {other}");
+    }
+}

@@ -84,7 +84,8 @@ pub struct Config {
     /// Random peers met in each round. Works from 1 to 16; recommended 3 to 5. Default 3: at 50 %
     /// loss a round still informs more than one peer.
     pub fanout: u8,
-    /// Who sends news to whom. Default push-pull, which needs the fewest rounds.
+    /// Who sends news to whom, the same on all nodes: who only asks learns nothing from who only gives.
+    /// Default push-pull, which needs the fewest rounds.
     pub mode: Mode,
     /// Whether news is sent on at once. Default eager: three hops instead of log N rounds.
     pub dissemination: Dissemination,
@@ -94,13 +95,14 @@ pub struct Config {
     /// Independent eager push trees for each change. Works from 1 to 4. Default 2: one payload more
     /// for each node, and a lost datagram cuts off a branch only where both trees lose it.
     pub push_trees: u8,
-    /// Ring neighbours that observe a node and are observed by it. Works from 2 to 16, even. Default
-    /// 8: a majority survives the loss of several observers at once.
+    /// Ring neighbours that observe a node and are observed by it, the same number on all nodes: a verdict
+    /// counts the votes of those who should observe. Works from 2 to 16, even. Default 8: a majority
+    /// survives the loss of several observers at once.
     pub neighbours: u8,
     /// How phi is computed. Default [`PhiModel::StudentT`].
     pub phi_model: PhiModel,
-    /// Phi at which a silent neighbour is reported and probed. Works from 1 to 16, below
-    /// `phi_convict`. Default 6: one false alarm in a million intervals.
+    /// Phi at which a silent neighbour is reported and probed. Works from 1 to 16, at
+    /// most `phi_convict`. Default 6: one false alarm in a million intervals.
     pub phi_suspect: f64,
     /// Phi at which, its probes unanswered, a neighbour is voted dead. Works from 1 to 16;
     /// recommended 6 to 12 (R7). Default 8. Whatever the model grants, a silence
@@ -118,8 +120,10 @@ pub struct Config {
     /// How far ahead of the local wall clock a stamp may lie. Works from 1 s to 1 day. Default 1 min:
     /// far beyond NTP's errors, far below an hour set wrong.
     pub max_clock_skew: Duration,
-    /// How long a member that is down or has left stays in the table. Works from 10 intervals to
-    /// 1 year. Default 24 h: longer than an outage that somebody is working on.
+    /// How long a member that is down or has left stays in the table, the same on all nodes. One that is down
+    /// goes after 300 intervals already where a node observes so many that its list of votes is nearly full
+    /// (24 of 32). Works from 10 intervals to 1 year. Default 24 h: longer than an outage that somebody is
+    /// working on.
     pub remove_after: Duration,
     /// How long a tombstone is kept, of an attribute or of a key of the shared map. Works from 1 min
     /// to 1 year. Default 10 days, as Cassandra's.
@@ -132,7 +136,8 @@ pub struct Config {
     /// The most traces of removed members in the table, but for those of the last 64 intervals; the
     /// most departed writers that stay in the vector so, and the most others of which it is
     /// remembered up to where they are dead; the eldest go first. Works from 8 to 1,000,000. Default
-    /// 1024: with it, they take less memory than the members of a large cluster.
+    /// 1024: with it, they take less memory than the members of a large cluster. Traces take at most half of
+    /// the places of `max_members` that members leave.
     pub max_ghosts: u32,
     /// The most bytes of the shared map: keys, values and 20 to 60 bytes for each write; all members
     /// need the same. Works from 4 KiB to 4 GiB. Default 64 MiB: a hundred thousand keys of half a
