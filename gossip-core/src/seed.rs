@@ -7,7 +7,7 @@ use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
-use core::net::SocketAddr;
+use core::net::{Ipv6Addr, SocketAddr};
 use core::str::FromStr;
 use core::time::Duration;
 
@@ -61,7 +61,7 @@ pub struct SeedError(pub String);
 
 /// The seeds of one node: addresses, and names with the addresses that they stood for last.
 ///
-/// An adapter looks all [`names`](Self::names) up, one after the other, tells what came of each
+/// An adapter looks all [`names`](Self::names) up, tells what came of each
 /// ([`found`](Self::found), [`missed`](Self::missed)), gives the node
 /// [`Command::SetSeeds`](crate::Command::SetSeeds) with all [`addresses`](Self::addresses), and
 /// begins again after a [`pause`](Self::pause).
@@ -116,16 +116,18 @@ impl SeedList {
     }
 
     /// A name stands for these addresses. Those that a socket bound to `local` cannot reach, being
-    /// of the other family, are left out; where no other is left, the name is as good as missed.
+    /// of the other family, are left out (`[::]` reaches both); where no other is left, the name is as good
+    /// as missed.
     pub fn found(
         &mut self,
         name: &str,
         addresses: impl IntoIterator<Item = SocketAddr>,
         local: SocketAddr,
     ) {
+        let is_dual = local.ip() == Ipv6Addr::UNSPECIFIED;
         let reachable = addresses
             .into_iter()
-            .filter(|address| address.is_ipv4() == local.is_ipv4());
+            .filter(|address| is_dual || address.is_ipv4() == local.is_ipv4());
         let reachable: Vec<_> = reachable.collect();
         if reachable.is_empty() {
             let family = if local.is_ipv4() { "IPv4" } else { "IPv6" };
@@ -232,6 +234,9 @@ mod tests {
         seeds.found(name, [other_family], local);
         assert_eq!(seeds.addresses(), [one, two]);
         assert_eq!(seeds.unresolved()[0].1, "it has no IPv4 address");
+
+        seeds.found(name, [other_family, two], address("[::]:9"));
+        assert_eq!(seeds.addresses(), [one, other_family, two]);
     }
 
     #[test]
