@@ -6,7 +6,7 @@ use crate::liveness::probes::Sign;
 use crate::membership::Condition;
 use crate::membership::segment::Segment;
 use crate::stamp::Stamp;
-use crate::state::attribute::{VOTES, encode_ballots};
+use crate::state::attribute::{MAX_BALLOTS, STATUS, VOTES, decode_ballots, encode_ballots};
 use crate::state::staging::Sent;
 use crate::wire::frame;
 use crate::wire::message::{Datagram, Delta, Encoder, Item, Message, Push, Sender};
@@ -391,6 +391,39 @@ fn ballot_against(subject: u64) -> Ballot {
         age: 0,
         removed: false,
     }
+}
+
+/// A vote that stands does not make room for another, whatever the order of the list: its end would be taken
+/// for a change of mind.
+#[test]
+fn who_falls_silent_when_a_list_is_full_waits() {
+    let mut node = node();
+    let mut fall_silent = |ids: core::ops::Range<u64>| {
+        for id in ids.map(NodeId::from_u64) {
+            let mut log = Log::new(generation_after(0));
+            log.write(0, STATUS, Some(Declared::Up.encode()));
+            node.table.apply(id, at(0), &log.claim_after(0));
+            let window = node.config.window;
+            let generation = log.generation();
+            let mut observed = Observation::new(id, generation, window, &node.detector, at(0));
+            for second in 1..1000 {
+                observed.due(at(second * 1000), 0);
+            }
+            assert!(observed.is_silent());
+            let place = node.observations.partition_point(|o| o.id < id);
+            node.observations.insert(place, observed);
+        }
+        node.publish_ballots(at(1_000_000));
+        let published = node.table.get(node.own).unwrap().log.get(VOTES).unwrap();
+        let subjects = decode_ballots(published).map(|ballot| ballot.subject);
+        subjects.collect::<Vec<_>>()
+    };
+    let first = fall_silent(100..120);
+    assert_eq!(first.len(), 20);
+    let full = fall_silent(1..60);
+    assert_eq!(full.len(), MAX_BALLOTS);
+    assert!(first.iter().all(|subject| full.contains(subject)));
+    assert_eq!(fall_silent(60..70), full);
 }
 
 #[test]
