@@ -5,13 +5,13 @@ use std::future::{pending, poll_fn};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use async_std::future::timeout;
 use async_std::net::{ToSocketAddrs, UdpSocket};
 use async_std::task::{self, sleep, yield_now};
 use futures_lite::future::or;
-use gossip_core::{Command, Instant, SeedList, Standing};
+use gossip_core::{Command, SeedList, Standing};
 
 use crate::shared::{Phase, Shared};
 
@@ -22,8 +22,6 @@ const BATCH: u32 = 64;
 /// Receive errors on end that prove the socket lost. Single ones are the news of a peer's closed
 /// port (ICMP), or pass.
 const LOST: u32 = 1024;
-/// How often the node is told what the wall clock shows.
-const WALL_CLOCK: Duration = Duration::from_secs(1);
 
 /// Starts the task.
 pub(crate) fn start(shared: Arc<Shared>, socket: UdpSocket, seeds: SeedList, every: Duration) {
@@ -68,7 +66,6 @@ async fn run(shared: &Shared, socket: &UdpSocket) -> io::Result<()> {
     // What is on its way out. When the socket is full it waits here, and the others in the node.
     let mut parked: Option<(SocketAddr, usize)> = None;
     let (mut turns, mut errors) = (0_u32, 0_u32);
-    let mut wall_told = Instant::ORIGIN;
     loop {
         let deadline = {
             let mut state = shared.lock();
@@ -77,14 +74,7 @@ async fn run(shared: &Shared, socket: &UdpSocket) -> io::Result<()> {
             }
             let now = shared.now();
             if state.node.poll_timeout().is_some_and(|due| due <= now) {
-                if now.saturating_since(wall_told) >= WALL_CLOCK {
-                    wall_told = now;
-                    let wall = SystemTime::now().into();
-                    // Refused by a node that is leaving, which needs no clock.
-                    let _ = state
-                        .node
-                        .handle_command(now, Command::SetWallClock { wall });
-                }
+                state.tell_wall(now);
                 state.node.handle_timeout(now);
             }
             parked = parked.or_else(|| {

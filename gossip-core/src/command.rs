@@ -240,7 +240,8 @@ pub enum Command {
         encryption: crate::Encryption,
     },
     /// Tells the node what the wall clock shows, as it may have been set. Best told about once a
-    /// second; it costs next to nothing, and changes no state of its own.
+    /// second; it costs next to nothing, and changes no state of its own. A clock that has gone on by
+    /// `remove_after` or more tells that the machine slept: the node asks others whether they still live.
     SetWallClock {
         /// The wall clock now.
         wall: UnixTime,

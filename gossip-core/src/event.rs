@@ -171,7 +171,8 @@ pub enum Event {
         address: SocketAddr,
     },
     /// A member's clock is further ahead than `max_clock_skew`: what it writes is refused until
-    /// one of the two clocks is set right.
+    /// one of the two clocks is set right. Of this node itself: others remember a life of it that had a clock
+    /// so far ahead, and do not hear this one until its clock has caught up or they have forgotten.
     ClockSkew {
         /// The member.
         id: NodeId,

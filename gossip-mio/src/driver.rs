@@ -6,9 +6,9 @@
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use gossip_core::{Command, Instant, Standing};
+use gossip_core::Standing;
 use mio::net::UdpSocket;
 use mio::{Events, Interest, Poll, Token};
 
@@ -25,8 +25,6 @@ const INBOX: usize = 65_536;
 /// Receive errors on end that prove the socket lost. Single ones are the news of a peer's closed
 /// port (ICMP), or pass.
 const LOST: usize = 1024;
-/// How often the node is told what the wall clock shows.
-const WALL_CLOCK: Duration = Duration::from_secs(1);
 
 pub(crate) struct Driver {
     shared: Arc<Shared>,
@@ -39,7 +37,6 @@ pub(crate) struct Driver {
     parked: Option<(SocketAddr, usize)>,
     /// Receive errors on end.
     errors: usize,
-    wall_told: Instant,
 }
 
 /// What a turn of reading left in the socket.
@@ -62,7 +59,6 @@ impl Driver {
             outbox,
             parked: None,
             errors: 0,
-            wall_told: Instant::ORIGIN,
         })
     }
 
@@ -101,14 +97,7 @@ impl Driver {
         let mut state = self.shared.lock();
         let now = self.shared.now();
         if state.node.poll_timeout().is_some_and(|due| due <= now) {
-            if now.saturating_since(self.wall_told) >= WALL_CLOCK {
-                self.wall_told = now;
-                let wall = SystemTime::now().into();
-                // Refused by a node that is leaving, which needs no clock.
-                let _ = state
-                    .node
-                    .handle_command(now, Command::SetWallClock { wall });
-            }
+            state.tell_wall(now);
             state.node.handle_timeout(now);
         }
     }

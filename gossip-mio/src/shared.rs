@@ -43,6 +43,16 @@ impl State {
         matches!(self.phase, Phase::Running)
     }
 
+    /// Tells the node what the wall clock shows. It may have been set; and while the machine was suspended it
+    /// went on without the node's.
+    pub(crate) fn tell_wall(&mut self, now: Instant) {
+        let wall = SystemTime::now().into();
+        // Refused by a node that is leaving, which needs no clock.
+        let _ = self
+            .node
+            .handle_command(now, Command::SetWallClock { wall });
+    }
+
     pub(crate) fn has_ended(&self) -> bool {
         matches!(self.phase, Phase::Ended(_))
     }
@@ -65,11 +75,7 @@ impl Shared {
             return Err(CommandError::Stopped);
         }
         let now = self.now();
-        // While the machine was suspended, the wall clock went on without the node's.
-        let wall = SystemTime::now().into();
-        let _ = state
-            .node
-            .handle_command(now, Command::SetWallClock { wall });
+        state.tell_wall(now);
         state.node.handle_command(now, command)?;
         drop(state);
         self.wake();

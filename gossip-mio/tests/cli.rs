@@ -260,6 +260,49 @@ fn a_second_signal_ends_an_agent_at_once() {
     assert_eq!(status.code(), Some(130));
 }
 
+/// It does not hold up the signal that nobody reads what is printed, nor the keys.
+#[cfg(unix)]
+#[test]
+fn an_agent_whose_output_nobody_reads_changes_its_keys_and_ends() {
+    let folder = std::env::temp_dir().join(format!("gossip-mute-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("keys").to_str().unwrap().to_owned();
+    let write = |keys: [&str; 2]| {
+        let draft = folder.join("draft");
+        std::fs::write(&draft, keys.map(|key| key.repeat(32)).join("\n")).unwrap();
+        std::fs::rename(&draft, &path).unwrap();
+    };
+    write(["0a", "0a"]);
+    let other = folder.join("other");
+    std::fs::write(&other, "0b".repeat(32)).unwrap();
+    let a = Agent::start("a", &["--key-file", other.to_str().unwrap()]);
+    let mut mute = gossip(&["agent", "--name", "mute", "--interval", "100ms", "--json"])
+        .args(["--bind", "127.0.0.1:0", "--stdin", "--key-file", &path])
+        .args(["--seed", &a.address])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut input = mute.stdin.take().unwrap();
+    // More than a pipe holds.
+    for n in 0..2000 {
+        writeln!(input, "put key{n}={}", "v".repeat(100)).unwrap();
+    }
+    write(["0b", "0a"]);
+    a.wait_for("member_up", |line| line["name"] == "mute");
+    let pid = mute.id().to_string();
+    assert!(Command::new("kill").arg(&pid).status().unwrap().success());
+    a.wait_for("member_left", |line| line["name"] == "mute");
+    let deadline = Instant::now() + LIMIT;
+    while mute.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < deadline, "it goes on");
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(mute.wait().unwrap().code(), Some(0));
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
 /// As after logging out, for whoever started it with `nohup`.
 #[cfg(unix)]
 #[test]

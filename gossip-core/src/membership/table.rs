@@ -225,7 +225,7 @@ impl Table {
         self.slot(id).map(|slot| self.at(slot))
     }
 
-    /// Whether a member takes part.
+    /// Whether and how a member takes part.
     pub(crate) fn condition(&self, id: NodeId) -> Option<Condition> {
         self.get(id).map(|record| record.condition)
     }

@@ -101,7 +101,7 @@ impl Node {
     }
 
     /// A whole claim about another member: makes it known, and everything that follows from it.
-    fn apply(&mut self, now: Instant, origin: NodeId, claim: &Claim<'_>) {
+    pub(super) fn apply(&mut self, now: Instant, origin: NodeId, claim: &Claim<'_>) {
         let held = self.table.get(origin);
         let old = held.map_or_else(|| Log::new(Generation::ZERO), |record| record.log.clone());
         let was = held.map_or(Condition::Live, |record| record.condition);

@@ -109,8 +109,8 @@ impl Node {
     }
 
     /// Removes members that have been gone for long, and collects old tombstones. Asks whom this node has not
-    /// heard since it began another life: it may have been away for so long that it has missed a death, the
-    /// votes and the removal, and then nobody else shows the member up.
+    /// heard since it may have been away: for so long that it has missed a death, the votes and the removal,
+    /// and then nobody else shows the member up.
     fn tend(&mut self, now: Instant) {
         let members = self.table.len();
         let turn = members.div_ceil(TENDING).max(TENDED);

@@ -10,6 +10,7 @@ use crate::state::attribute::{MAX_BALLOTS, STATUS, VOTES, decode_ballots, encode
 use crate::state::staging::Sent;
 use crate::wire::frame;
 use crate::wire::message::{Datagram, Delta, Encoder, Item, Message, Push, Sender};
+use core::net::IpAddr;
 use proptest::prelude::*;
 
 const WALL: UnixTime = UnixTime::from_millis(1_767_225_600_000);
@@ -393,37 +394,120 @@ fn ballot_against(subject: u64) -> Ballot {
     }
 }
 
+/// Members that a node observes, and finds silent.
+fn silent(node: &mut Node, ids: core::ops::Range<u64>) {
+    for id in ids.map(NodeId::from_u64) {
+        let mut log = Log::new(generation_after(0));
+        log.write(0, STATUS, Some(Declared::Up.encode()));
+        node.table.apply(id, at(0), &log.claim_after(0));
+        let window = node.config.window;
+        let mut observed = Observation::new(id, log.generation(), window, &node.detector, at(0));
+        for second in 1..1000 {
+            observed.due(at(second * 1000), 0);
+        }
+        assert!(observed.is_silent());
+        let place = node.observations.partition_point(|o| o.id < id);
+        node.observations.insert(place, observed);
+    }
+}
+
 /// A vote that stands does not make room for another, whatever the order of the list: its end would be taken
 /// for a change of mind.
 #[test]
 fn who_falls_silent_when_a_list_is_full_waits() {
-    let mut node = node();
-    let mut fall_silent = |ids: core::ops::Range<u64>| {
-        for id in ids.map(NodeId::from_u64) {
-            let mut log = Log::new(generation_after(0));
-            log.write(0, STATUS, Some(Declared::Up.encode()));
-            node.table.apply(id, at(0), &log.claim_after(0));
-            let window = node.config.window;
-            let generation = log.generation();
-            let mut observed = Observation::new(id, generation, window, &node.detector, at(0));
-            for second in 1..1000 {
-                observed.due(at(second * 1000), 0);
-            }
-            assert!(observed.is_silent());
-            let place = node.observations.partition_point(|o| o.id < id);
-            node.observations.insert(place, observed);
-        }
-        node.publish_ballots(at(1_000_000));
-        let published = node.table.get(node.own).unwrap().log.get(VOTES).unwrap();
-        let subjects = decode_ballots(published).map(|ballot| ballot.subject);
-        subjects.collect::<Vec<_>>()
+    for (datagram, most) in [(1400, MAX_BALLOTS), (512, 11)] {
+        let mut node = node_with("a", 1, |config| config.max_datagram = datagram);
+        let mut fall_silent = |ids| {
+            silent(&mut node, ids);
+            node.publish_ballots(at(1_000_000));
+            let published = node.table.get(node.own).unwrap().log.get(VOTES).unwrap();
+            let subjects = decode_ballots(published).map(|ballot| ballot.subject);
+            subjects.collect::<Vec<_>>()
+        };
+        let first = fall_silent(100..107);
+        assert_eq!(first.len(), 7);
+        let full = fall_silent(1..60);
+        assert_eq!(full.len(), most);
+        assert!(first.iter().all(|subject| full.contains(subject)));
+        assert_eq!(fall_silent(60..70), full);
+    }
+}
+
+#[test]
+fn a_vote_has_the_room_that_is_kept_for_it() {
+    let ballot = Ballot {
+        subject: NodeId::from_u64(u64::MAX),
+        generation: Generation::new(Stamp::at(WALL)),
+        frontier: (1 << 21) - 1,
+        age: (1 << 35) - 1,
+        removed: true,
     };
-    let first = fall_silent(100..120);
-    assert_eq!(first.len(), 20);
-    let full = fall_silent(1..60);
-    assert_eq!(full.len(), MAX_BALLOTS);
-    assert!(first.iter().all(|subject| full.contains(subject)));
-    assert_eq!(fall_silent(60..70), full);
+    assert_eq!(
+        encode_ballots([ballot].iter(), usize::MAX).len(),
+        ballots::BALLOT
+    );
+}
+
+#[test]
+fn a_member_found_silent_is_suspect_until_it_is_down() {
+    let mut node = node();
+    silent(&mut node, 5..6);
+    let status = |node: &Node| node.member(NodeId::from_u64(5)).unwrap().status();
+    assert_eq!(status(&node), Status::Suspect);
+    node.table
+        .set_condition(NodeId::from_u64(5), at(1), Condition::Down);
+    assert_eq!(status(&node), Status::Down);
+}
+
+/// That somebody else has removed a voter is no change of the voter's mind.
+#[test]
+fn the_removal_of_a_voter_revives_nobody() {
+    for removed in [true, false] {
+        let mut node = node();
+        node.room = room(10_000);
+        let (subject, author) = (NodeId::from_u64(5), NodeId::from_u64(7));
+        silent(&mut node, 5..6);
+        node.observations.clear();
+        let mut log = Log::new(generation_after(0));
+        let ballot = Ballot {
+            subject,
+            generation: generation_after(0),
+            frontier: 1,
+            ..ballot_against(5)
+        };
+        log.write(0, VOTES, Some(&encode_ballots([ballot].iter(), usize::MAX)));
+        node.apply(at(1), author, &log.claim_after(0));
+        node.table.set_condition(subject, at(1), Condition::Down);
+        log.write(1, VOTES, Some(b""));
+        if removed {
+            log.bury(2);
+        }
+        node.apply(at(2), author, &log.claim_after(0));
+        assert_eq!(node.reconsider.contains(&subject), !removed);
+    }
+}
+
+/// As a socket of both families tells the address of an IPv4 peer.
+#[test]
+fn an_address_mapped_into_ipv6_is_the_one_that_it_is() {
+    let started = |name, port| node_with(name, port, |config| config.seeds = std::vec![address(1)]);
+    let mut nodes = [started("a", 1), started("b", 2)];
+    play(&mut nodes, 0, 5000);
+    let [a, b] = &mut nodes;
+    let challenged = b.metrics.challenges;
+    set(a, "key", b"value").unwrap();
+    a.ask_all_seeds();
+    let to = b.address;
+    a.begin_exchange(to);
+    let IpAddr::V4(ip) = a.address.ip() else {
+        panic!("loopback")
+    };
+    let mapped = SocketAddr::new(ip.to_ipv6_mapped().into(), a.address.port());
+    for (_, datagram) in sent(a, at(5000)) {
+        b.handle_datagram(at(5001), mapped, &datagram);
+    }
+    assert_eq!(b.metrics.challenges, challenged);
+    assert!(sent(b, at(5001)).iter().all(|(to, _)| *to == a.address));
 }
 
 #[test]

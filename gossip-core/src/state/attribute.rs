@@ -111,12 +111,12 @@ pub(crate) struct Ballot {
 /// beyond is not counted.
 pub(crate) const MAX_BALLOTS: usize = 32;
 
-/// Votes in their encoded form, as many as fit an entry of so many bytes.
+/// Votes in their encoded form, as many as fit so many bytes.
 pub(crate) fn encode_ballots<'a>(
     ballots: impl Iterator<Item = &'a Ballot>,
     limit: usize,
 ) -> alloc::vec::Vec<u8> {
-    let mut value = alloc::vec![0; limit.saturating_sub(VOTES.len()).min(MAX_VALUE)];
+    let mut value = alloc::vec![0; limit.min(MAX_VALUE)];
     let mut len = 0_usize;
     for ballot in ballots.take(MAX_BALLOTS) {
         let Some(free) = value.get_mut(len..) else {

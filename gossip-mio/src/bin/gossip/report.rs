@@ -346,7 +346,7 @@ impl Line {
             Event::ClockSkew { ahead, .. } => line("clock_skew", "clock skew", Tone::Doubt)
                 .with("ahead_s", rounded(ahead.as_secs_f64()))
                 .saying(format!(
-                    "its clock is {:.0} s ahead: set one of the two right",
+                    "its clock is, or was, {:.0} s ahead of this one: set one of the two right",
                     ahead.as_secs_f64()
                 )),
             Event::LeaveCompleted => line("leave_completed", "goodbye", Tone::Strong)
