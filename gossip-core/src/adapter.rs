@@ -10,7 +10,7 @@ use std::io::{self, ErrorKind};
 
 use crate::command::{CommandError, Key, Value};
 use crate::config::{ConfigError, ConfigWarning};
-use crate::id::{Identity, IdentityError};
+use crate::identity::{Identity, IdentityError};
 use crate::node::{Agreement, Node};
 use crate::seed::{SeedError, SeedList};
 use crate::time::{Instant, UnixTime};

@@ -11,7 +11,7 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::NodeId;
+use crate::identity::NodeId;
 use crate::time::UnixTime;
 
 /// The longest [`Key`] in bytes.

@@ -5,6 +5,8 @@
 //! *works* it is refused with a [`ConfigError`]; outside what is *recommended* it is accepted and
 //! listed by [`Config::warnings`] (R2).
 
+#[cfg(feature = "encryption")]
+pub(crate) mod secret;
 mod setting;
 
 use alloc::string::String;
@@ -13,7 +15,7 @@ use core::fmt::Display;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use crate::id::Name;
+use crate::identity::Name;
 pub use setting::Setting;
 
 /// Who sends news to whom in an exchange (R10). All members should use the same mode.

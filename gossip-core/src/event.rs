@@ -5,9 +5,9 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use crate::command::{Key, Value};
-use crate::id::{Generation, Name, NodeId};
-use crate::stamp::Stamp;
-use crate::state::map::Version;
+use crate::hlc::Stamp;
+use crate::identity::{Generation, Name, NodeId};
+use crate::shared_map::replica::Version;
 
 /// What [`Node::poll_event`](crate::Node::poll_event) returns.
 ///

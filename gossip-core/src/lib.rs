@@ -97,21 +97,21 @@ extern crate std;
 pub mod adapter;
 mod command;
 mod config;
-mod detector;
 mod event;
-mod id;
-mod liveness;
+mod failure;
+mod hlc;
+mod identity;
 mod membership;
 mod metrics;
 mod node;
 mod rng;
-#[cfg(feature = "encryption")]
-mod secret;
+
 mod seed;
+mod shared_map;
 mod sort;
 mod sorted;
-mod stamp;
 mod state;
+mod sync;
 mod time;
 mod wire;
 
@@ -119,16 +119,16 @@ pub use command::{
     Command, CommandError, Key, KeyError, MAX_BROADCASTS, MAX_KEY, MAX_VALUE, MAX_WATCHED, Policy,
     Value, ValueError,
 };
+#[cfg(feature = "encryption")]
+pub use config::secret::{Encryption, MAX_KEYS, SecretKey};
 pub use config::{Config, ConfigError, ConfigWarning, Dissemination, Mode, PhiModel, Setting};
 pub use event::{DownReason, Event, SuspicionReason, UpCause};
-pub use id::{Generation, Identity, IdentityError, MAX_NAME, Name, NameError, NodeId};
+pub use hlc::Stamp;
+pub use identity::{Generation, Identity, IdentityError, MAX_NAME, Name, NameError, NodeId};
 pub use metrics::{Dropped, Metrics};
 pub use node::{Agreement, Broadcast, Member, Node, Shown, Standing, Status, Transmit, Vote};
-#[cfg(feature = "encryption")]
-pub use secret::{Encryption, MAX_KEYS, SecretKey};
 pub use seed::{Seed, SeedError, SeedList};
-pub use stamp::Stamp;
-pub use state::map;
+pub use shared_map::replica as map;
 pub use time::{Instant, UnixTime};
 pub use wire::dissect::{Dissection, Unreadable};
 

@@ -7,7 +7,7 @@
 use alloc::vec::Vec;
 
 use super::region::{Region, SPLIT_BITS};
-use crate::id::NodeId;
+use crate::identity::NodeId;
 
 /// Members in a bucket, on average, when the buckets are split: two to the power of this.
 const CROWDED_BITS: u8 = 3;

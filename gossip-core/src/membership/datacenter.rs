@@ -21,7 +21,7 @@
 use alloc::vec::Vec;
 
 use super::ring::{Part, Ring};
-use crate::id::NodeId;
+use crate::identity::NodeId;
 
 /// A datacenter as this replica tells it from others: a hash of its name that is nobody else's
 /// business. Two that share one are taken for one.

@@ -3,7 +3,7 @@
 use core::net::SocketAddr;
 
 use super::datacenter::Place;
-use crate::id::{Generation, Name, NodeId, is_reachable};
+use crate::identity::{Generation, Name, NodeId, is_reachable};
 use crate::state::attribute::{ADDRESS, DATACENTER, Declared, NAME, STATUS, decode_address};
 use crate::state::log::Log;
 use crate::time::Instant;
@@ -30,7 +30,7 @@ pub(crate) struct Record {
     pub(crate) served: u8,
     /// Which of its encrypted datagrams have arrived, under which generation.
     #[cfg(feature = "encryption")]
-    pub(crate) arrived: (Generation, crate::wire::keyring::Arrived),
+    pub(crate) arrived: (Generation, crate::wire::encryption::Arrived),
 }
 
 /// How a member counts for this replica.
@@ -61,7 +61,7 @@ impl Record {
             returns: false,
             served: 0,
             #[cfg(feature = "encryption")]
-            arrived: (Generation::ZERO, crate::wire::keyring::Arrived::new()),
+            arrived: (Generation::ZERO, crate::wire::encryption::Arrived::new()),
         }
     }
 

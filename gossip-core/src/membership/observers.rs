@@ -7,7 +7,7 @@
 use super::member::Condition;
 use super::ring::{Neighbours, Part};
 use super::table::Table;
-use crate::id::NodeId;
+use crate::identity::NodeId;
 use crate::sort::sort;
 use crate::time::Instant;
 
@@ -83,7 +83,7 @@ fn abroad(table: &Table, id: NodeId, found: Neighbours) -> impl Iterator<Item = 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::hash::HashKey;
+    use crate::state::table_hash::HashKey;
     use proptest::prelude::*;
     use siphasher::sip::SipHasher13;
     use std::vec::Vec;

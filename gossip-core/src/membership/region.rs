@@ -4,7 +4,7 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::NodeId;
+use crate::identity::NodeId;
 
 /// All ids whose upper `bits` bits are those of `prefix`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

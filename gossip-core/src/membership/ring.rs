@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use smallvec::SmallVec;
 
-use crate::id::NodeId;
+use crate::identity::NodeId;
 
 /// A neighbourhood; 16 is the most that the configuration allows on one ring.
 pub(crate) type Neighbours = SmallVec<[NodeId; 16]>;

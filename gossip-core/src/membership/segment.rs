@@ -14,7 +14,7 @@ use rand_core::Rng;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use crate::id::NodeId;
+use crate::identity::NodeId;
 use crate::rng::below;
 
 /// The most members of a part of which it is asked whether they are doubted. Where half of a cluster is,

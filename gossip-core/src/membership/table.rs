@@ -19,9 +19,9 @@ use super::datacenter::{Datacenters, Place};
 use super::member::{Condition, Record};
 use super::region::{Region, SPLIT_BITS};
 use super::ring::{Part, Ring, grow};
-use crate::id::{Generation, NodeId};
-use crate::state::hash::HashKey;
+use crate::identity::{Generation, NodeId};
 use crate::state::log::{Claim, Log};
+use crate::state::table_hash::HashKey;
 use crate::time::Instant;
 
 type Slot = u32;

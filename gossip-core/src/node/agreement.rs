@@ -13,7 +13,7 @@ use siphasher::sip::SipHasher24;
 use super::{Node, Standing};
 use crate::command::{CommandError, Key, MAX_WATCHED, Value};
 use crate::event::Event;
-use crate::id::NodeId;
+use crate::identity::NodeId;
 use crate::membership::{Condition, Record, Tracking};
 use crate::sorted::SortedMap;
 use crate::state::attribute::Declared;

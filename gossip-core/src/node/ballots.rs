@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::Node;
 use super::judgement::CALM;
 use super::liveness::SETTLING;
-use crate::id::NodeId;
+use crate::identity::NodeId;
 use crate::membership::{Condition, Record};
 use crate::state::attribute::{Ballot, MAX_BALLOTS, VOTES, decode_ballots, encode_ballots};
 use crate::time::{Instant, UnixTime};

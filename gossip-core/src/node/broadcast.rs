@@ -9,7 +9,7 @@
 use super::{Node, Standing};
 use crate::command::{CommandError, Key, MAX_BROADCASTS, MAX_VALUE, Value};
 use crate::event::Event;
-use crate::id::{Generation, NodeId};
+use crate::identity::{Generation, NodeId};
 use crate::membership::{Condition, Record};
 use crate::state::broadcast::{self, Body, Place};
 use crate::state::log::Log;

@@ -23,13 +23,13 @@ use super::outbox::{Answer, Outgoing, Planned};
 use super::timers::Timer;
 use super::{Node, Standing, count, recents};
 use crate::config::Mode;
-use crate::id::{Generation, NodeId};
+use crate::identity::{Generation, NodeId};
 use crate::membership::region::PARTS;
 use crate::membership::{Condition, Region};
 use crate::rng::below;
 use crate::sort::sort;
-use crate::state::hash::{DIGEST, Salt};
-use crate::state::staging::Sent;
+use crate::state::table_hash::{DIGEST, Salt};
+use crate::sync::staging::Sent;
 use crate::time::Instant;
 use crate::wire::message::{
     Delta, Exchange, Extent, Item, Items, ModeTag, Resume, Sender, Summary,

@@ -15,11 +15,11 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::Node;
-use crate::id::Generation;
+use crate::hlc::Clock;
+use crate::identity::Generation;
 use crate::membership::member::buried_at;
 use crate::membership::{Condition, Record};
 use crate::sort::sort;
-use crate::stamp::Clock;
 use crate::state::attribute::BURIED;
 use crate::state::entry::Entries;
 use crate::time::Instant;
@@ -128,8 +128,8 @@ fn buried(clock: &Clock, now: Instant, ghost: &Record) -> u64 {
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::id::{Identity, NodeId};
-    use crate::stamp::Stamp;
+    use crate::hlc::Stamp;
+    use crate::identity::{Identity, NodeId};
     use crate::state::log::Log;
     use crate::time::UnixTime;
 

@@ -11,14 +11,14 @@ use super::own::PROTOCOL_RESERVE;
 use super::{NEWCOMER, Node, count};
 use crate::command::{Key, Value};
 use crate::event::{Event, UpCause};
-use crate::id::{Generation, Name, NodeId};
-use crate::liveness::votes::VOTE;
+use crate::failure::votes::VOTE;
+use crate::identity::{Generation, Name, NodeId};
 use crate::membership::observers::is_near;
 use crate::membership::{Condition, Record, Table};
 use crate::state::attribute::{ADDRESS, Declared, STATUS, VOTES, decode_ballots};
 use crate::state::entry::Entries;
 use crate::state::log::{Claim, Log, keys};
-use crate::state::staging::{Begun, Outcome, Sent};
+use crate::sync::staging::{Begun, Outcome, Sent};
 use crate::time::Instant;
 use crate::wire::message::Delta;
 
@@ -304,7 +304,7 @@ fn length(n: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stamp::Stamp;
+    use crate::hlc::Stamp;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 

@@ -7,7 +7,7 @@
 use alloc::collections::VecDeque;
 use core::net::SocketAddr;
 
-use crate::id::NodeId;
+use crate::identity::NodeId;
 
 /// How many are remembered: one that answers brings the others.
 const MOST: usize = 32;

@@ -20,11 +20,11 @@ use super::{Node, count};
 use crate::command::{CommandError, Key, MAX_WATCHED, Policy, Value};
 use crate::config::Config;
 use crate::event::Event;
-use crate::id::{Generation, NodeId};
+use crate::identity::{Generation, NodeId};
 use crate::membership::segment::{Delegation, Division, Segment};
 use crate::membership::{Condition, Table};
 use crate::rng;
-use crate::state::map::{
+use crate::shared_map::replica::{
     Dropped, Head, Map, Memory, Notice, Origin, Own, Pushed, Put, Reading, Run, Serving, Staging,
     Told, Write,
 };

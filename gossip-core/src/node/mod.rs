@@ -45,28 +45,28 @@ use smallvec::SmallVec;
 
 use crate::command::{Command, CommandError};
 use crate::config::{Config, ConfigError, Dissemination};
-use crate::detector::Detector;
 use crate::event::Event;
-use crate::id::{Generation, Identity, NodeId};
-use crate::liveness::loss::Loss;
-use crate::liveness::observation::Observation;
-use crate::liveness::probes::Probes;
-use crate::liveness::votes::Votes;
+use crate::failure::detector::Detector;
+use crate::failure::loss::Loss;
+use crate::failure::observation::Observation;
+use crate::failure::probes::Probes;
+use crate::failure::votes::Votes;
+use crate::hlc::Clock;
+use crate::identity::{Generation, Identity, NodeId};
 use crate::membership::Table;
 use crate::metrics::Metrics;
 use crate::rng::{duration_below, jitter};
-use crate::stamp::Clock;
 use crate::state::attribute::{
     ADDRESS, Ballot, DATACENTER, Declared, NAME, STATUS, encode_address,
 };
-use crate::state::hash::HashKey;
 use crate::state::log::Log;
 use crate::state::room;
-use crate::state::staging::Staging;
+use crate::state::table_hash::HashKey;
+use crate::sync::staging::Staging;
 use crate::time::{Instant, UnixTime};
-use crate::wire::frame::{ClusterTag, Framing, Opened, Refused};
 #[cfg(feature = "encryption")]
-use crate::wire::keyring::Keyring;
+use crate::wire::encryption::Keyring;
+use crate::wire::frame::{ClusterTag, Framing, Opened, Refused};
 use crate::wire::message::{Datagram, Message, Sender, Unreadable};
 use agreement::Watches;
 use broadcast::Broadcasts;

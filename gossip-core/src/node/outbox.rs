@@ -12,7 +12,7 @@ use core::net::SocketAddr;
 use smallvec::SmallVec;
 
 use super::map::MapOutgoing;
-use crate::id::{Generation, NodeId};
+use crate::identity::{Generation, NodeId};
 use crate::membership::Region;
 use crate::membership::segment::Delegation;
 use crate::wire::message::ModeTag;

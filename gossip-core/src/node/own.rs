@@ -4,7 +4,7 @@ use super::timers::Timer;
 use super::{Node, Standing, count};
 use crate::command::{Command, CommandError, MAX_VALUE};
 use crate::event::Event;
-use crate::id::{Generation, NodeId};
+use crate::identity::{Generation, NodeId};
 use crate::membership::Condition;
 use crate::sort::sort;
 use crate::state::attribute::{Ballot, Declared, STATUS};

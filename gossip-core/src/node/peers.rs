@@ -17,7 +17,7 @@
 use rand_core::Rng;
 use smallvec::SmallVec;
 
-use crate::id::NodeId;
+use crate::identity::NodeId;
 use crate::membership::Table;
 use crate::membership::ring::Part;
 use crate::rng::{below, chance};
@@ -194,13 +194,13 @@ pub(crate) fn handovers(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::Generation;
+    use crate::hlc::Stamp;
+    use crate::identity::Generation;
     use crate::membership::Condition;
     use crate::membership::datacenter::Place;
-    use crate::stamp::Stamp;
     use crate::state::attribute::DATACENTER;
-    use crate::state::hash::HashKey;
     use crate::state::log::Log;
+    use crate::state::table_hash::HashKey;
     use crate::time::Instant;
     use proptest::prelude::*;
     use rand_chacha::ChaCha8Rng;

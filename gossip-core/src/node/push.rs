@@ -23,9 +23,9 @@ use super::intake::Intake;
 use super::outbox::{Answer, News, Outgoing, Planned};
 use super::peers::handovers;
 use super::timers::Timer;
-use crate::id::NodeId;
+use crate::identity::NodeId;
 use crate::membership::segment::{Delegation, Division, Segment, divide};
-use crate::state::staging::Sent;
+use crate::sync::staging::Sent;
 use crate::time::Instant;
 use crate::wire::message::{Delta, Item, Items, ModeTag, Push};
 

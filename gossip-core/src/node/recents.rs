@@ -4,7 +4,7 @@
 use alloc::collections::VecDeque;
 use core::time::Duration;
 
-use crate::id::NodeId;
+use crate::identity::NodeId;
 use crate::time::Instant;
 
 /// How many are remembered.

@@ -13,7 +13,7 @@ use super::outbox::Outgoing;
 use super::timers::Timer;
 use super::{Node, Standing};
 use crate::event::Event;
-use crate::id::{Generation, is_reachable};
+use crate::identity::{Generation, is_reachable};
 use crate::state::attribute::{ADDRESS, decode_address, encode_address};
 use crate::state::entry::Entries;
 use crate::time::Instant;

@@ -8,7 +8,7 @@ use super::peers::{Peers, Seeds, choose};
 use super::timers::Timer;
 use super::{Node, Standing, count};
 use crate::event::Event;
-use crate::id::NodeId;
+use crate::identity::NodeId;
 use crate::membership::{Condition, Record};
 use crate::time::Instant;
 
@@ -180,8 +180,8 @@ impl Node {
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::id::{Generation, Identity};
-    use crate::stamp::Stamp;
+    use crate::hlc::Stamp;
+    use crate::identity::{Generation, Identity};
     use crate::state::log::Log;
     use crate::time::UnixTime;
 

@@ -4,9 +4,9 @@ use core::net::SocketAddr;
 
 use super::Node;
 use crate::command::CommandError;
+use crate::config::secret::{Encryption, MAX_KEYS, SecretKey};
 use crate::event::Event;
-use crate::secret::{Encryption, MAX_KEYS, SecretKey};
-use crate::wire::keyring::KeyError;
+use crate::wire::encryption::KeyError;
 use crate::wire::message::Sender;
 
 impl Node {

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use super::timers::Timer;
 use super::{Node, Standing};
-use crate::liveness::observation::Observation;
+use crate::failure::observation::Observation;
 use crate::time::{Instant, part};
 
 /// How often verdicts are drawn in an interval, at most: when half a cluster falls, votes come in by

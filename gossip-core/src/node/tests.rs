@@ -2,12 +2,12 @@
 
 use super::*;
 use crate::command::{Key, MAX_WATCHED, Value};
-use crate::liveness::probes::Sign;
+use crate::failure::probes::Sign;
+use crate::hlc::Stamp;
 use crate::membership::Condition;
 use crate::membership::segment::Segment;
-use crate::stamp::Stamp;
 use crate::state::attribute::{MAX_BALLOTS, STATUS, VOTES, decode_ballots, encode_ballots};
-use crate::state::staging::Sent;
+use crate::sync::staging::Sent;
 use crate::wire::frame;
 use crate::wire::message::{Datagram, Delta, Encoder, Item, Message, Push, Sender};
 use core::net::IpAddr;

@@ -6,10 +6,10 @@ use super::exchange::{FIRST_LEG, GIVEN};
 use super::outbox::{Answer, News, Outgoing, Planned};
 use super::{Node, Standing, count, length};
 use crate::config::Mode;
-use crate::id::{Generation, NodeId};
+use crate::identity::{Generation, NodeId};
 use crate::membership::region::PARTS;
 use crate::membership::{Condition, Region};
-use crate::state::hash::{DIGEST, Salt};
+use crate::state::table_hash::{DIGEST, Salt};
 use crate::time::Instant;
 use crate::wire::frame::MOST_FRAME;
 use crate::wire::message::{

@@ -9,7 +9,7 @@ use super::Node;
 use super::transmit::Written;
 use crate::command::{CommandError, Key, Policy, Value};
 use crate::config::Config;
-use crate::id::{Generation, NodeId};
+use crate::identity::{Generation, NodeId};
 use crate::time::Instant;
 use crate::wire::message::{Encoder, Items, ModeTag, Push, Sender};
 

@@ -10,7 +10,7 @@ use postcard::{take_from_bytes, to_slice};
 use serde::{Deserialize, Serialize};
 
 use crate::command::MAX_VALUE;
-use crate::id::{Generation, NodeId};
+use crate::identity::{Generation, NodeId};
 
 /// Where the member is reached.
 pub(crate) const ADDRESS: &[u8] = &[0];
@@ -144,7 +144,7 @@ pub(crate) fn decode_ballots(mut value: &[u8]) -> impl Iterator<Item = Ballot> +
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stamp::Stamp;
+    use crate::hlc::Stamp;
     use std::vec::Vec;
 
     #[test]

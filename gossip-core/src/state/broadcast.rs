@@ -11,7 +11,7 @@ use postcard::{from_bytes, to_extend};
 use serde::{Deserialize, Serialize};
 
 use super::entry::{Entries, Entry};
-use crate::id::Generation;
+use crate::identity::Generation;
 
 /// The first byte of a broadcast's key; its number follows.
 const BROADCAST: u8 = 5;
@@ -102,7 +102,7 @@ impl<'a> Body<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stamp::Stamp;
+    use crate::hlc::Stamp;
 
     #[test]
     fn keys_and_bodies_are_read_back() {

@@ -9,7 +9,7 @@ use postcard::take_from_bytes;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::command::{MAX_KEY, MAX_VALUE};
-use crate::wire::exact;
+use crate::wire::codec;
 
 /// One write of an origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,7 +45,7 @@ fn optional_bytes<S: Serializer>(bytes: &Option<&[u8]>, serializer: S) -> Result
 impl Entry<'_> {
     /// Appends the encoded entry.
     pub(crate) fn append_to(&self, run: &mut Vec<u8>) {
-        exact::append(run, self);
+        codec::append(run, self);
     }
 }
 
@@ -65,7 +65,7 @@ impl<'a> Entries<'a> {
         let mut last = after;
         let mut entries = Entries::new(run);
         while !entries.0.is_empty() {
-            let Some((entry, rest)) = exact::take::<Entry<'_>>(entries.0) else {
+            let Some((entry, rest)) = codec::take::<Entry<'_>>(entries.0) else {
                 return false;
             };
             entries.0 = rest;

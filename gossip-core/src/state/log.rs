@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 use super::attribute::BURIED;
 use super::broadcast;
 use super::entry::{Entries, Entry};
-use crate::id::Generation;
+use crate::identity::Generation;
 use crate::sort::sort;
 
 /// A versioned log with one writer.
@@ -300,7 +300,7 @@ impl Log {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stamp::Stamp;
+    use crate::hlc::Stamp;
     use proptest::prelude::*;
 
     fn generation(bits: u64) -> Generation {

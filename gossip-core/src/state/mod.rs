@@ -8,10 +8,8 @@
 pub(crate) mod attribute;
 pub(crate) mod broadcast;
 pub(crate) mod entry;
-pub(crate) mod hash;
 pub(crate) mod log;
-pub mod map;
-pub(crate) mod staging;
+pub(crate) mod table_hash;
 
 /// Bytes that a datagram of so many may make a node hold beyond these. More than a newcomer with all its
 /// votes takes, or that would never come.

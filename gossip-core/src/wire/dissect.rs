@@ -9,12 +9,12 @@ use alloc::vec::Vec;
 
 use serde::Serialize;
 
-use super::exact;
+use super::codec;
 use super::frame::{self, ClusterTag, HEADER, Refused, SEALED, TRAILER};
 use super::message::{self, Datagram, Delta, ITEM_KINDS, Item, Later, Message};
-use crate::id::{Generation, NodeId};
+use crate::identity::{Generation, NodeId};
+use crate::shared_map::replica::{Run, Write, read_chunk, read_pull};
 use crate::state::entry::Entries;
-use crate::state::map::{Run, Write, read_chunk, read_pull};
 
 /// What a plaintext datagram says.
 ///
@@ -114,19 +114,19 @@ impl<'a> Dissection<'a> {
             ..
         } = self.datagram;
         let mut body = Vec::new();
-        exact::append(&mut body, &sender);
-        exact::append(&mut body, &message);
+        codec::append(&mut body, &sender);
+        codec::append(&mut body, &message);
         match message {
             Message::MapPull => {
                 if let Some((pull, told)) = read_pull(items.bytes()) {
-                    exact::append(&mut body, &pull);
-                    told.for_each(|told| exact::append(&mut body, &told));
+                    codec::append(&mut body, &pull);
+                    told.for_each(|told| codec::append(&mut body, &told));
                 }
             }
             Message::MapChunk => {
                 if let Some((head, pieces)) = read_chunk(items.bytes()) {
-                    exact::append(&mut body, &head);
-                    pieces.for_each(|piece| exact::append(&mut body, &piece));
+                    codec::append(&mut body, &head);
+                    pieces.for_each(|piece| codec::append(&mut body, &piece));
                 }
             }
             _ => {
@@ -157,10 +157,10 @@ impl<'a> Iterator for Parts<'a> {
     fn next(&mut self) -> Option<Part<'a>> {
         let part;
         (part, self.0) = if *self.0.first()? < ITEM_KINDS {
-            let (item, rest) = exact::take(self.0)?;
+            let (item, rest) = codec::take(self.0)?;
             (Part::Known(item), rest)
         } else {
-            let (later, rest) = exact::take(self.0)?;
+            let (later, rest) = codec::take(self.0)?;
             (Part::Later(later), rest)
         };
         Some(part)
@@ -172,20 +172,20 @@ impl Part<'_> {
     fn append_to(self, body: &mut Vec<u8>) {
         let mut run = Vec::new();
         match self {
-            Self::Later(later) => exact::append(body, &later),
+            Self::Later(later) => codec::append(body, &later),
             Self::Known(Item::Delta(delta)) => {
                 Entries::new(delta.entries).for_each(|entry| entry.append_to(&mut run));
                 let entries = &run;
-                exact::append(body, &Item::Delta(Delta { entries, ..delta }));
+                codec::append(body, &Item::Delta(Delta { entries, ..delta }));
             }
             Self::Known(Item::MapRun(pushed)) => {
                 for write in pushed.writes().filter_map(Write::decode) {
-                    exact::append(&mut run, &Bytes(&write.encode()));
+                    codec::append(&mut run, &Bytes(&write.encode()));
                 }
                 let writes = &run;
-                exact::append(body, &Item::MapRun(Run { writes, ..pushed }));
+                codec::append(body, &Item::MapRun(Run { writes, ..pushed }));
             }
-            Self::Known(item) => exact::append(body, &item),
+            Self::Known(item) => codec::append(body, &item),
         }
     }
 }
@@ -202,8 +202,8 @@ impl Serialize for Bytes<'_> {
 mod tests {
     use super::*;
     use crate::command::{Key, Policy};
-    use crate::stamp::Stamp;
-    use crate::state::map::{Map, Origin, Put, Serving, Staging, Told, write_pull};
+    use crate::hlc::Stamp;
+    use crate::shared_map::replica::{Map, Origin, Put, Serving, Staging, Told, write_pull};
     use crate::wire::message::tests::{SENDER, rich_body};
     use std::string::ToString;
     use std::vec;
@@ -226,8 +226,8 @@ mod tests {
     /// A body with this head, and what `write` writes behind it.
     fn body(message: Message, write: impl FnOnce(&mut [u8]) -> usize) -> Vec<u8> {
         let mut body = Vec::new();
-        exact::append(&mut body, &SENDER);
-        exact::append(&mut body, &message);
+        codec::append(&mut body, &SENDER);
+        codec::append(&mut body, &message);
         let head = body.len();
         body.resize(head + 900, 0);
         let len = write(&mut body[head..]);
@@ -246,7 +246,7 @@ mod tests {
         let mut run = vec![];
         let pushed = map.poll_push(900, &mut run).map(Item::MapRun);
         let mut push = rich_body();
-        exact::append(&mut push, &pushed.unwrap());
+        codec::append(&mut push, &pushed.unwrap());
         let mut taker = Map::new(other, CLUSTER, 0);
         let put = Put::delete(Policy::LastWriteWins);
         taker.put(Stamp::from_bits(1 << 21), &Key::new("b").unwrap(), put);

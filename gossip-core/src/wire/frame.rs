@@ -69,7 +69,7 @@ pub(crate) enum Refused {
 pub(crate) struct Framing {
     pub(crate) tag: ClusterTag,
     #[cfg(feature = "encryption")]
-    pub(crate) keyring: super::keyring::Keyring,
+    pub(crate) keyring: super::encryption::Keyring,
 }
 
 /// A body, taken out of its frame.
@@ -114,7 +114,7 @@ impl Framing {
     pub(crate) fn body<'b>(&self, buffer: &'b mut [u8]) -> &'b mut [u8] {
         #[cfg(feature = "encryption")]
         if self.keyring.seals() {
-            use super::keyring::{SEALED_HEAD, SEALED_TAIL};
+            use super::encryption::{SEALED_HEAD, SEALED_TAIL};
             let end = buffer.len().saturating_sub(SEALED_TAIL);
             return buffer.get_mut(SEALED_HEAD..end).unwrap_or_default();
         }

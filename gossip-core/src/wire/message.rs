@@ -9,12 +9,12 @@ use postcard::{take_from_bytes, to_slice};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::config::Mode;
-use crate::id::{Generation, NodeId};
+use crate::identity::{Generation, NodeId};
 use crate::membership::Region;
 use crate::membership::segment::Segment;
+use crate::shared_map::replica::{Run, Told, read_chunk, read_pull};
 use crate::state::entry::Entries;
-use crate::state::map::{Run, Told, read_chunk, read_pull};
-use crate::wire::exact;
+use crate::wire::codec;
 
 /// Who sent a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -160,7 +160,7 @@ pub(crate) struct Summary {
     /// The upper half of the origin's id.
     #[serde(with = "postcard::fixint::le")]
     pub(crate) prefix: u32,
-    /// Of id and generation; see [`Salt::check`](crate::state::hash::Salt::check).
+    /// Of id and generation; see [`Salt::check`](crate::state::table_hash::Salt::check).
     #[serde(with = "postcard::fixint::le")]
     pub(crate) check: u16,
     pub(crate) frontier: u64,
@@ -201,7 +201,7 @@ impl Delta<'_> {
 }
 
 /// Sub-hashes of a region: 4 bytes for each of its equal parts, in the order of the ids; see
-/// [`Salt::digest`](crate::state::hash::Salt::digest).
+/// [`Salt::digest`](crate::state::table_hash::Salt::digest).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Split<'a> {
     pub(crate) region: Region,
@@ -235,11 +235,11 @@ pub(crate) enum Unreadable {
 impl<'a> Datagram<'a> {
     /// Reads a body whole; what it returns is valid to the last byte.
     pub(crate) fn decode(body: &'a [u8]) -> Result<Self, Unreadable> {
-        let (sender, rest): (Sender, _) = exact::take(body).ok_or(Unreadable::Malformed)?;
+        let (sender, rest): (Sender, _) = codec::take(body).ok_or(Unreadable::Malformed)?;
         if rest.first().is_some_and(|kind| *kind >= MESSAGE_KINDS) {
             return Err(Unreadable::Unknown);
         }
-        let (message, rest) = exact::take(rest).ok_or(Unreadable::Malformed)?;
+        let (message, rest) = codec::take(rest).ok_or(Unreadable::Malformed)?;
         let items = Items(rest);
         let carries_items = matches!(message, Message::Exchange(_) | Message::Push(_));
         let skipped = match message {
@@ -282,7 +282,7 @@ impl Items<'_> {
                 skipped = skipped.saturating_add(1);
                 continue;
             }
-            let (item, rest) = exact::take(self.0)?;
+            let (item, rest) = codec::take(self.0)?;
             let valid = match item {
                 Item::Delta(delta) => delta.is_valid(),
                 Item::Split(split) => split.region.is_valid(),
@@ -307,7 +307,7 @@ impl Items<'_> {
 
 /// What stands behind an item of an unknown kind.
 fn skip(bytes: &[u8]) -> Option<&[u8]> {
-    let (_, rest): (Later<'_>, _) = exact::take(bytes)?;
+    let (_, rest): (Later<'_>, _) = codec::take(bytes)?;
     Some(rest)
 }
 
@@ -390,7 +390,7 @@ pub(crate) const DELTA_HEAD: usize = 1 + 8 + 8 + 4 * 10 + 5;
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::stamp::Stamp;
+    use crate::hlc::Stamp;
 
     pub(crate) const SENDER: Sender = Sender {
         id: NodeId::from_u64(7),

@@ -4,9 +4,9 @@
 //! [`Item`](message::Item)s may follow. Encoding appends items while they fit, so no datagram
 //! outgrows its limit; decoding borrows from the datagram and allocates nothing.
 
+pub(crate) mod codec;
 pub(crate) mod dissect;
-pub(crate) mod exact;
-pub(crate) mod frame;
 #[cfg(feature = "encryption")]
-pub(crate) mod keyring;
+pub(crate) mod encryption;
+pub(crate) mod frame;
 pub(crate) mod message;

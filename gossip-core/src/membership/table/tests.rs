@@ -1,5 +1,5 @@
 use super::*;
-use crate::stamp::Stamp;
+use crate::hlc::Stamp;
 use crate::state::attribute::DATACENTER;
 use proptest::prelude::*;
 use rand_chacha::ChaCha8Rng;

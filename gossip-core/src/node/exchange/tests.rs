@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::config::Config;
-use crate::id::Identity;
-use crate::stamp::Stamp;
+use crate::hlc::Stamp;
+use crate::identity::Identity;
 use crate::state::attribute::{Declared, STATUS};
 use crate::state::log::Log;
 use crate::time::UnixTime;

@@ -8,15 +8,15 @@ use smallvec::SmallVec;
 
 use super::{MapOutgoing, Shared, TOLD};
 use crate::config::Mode;
-use crate::id::NodeId;
+use crate::hlc::Stamp;
+use crate::identity::NodeId;
 use crate::membership::{Condition, Record};
 use crate::node::exchange::OVERTAKING;
 use crate::node::outbox::Outgoing;
 use crate::node::timers::Timer;
 use crate::node::transmit::{Rest, Written};
 use crate::node::{Node, count};
-use crate::stamp::Stamp;
-use crate::state::map::{
+use crate::shared_map::replica::{
     Extent, Limit, Origin, Outcome, Pull, Summary, Told, pull_of, read_chunk, read_pull, write_pull,
 };
 use crate::state::room;

@@ -3,12 +3,12 @@
 use core::fmt;
 
 use super::{Dissection, Part, Parts};
+use crate::shared_map::replica::{
+    self, Cursor, Frontier, Origin, Piece, Told, Write, read_chunk, read_pull,
+};
 use crate::state::attribute::{self, Declared};
 use crate::state::broadcast;
 use crate::state::entry::{Entries, Entry};
-use crate::state::map::{
-    self, Cursor, Frontier, Origin, Piece, Told, Write, read_chunk, read_pull,
-};
 use crate::wire::message::{Delta, Extent, Item, Message, ModeTag, Summary};
 
 impl fmt::Display for Dissection<'_> {
@@ -82,9 +82,9 @@ impl fmt::Display for Dissection<'_> {
                 };
                 let (session, taker) = (head.session, Whose(&head.taker));
                 let extent = match head.extent {
-                    map::Extent::More => "more follows",
-                    map::Extent::Pause => "more follows when it is asked for",
-                    map::Extent::Complete => "this is all",
+                    replica::Extent::More => "more follows",
+                    replica::Extent::Pause => "more follows when it is asked for",
+                    replica::Extent::Complete => "this is all",
                 };
                 write!(f, "\n  stream {session} for {taker}; {extent}")?;
                 write!(f, "\n  from {} to {}", At(head.after), At(head.upto))?;

@@ -1,0 +1,381 @@
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use std::vec::Vec;
+
+use proptest::prelude::*;
+use siphasher::sip::SipHasher13;
+
+use super::*;
+use crate::config::PhiModel;
+use crate::failure::detector::Detector;
+use crate::failure::observation::Due;
+use crate::failure::probes::Sign;
+use crate::hlc::Stamp;
+use crate::identity::Generation;
+use crate::state::attribute::Ballot;
+use crate::state::log::Claim;
+use crate::state::table_hash::HashKey;
+
+mod abroad;
+
+const SECOND: Duration = Duration::from_secs(1);
+/// When the verdicts are asked for: long after everything else in a scene.
+const NOW: Instant = Instant::from_nanos(1_000_000_000_000);
+
+const fn id(n: u64) -> NodeId {
+    NodeId::from_u64(n)
+}
+
+fn generation() -> Generation {
+    Generation::new(Stamp::from_bits(7))
+}
+
+/// What node 0 knows of a ring of members 0, 1, 2, … All logs are known up to entry 3.
+struct Scene {
+    table: Table,
+    votes: Votes,
+    observations: Vec<Observation>,
+    probes: Probes,
+    cast: BTreeMap<u64, Vec<Ballot>>,
+}
+
+impl Scene {
+    fn new(members: u64) -> Self {
+        let mut table = Table::new(HashKey::of("c"), SipHasher13::new(), 3);
+        for n in 0..members {
+            table.ensure(id(n), Instant::ORIGIN);
+        }
+        let mut scene = Self {
+            table,
+            votes: Votes::default(),
+            observations: Vec::new(),
+            probes: Probes::default(),
+            cast: BTreeMap::new(),
+        };
+        (0..members).for_each(|n| scene.shows(n, 3));
+        scene
+    }
+
+    /// The log of a member becomes known up to this entry.
+    fn shows(&mut self, member: u64, frontier: u64) {
+        let claim = Claim {
+            generation: generation(),
+            after: 0,
+            frontier,
+            floor: 0,
+            run: &[],
+        };
+        self.table.apply(id(member), Instant::ORIGIN, &claim);
+    }
+
+    fn vote(&mut self, observer: u64, subject: u64) {
+        self.vote_from(observer, subject, Instant::ORIGIN);
+    }
+
+    fn vote_from(&mut self, observer: u64, subject: u64, counts: Instant) {
+        let old = self.cast.get(&observer).cloned().unwrap_or_default();
+        let mut new = old.clone();
+        new.push(Ballot {
+            subject: id(subject),
+            generation: generation(),
+            frontier: 3,
+            age: 0,
+            removed: false,
+        });
+        let ballots = new.iter().copied();
+        self.votes
+            .replace(NOW, id(observer), old.into_iter(), ballots, |_| counts);
+        self.cast.insert(observer, new);
+    }
+
+    fn votes(mut self, observers: impl IntoIterator<Item = u64>, subject: u64) -> Self {
+        observers
+            .into_iter()
+            .for_each(|observer| self.vote(observer, subject));
+        self
+    }
+
+    /// Node 0 observes a member and finds it silent.
+    fn observes_silence(mut self, of: u64) -> Self {
+        let detector = Detector::new(PhiModel::StudentT, 64, 6.0, 8.0, SECOND, 0.1, 1.4);
+        let mut observation =
+            Observation::new(id(of), generation(), 64, &detector, Instant::ORIGIN);
+        while let Some(at) = observation.deadline() {
+            if observation.due(at, 5) == Due::Silent {
+                break;
+            }
+        }
+        assert!(observation.is_silent());
+        self.observations.push(observation);
+        self.observations.sort_by_key(|o| o.id);
+        self
+    }
+
+    /// Node 0 has asked a member in vain.
+    fn asks_in_vain(mut self, whom: u64) -> Self {
+        self.probes.ask(id(whom), Instant::ORIGIN);
+        self.probes
+            .turn(Instant::ORIGIN, NodeId::from_u64(0), Some(0), |_| {
+                Sign::None
+            });
+        assert!(self.probes.is_silent(id(whom)));
+        self
+    }
+
+    fn hears(mut self, whom: u64) -> Self {
+        self.table.get_mut(id(whom)).unwrap().heard = Some(NOW);
+        self
+    }
+
+    fn holds_down(mut self, whom: u64, since: Instant) -> Self {
+        self.table.set_condition(id(whom), since, Condition::Down);
+        self
+    }
+
+    fn evidence(&self) -> Evidence<'_> {
+        Evidence {
+            own: id(0),
+            table: &self.table,
+            votes: &self.votes,
+            observations: &self.observations,
+            probes: &self.probes,
+            neighbours: 8,
+            now: NOW,
+            settled_before: Instant::from_nanos(500),
+            heard_after: Instant::from_nanos(500),
+        }
+    }
+
+    fn verdict(&self, about: u64) -> Option<Verdict> {
+        let verdicts = self.evidence().verdicts();
+        let at = verdicts.binary_search_by_key(&id(about), |(subject, _)| *subject);
+        Some(verdicts[at.ok()?].1)
+    }
+}
+
+// On a ring of 40, the observers of member 20 are 16 to 19 and 21 to 24; node 0 is none of them.
+
+#[test]
+fn down_by_a_strict_majority_of_the_observers() {
+    let four = Scene::new(40).votes(16..20, 20);
+    assert_eq!(four.verdict(20), Some(Verdict::Doubtful));
+    let five = four.votes([21], 20);
+    assert_eq!(five.verdict(20), Some(Verdict::Down));
+    assert_eq!(
+        five.verdict(16),
+        None,
+        "nobody says anything against a voter"
+    );
+}
+
+#[test]
+fn the_votes_of_others_than_the_observers_do_not_count() {
+    let scene = Scene::new(40).votes(1..15, 20);
+    assert_eq!(scene.verdict(20), Some(Verdict::Cleared));
+}
+
+#[test]
+fn one_vote_is_no_doubt_and_two_are() {
+    let one = Scene::new(40).votes([16], 20);
+    assert_eq!(one.verdict(20), Some(Verdict::Cleared));
+    let two = one.votes([17], 20);
+    assert_eq!(two.verdict(20), Some(Verdict::Doubtful));
+}
+
+#[test]
+fn own_evidence_is_one_witness_more_on_either_side() {
+    let asked = Scene::new(40).votes(16..20, 20).asks_in_vain(20);
+    assert_eq!(asked.verdict(20), Some(Verdict::Down), "5 of 9");
+    let heard = Scene::new(40).votes(16..20, 20).hears(20);
+    assert_eq!(heard.verdict(20), Some(Verdict::Doubtful), "4 of 9");
+    let outvoted = heard.votes([21], 20);
+    assert_eq!(outvoted.verdict(20), Some(Verdict::Down), "5 of 9");
+}
+
+#[test]
+fn a_silent_observer_is_no_witness() {
+    let scene = Scene::new(40).votes(16..20, 20).asks_in_vain(24);
+    assert_eq!(scene.verdict(20), Some(Verdict::Down), "4 of 7");
+}
+
+#[test]
+fn a_member_that_is_down_is_no_witness() {
+    let scene = Scene::new(40).votes(16..20, 20);
+    let lately = scene.holds_down(24, Instant::from_nanos(501));
+    assert_eq!(lately.verdict(20), Some(Verdict::Down), "4 of 7");
+    // Once it has been down for long, its place on the ring is another's.
+    let long_ago = Scene::new(40)
+        .votes(16..20, 20)
+        .holds_down(24, Instant::from_nanos(500));
+    assert_eq!(long_ago.verdict(20), Some(Verdict::Doubtful), "4 of 8");
+}
+
+#[test]
+fn the_clearest_case_is_decided_first() {
+    // Two sick members vote against 20, which has a majority against it with them, and none without.
+    let scene = Scene::new(40).votes([16, 17, 18, 21, 22], 20);
+    assert_eq!(scene.verdict(20), Some(Verdict::Down), "5 of 8");
+    let scene = scene.votes([12, 13, 14, 15, 17, 18, 19, 20], 16);
+    let scene = scene.votes([13, 14, 15, 16, 18, 19, 20, 21], 17);
+    assert_eq!(scene.verdict(16), Some(Verdict::Down));
+    assert_eq!(scene.verdict(17), Some(Verdict::Down));
+    assert_eq!(scene.verdict(20), Some(Verdict::Doubtful), "3 of 6");
+}
+
+#[test]
+fn one_sick_node_takes_nobody_down_whatever_it_votes() {
+    let around = [16, 17, 18, 19, 21, 22, 23, 24];
+    let mut scene = Scene::new(40);
+    for subject in around {
+        scene.vote(20, subject);
+    }
+    for subject in around {
+        assert_eq!(scene.verdict(subject), Some(Verdict::Cleared));
+    }
+}
+
+#[test]
+fn nobody_is_down_without_a_witness() {
+    // Its observers are all silent towards this node, which has not asked it yet.
+    let scene = Scene::new(3).votes([1], 2).asks_in_vain(1);
+    assert_eq!(
+        scene.verdict(1),
+        Some(Verdict::Doubtful),
+        "1 is contested itself, and 2 vouches"
+    );
+    assert_eq!(scene.verdict(2), Some(Verdict::Doubtful), "0 of 0");
+    let scene = scene.asks_in_vain(2);
+    assert_eq!(scene.verdict(1), Some(Verdict::Down));
+    assert_eq!(scene.verdict(2), Some(Verdict::Down));
+}
+
+#[test]
+fn of_two_members_each_is_the_others_only_witness() {
+    let scene = Scene::new(2).observes_silence(1);
+    assert_eq!(scene.verdict(1), Some(Verdict::Down));
+}
+
+#[test]
+fn of_three_members_both_others_must_agree() {
+    let alone = Scene::new(3).observes_silence(2);
+    assert_eq!(alone.verdict(2), Some(Verdict::Doubtful), "1 of 2");
+    let agreed = alone.votes([1], 2);
+    assert_eq!(agreed.verdict(2), Some(Verdict::Down));
+}
+
+#[test]
+fn with_fewer_than_k_members_everybody_is_a_witness() {
+    let unheard = Scene::new(5).votes([1, 2], 4);
+    assert_eq!(unheard.verdict(4), Some(Verdict::Down), "2 of 3");
+    let heard = Scene::new(5).votes([1, 2], 4).hears(4);
+    assert_eq!(heard.verdict(4), Some(Verdict::Doubtful), "2 of 4");
+    let silent = Scene::new(5).votes([1, 2], 4).observes_silence(4);
+    assert_eq!(silent.verdict(4), Some(Verdict::Down), "3 of 4");
+}
+
+#[test]
+fn a_vote_counts_from_its_time_on() {
+    let mut scene = Scene::new(40).votes(16..20, 20);
+    scene.vote_from(21, 20, NOW.saturating_add(SECOND));
+    assert_eq!(scene.verdict(20), Some(Verdict::Doubtful));
+    let mut later = scene.evidence();
+    later.now = NOW.saturating_add(SECOND);
+    assert_eq!(later.verdicts(), [(id(20), Verdict::Down)]);
+}
+
+#[test]
+fn refuted_votes_are_void() {
+    let mut scene = Scene::new(40).votes(16..20, 20).votes(21..25, 20);
+    assert_eq!(scene.verdict(20), Some(Verdict::Down));
+    scene.shows(20, 4);
+    assert_eq!(scene.verdict(20), None);
+}
+
+#[test]
+fn who_has_lost_half_of_its_observers_is_to_be_asked() {
+    let scene = (16..19).fold(Scene::new(40), |scene, n| {
+        scene.holds_down(n, Instant::from_nanos(501))
+    });
+    assert_eq!(scene.evidence().bereft(), []);
+    let scene = scene.asks_in_vain(19);
+    // 20 has lost 16 to 19, and 15 has lost them on the other side.
+    assert_eq!(scene.evidence().bereft(), [id(15), id(20)]);
+}
+
+/// The rule as it is written down: everything counted anew after each decision.
+fn as_written(evidence: &Evidence<'_>, contested: &[NodeId]) -> BTreeSet<NodeId> {
+    let mut down: BTreeSet<NodeId> = BTreeSet::new();
+    let tally = |subject: NodeId, down: &BTreeSet<NodeId>| {
+        let record = evidence.table.get(subject).unwrap();
+        let (mut against, mut witnesses) = (0, 0);
+        for observer in evidence.observers(subject) {
+            let holds_down = if contested.contains(&observer) {
+                down.contains(&observer)
+            } else {
+                evidence.table.get(observer).unwrap().condition != Condition::Live
+            };
+            if observer == evidence.own || holds_down || evidence.finds_silent(observer) {
+                continue;
+            }
+            witnesses += 1;
+            let casts = evidence.votes.against(subject);
+            against += usize::from(
+                casts
+                    .iter()
+                    .any(|c| c.observer == observer && c.is_valid(&record.log, evidence.now)),
+            );
+        }
+        if evidence.finds_silent(subject) {
+            (against, witnesses) = (against + 1, witnesses + 1);
+        } else if evidence.hears(subject) {
+            witnesses += 1;
+        }
+        (against, witnesses)
+    };
+    loop {
+        let open = contested.iter().filter(|subject| !down.contains(subject));
+        let majorities: Vec<_> = open
+            .map(|subject| (*subject, tally(*subject, &down)))
+            .filter(|(_, (against, witnesses))| 2 * against > *witnesses)
+            .collect();
+        let clearer = |a: &(usize, usize), b: &(usize, usize)| (a.0 * b.1).cmp(&(b.0 * a.1));
+        let Some(best) = majorities.iter().map(|(_, t)| *t).max_by(clearer) else {
+            return down;
+        };
+        let clearest = majorities
+            .iter()
+            .filter(|(_, t)| clearer(t, &best).is_eq())
+            .map(|(subject, _)| *subject);
+        down.extend(clearest.collect::<Vec<_>>());
+    }
+}
+
+proptest! {
+    #[test]
+    fn counting_each_case_once_comes_to_the_same(
+        members in 2_u64..24,
+        votes in proptest::collection::vec((1_u64..24, 1_u64..24), 0..120),
+        asked in proptest::collection::vec(1_u64..24, 0..6),
+        heard in proptest::collection::vec(1_u64..24, 0..6),
+        down in proptest::collection::vec((1_u64..24, 400_u64..600), 0..6),
+    ) {
+        let mut scene = Scene::new(members);
+        for (observer, subject) in votes {
+            if observer < members && subject < members && observer != subject {
+                scene.vote(observer, subject);
+            }
+        }
+        let known = |n: &u64| *n < members;
+        let scene = asked.into_iter().filter(known).fold(scene, Scene::asks_in_vain);
+        let scene = heard.into_iter().filter(known).fold(scene, Scene::hears);
+        let scene = down.into_iter().filter(|(n, _)| known(n)).fold(scene, |scene, (n, since)| {
+            scene.holds_down(n, Instant::from_nanos(since))
+        });
+        let evidence = scene.evidence();
+        let verdicts = evidence.verdicts();
+        let contested: Vec<NodeId> = verdicts.iter().map(|(subject, _)| *subject).collect();
+        let found = verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Down);
+        let found: BTreeSet<NodeId> = found.map(|(subject, _)| *subject).collect();
+        prop_assert_eq!(found, as_written(&evidence, &contested));
+    }
+}

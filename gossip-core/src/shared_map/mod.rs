@@ -1,0 +1,3 @@
+//! The shared map of a node.
+
+pub mod replica;

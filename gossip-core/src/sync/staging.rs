@@ -1,0 +1,577 @@
+//! Where the parts of a claim wait for one another.
+//!
+//! A claim is atomic: a prefix of a log claims versions whose overwriters have not arrived, so no
+//! part of it may be applied before all of it is there. Parts arrive in any order, from any peer; a
+//! partial claim is invisible, may be dropped at any time, and is resumed where its beginning ends.
+//!
+//! **Which parts belong together.** A part was cut from a replica that knew the log up to some
+//! frontier and had collected tombstones up to some floor. Two parts may make one claim if neither's
+//! floor lies above the other's frontier. Take the last write of a key, as of the highest frontier:
+//! if it lives, it is in the part that covers its version. If it was a tombstone that the replica of
+//! that part had collected, every other part was cut by a replica that knew it, and so holds no
+//! older write of the key either.
+
+use alloc::vec::Vec;
+
+use crate::identity::{Generation, NodeId};
+use crate::state::entry::Entries;
+use crate::state::log::{Claim, Log};
+use crate::wire::message::Delta;
+
+/// The most claims that may be partial at a time. The eldest is dropped for the next.
+const MAX_PARTIAL: usize = 32;
+
+/// The most pieces with holes between them that are held of one claim. One leg brings twelve
+/// datagrams; what does not fit comes again.
+const MAX_PIECES: usize = 16;
+
+/// All that has arrived of one origin's claim.
+#[derive(Debug)]
+struct Partial {
+    origin: NodeId,
+    generation: Generation,
+    pieces: Vec<Piece>,
+}
+
+/// What lives of a log in `(after, upto]`, joined from one part or several.
+#[derive(Debug)]
+struct Piece {
+    after: u64,
+    upto: u64,
+    /// The highest frontier, the lowest, and the highest floor of the replicas that it is from.
+    frontier: u64,
+    least_frontier: u64,
+    floor: u64,
+    run: Vec<u8>,
+}
+
+/// A claim that is complete.
+#[derive(Debug)]
+pub(crate) struct Staged {
+    generation: Generation,
+    piece: Piece,
+}
+
+impl Staged {
+    pub(crate) fn claim(&self) -> Claim<'_> {
+        Claim {
+            generation: self.generation,
+            after: self.piece.after,
+            frontier: self.piece.frontier,
+            floor: self.piece.floor,
+            run: &self.piece.run,
+        }
+    }
+}
+
+/// The beginning of a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Begun {
+    pub(crate) generation: Generation,
+    /// All up to here has arrived.
+    pub(crate) upto: u64,
+    /// The lowest frontier of the replicas that it is from.
+    pub(crate) least_frontier: u64,
+}
+
+/// What became of a delta.
+#[derive(Debug)]
+pub(crate) enum Outcome<'a> {
+    /// It is a whole claim as it stands.
+    Whole(Claim<'a>),
+    /// It completes a claim.
+    Completed(Staged),
+    /// It is kept until the rest arrives.
+    Kept,
+    /// It brings nothing new.
+    Stale,
+    /// What lies between it and what is held is missing; it is not kept.
+    Gap,
+    /// The log would outgrow its limit.
+    TooLarge,
+}
+
+/// Whether more of what a delta belongs to is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// It came alone.
+    Alone,
+    /// It came in one of several datagrams, which may overtake one another.
+    InParts,
+}
+
+/// The partial claims of one replica.
+#[derive(Debug, Default)]
+pub(crate) struct Staging {
+    partials: Vec<Partial>,
+    dropped: u64,
+}
+
+impl Staging {
+    /// How many partial claims were dropped for want of room.
+    pub(crate) const fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// The beginning of a partial claim that a peer could continue, given the log that is held. Of
+    /// several the one that has grown last: the peers that are there can continue it.
+    pub(crate) fn resume(&self, origin: NodeId, held: Option<&Log>) -> Option<Begun> {
+        let partial = self.partials.iter().find(|p| p.origin == origin)?;
+        let begins = |piece: &&Piece| piece.attaches(partial.generation, held);
+        let piece = partial.pieces.iter().rfind(begins)?;
+        // What is to be laid upon the log that is held has that for its beginning.
+        let beneath = held.filter(|_| piece.after > 0).map(Log::frontier);
+        Some(Begun {
+            generation: partial.generation,
+            upto: piece.upto,
+            least_frontier: piece.least_frontier.min(beneath.unwrap_or(u64::MAX)),
+        })
+    }
+
+    /// Whose claims are partial, and of which life.
+    pub(crate) fn origins(&self) -> impl Iterator<Item = (NodeId, Generation)> {
+        self.partials.iter().map(|p| (p.origin, p.generation))
+    }
+
+    /// Takes in a delta, given the log that is held of its origin.
+    pub(crate) fn accept<'a>(
+        &mut self,
+        held: Option<&Log>,
+        delta: &Delta<'a>,
+        sent: Sent,
+        max_state: usize,
+    ) -> Outcome<'a> {
+        let known = held.map_or((Generation::ZERO, 0), |log| {
+            (log.generation(), log.frontier())
+        });
+        if (delta.generation, delta.frontier) <= known {
+            return Outcome::Stale;
+        }
+        let limit = max_state.saturating_mul(2);
+        let base = if delta.after == 0 {
+            0
+        } else {
+            held.map_or(0, Log::size)
+        };
+        if base.saturating_add(delta.entries.len()) > limit {
+            return Outcome::TooLarge;
+        }
+        let attaches = follows(delta.after, delta.floor, delta.generation, held);
+        if attaches && delta.upto == delta.frontier {
+            self.discard(delta.origin);
+            return Outcome::Whole(Claim {
+                generation: delta.generation,
+                after: delta.after,
+                frontier: delta.frontier,
+                floor: delta.floor,
+                run: delta.entries,
+            });
+        }
+        let found = self.partials.iter().position(|p| p.origin == delta.origin);
+        if !attaches && found.is_none() && sent == Sent::Alone {
+            return Outcome::Gap;
+        }
+        let mut partial = match found {
+            // Taken out, and put back at the end: it is not the eldest any more.
+            Some(at) => self.partials.remove(at),
+            None => Partial::new(delta),
+        };
+        if partial.generation != delta.generation {
+            // Another life of the origin: what is here cannot be completed.
+            partial = Partial::new(delta);
+        }
+        if !partial.add(delta, held) {
+            self.partials.push(partial);
+            return Outcome::Stale;
+        }
+        if partial.size() > limit {
+            return Outcome::TooLarge;
+        }
+        if let Some(piece) = partial.take_whole(held, known) {
+            let generation = partial.generation;
+            return Outcome::Completed(Staged { generation, piece });
+        }
+        if self.partials.len() >= MAX_PARTIAL {
+            self.partials.remove(0);
+            self.dropped = self.dropped.saturating_add(1);
+        }
+        self.partials.push(partial);
+        Outcome::Kept
+    }
+
+    /// Forgets what has arrived of an origin.
+    pub(crate) fn discard(&mut self, origin: NodeId) {
+        self.partials.retain(|partial| partial.origin != origin);
+    }
+}
+
+/// Whether what lives above `after` can be laid upon a log. A frontier below the floor may hold what
+/// a collected tombstone has deleted.
+fn follows(after: u64, floor: u64, generation: Generation, held: Option<&Log>) -> bool {
+    after == 0
+        || held.is_some_and(|log| {
+            generation == log.generation() && after <= log.frontier() && floor <= log.frontier()
+        })
+}
+
+impl Partial {
+    const fn new(delta: &Delta<'_>) -> Self {
+        Self {
+            origin: delta.origin,
+            generation: delta.generation,
+            pieces: Vec::new(),
+        }
+    }
+
+    fn size(&self) -> usize {
+        self.pieces.iter().map(|piece| piece.run.len()).sum()
+    }
+
+    /// Adds a part, joined with what it touches, unless that would keep it from being laid upon the
+    /// log that is held. Tells whether it brings anything.
+    fn add(&mut self, delta: &Delta<'_>, held: Option<&Log>) -> bool {
+        let mut new = Piece {
+            after: delta.after,
+            upto: delta.upto,
+            frontier: delta.frontier,
+            least_frontier: delta.frontier,
+            floor: delta.floor,
+            run: delta.entries.to_vec(),
+        };
+        if let Some(at) = self.pieces.iter().position(|piece| piece.covers(&new)) {
+            // This is the one that can be continued with the peers that are there.
+            let piece = self.pieces.remove(at);
+            self.pieces.push(piece);
+            return false;
+        }
+        self.pieces.retain(|piece| !new.covers(piece));
+        while let Some(at) = self.joinable(&new, held) {
+            let old = self.pieces.swap_remove(at);
+            new = if old.after <= new.after {
+                old.join(&new)
+            } else {
+                new.join(&old)
+            };
+        }
+        if self.pieces.len() >= MAX_PIECES {
+            self.pieces.remove(0);
+        }
+        self.pieces.push(new);
+        true
+    }
+
+    /// A piece that the new one can be joined with: one with which it can be laid upon the log that
+    /// is held, or, where neither can be yet, any.
+    fn joinable(&self, new: &Piece, held: Option<&Log>) -> Option<usize> {
+        let attaches = |piece: &Piece| piece.attaches(self.generation, held);
+        let mut pieces = self.pieces.iter();
+        let both = pieces.position(|piece| {
+            let after = piece.after.min(new.after);
+            let floor = piece.floor.max(new.floor);
+            (attaches(piece) || attaches(new))
+                && piece.joins(new)
+                && follows(after, floor, self.generation, held)
+        });
+        let neither = |piece: &Piece| !attaches(piece) && !attaches(new) && piece.joins(new);
+        both.or_else(|| self.pieces.iter().position(neither))
+    }
+
+    /// The piece that is a whole claim upon the log that is held, and claims more than is `known`.
+    fn take_whole(&mut self, held: Option<&Log>, known: (Generation, u64)) -> Option<Piece> {
+        let generation = self.generation;
+        let whole = |piece: &Piece| {
+            piece.upto >= piece.frontier
+                && (generation, piece.frontier) > known
+                && piece.attaches(generation, held)
+        };
+        let at = self.pieces.iter().position(whole)?;
+        Some(self.pieces.swap_remove(at))
+    }
+}
+
+impl Piece {
+    /// Whether it can be laid upon the log that is held, and adds to it.
+    fn attaches(&self, generation: Generation, held: Option<&Log>) -> bool {
+        let adds = |log: &Log| self.upto > log.frontier() && log.floor() <= self.least_frontier;
+        self.after == 0
+            || held.is_some_and(adds) && follows(self.after, self.floor, generation, held)
+    }
+
+    /// Whether the other brings nothing that is not here, and belongs to nothing that this does not.
+    const fn covers(&self, other: &Self) -> bool {
+        self.after <= other.after
+            && self.upto >= other.upto
+            && self.frontier >= other.frontier
+            && self.least_frontier >= other.least_frontier
+            && self.floor <= other.floor
+    }
+
+    /// Whether the two touch and belong together.
+    fn joins(&self, other: &Self) -> bool {
+        self.after.max(other.after) <= self.upto.min(other.upto)
+            && self.floor.max(other.floor) <= self.least_frontier.min(other.least_frontier)
+    }
+
+    /// Goes on with what lies above `upto` in the other, which begins no earlier.
+    fn join(mut self, next: &Self) -> Self {
+        self.run
+            .extend_from_slice(Entries::new(&next.run).after(self.upto));
+        self.upto = self.upto.max(next.upto);
+        self.frontier = self.frontier.max(next.frontier);
+        self.least_frontier = self.least_frontier.min(next.least_frontier);
+        self.floor = self.floor.max(next.floor);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hlc::Stamp;
+    use crate::rng::below;
+    use proptest::prelude::*;
+    use rand_chacha::ChaCha8Rng;
+    use rand_chacha::rand_core::SeedableRng;
+
+    const ORIGIN: NodeId = NodeId::from_u64(1);
+    const MAX: usize = 10_000;
+
+    fn log(writes: u64) -> Log {
+        let mut log = Log::new(Generation::new(Stamp::from_bits(1)));
+        for n in 0..writes {
+            let [.., key] = n.to_be_bytes();
+            log.write(0, &[key % 16 + 32], Some(&[key]));
+        }
+        log
+    }
+
+    /// The delta `(after, upto]` of a log.
+    fn delta(log: &Log, after: u64, upto: u64) -> Delta<'_> {
+        let rest = log.after(after).rest();
+        let tail = log.after(upto).rest();
+        Delta {
+            origin: ORIGIN,
+            generation: log.generation(),
+            after,
+            upto,
+            frontier: log.frontier(),
+            floor: log.floor(),
+            entries: &rest[..rest.len() - tail.len()],
+        }
+    }
+
+    #[test]
+    fn a_log_whose_floor_is_above_its_first_part_is_put_together_all_the_same() {
+        let mut log = log(5);
+        for key in [b"a", b"b", b"c"] {
+            log.write(0, key, Some(b"value"));
+        }
+        log.write(0, b"a", None);
+        log.collect(0);
+        log.write(0, b"d", Some(b"value"));
+        assert_eq!((log.floor(), log.frontier()), (9, 10));
+        let mut staging = Staging::default();
+        let first = staging.accept(None, &delta(&log, 0, 6), Sent::Alone, MAX);
+        assert!(matches!(first, Outcome::Kept));
+        let second = staging.accept(None, &delta(&log, 6, 10), Sent::Alone, MAX);
+        assert!(matches!(second, Outcome::Completed(_)));
+    }
+
+    #[test]
+    fn what_lies_below_a_floor_is_no_base_for_what_follows() {
+        // The replica holds "a", whose tombstone is collected elsewhere: the rest of a log alone must
+        // not be laid over it.
+        let mut log = log(5);
+        log.write(0, b"a", Some(b"value"));
+        let held = log.clone();
+        log.write(0, b"a", None);
+        log.collect(0);
+        log.write(0, b"d", Some(b"value"));
+        let mut staging = Staging::default();
+        let rest = staging.accept(Some(&held), &delta(&log, 6, 8), Sent::Alone, MAX);
+        assert!(matches!(rest, Outcome::Gap));
+    }
+
+    #[test]
+    fn nothing_is_claimed_before_all_of_it_has_arrived() {
+        let log = log(12);
+        let mut staging = Staging::default();
+        assert!(matches!(
+            staging.accept(None, &delta(&log, 0, 5), Sent::Alone, MAX),
+            Outcome::Kept
+        ));
+        assert_eq!(
+            staging.resume(ORIGIN, None).map(|begun| begun.upto),
+            Some(5)
+        );
+        assert!(matches!(
+            staging.accept(None, &delta(&log, 5, 9), Sent::Alone, MAX),
+            Outcome::Kept
+        ));
+        let Outcome::Completed(staged) =
+            staging.accept(None, &delta(&log, 9, 12), Sent::Alone, MAX)
+        else {
+            panic!("the claim is complete")
+        };
+        assert_eq!(staged.claim().run, log.after(0).rest());
+        assert_eq!(staging.resume(ORIGIN, None), None);
+    }
+
+    #[test]
+    fn a_claim_is_resumed_with_a_peer_that_knows_more() {
+        let older = log(12);
+        let newer = log(20);
+        let mut staging = Staging::default();
+        staging.accept(None, &delta(&older, 0, 6), Sent::Alone, MAX);
+        let Outcome::Completed(staged) =
+            staging.accept(None, &delta(&newer, 6, 20), Sent::Alone, MAX)
+        else {
+            panic!("the claim is complete")
+        };
+        let mut replica = Log::default();
+        replica.apply(&staged.claim());
+        for key in 32..48 {
+            assert_eq!(
+                replica
+                    .entries()
+                    .filter(|e| e.key == [key])
+                    .last()
+                    .unwrap()
+                    .value,
+                newer.get(&[key])
+            );
+        }
+    }
+
+    #[test]
+    fn a_peer_that_knows_less_continues_it_and_one_that_knows_enough_completes_it() {
+        let newer = log(20);
+        let older = log(12);
+        let mut staging = Staging::default();
+        staging.accept(None, &delta(&newer, 0, 6), Sent::Alone, MAX);
+        let more = staging.accept(None, &delta(&older, 6, 12), Sent::Alone, MAX);
+        assert!(matches!(more, Outcome::Kept), "as far as 12, of 20");
+        let rest = staging.accept(None, &delta(&newer, 12, 20), Sent::Alone, MAX);
+        assert!(matches!(rest, Outcome::Completed(_)));
+    }
+
+    proptest! {
+        /// Parts in any order, twice, and from replicas that know more or less and have collected
+        /// tombstones or not, come to the log itself or to nothing.
+        #[test]
+        fn parts_in_any_order_come_to_the_log(
+            writes in proptest::collection::vec((0_u8..6, any::<bool>()), 1..30),
+            collected in proptest::collection::vec(0_u64..30, 4),
+            parts in proptest::collection::vec((0_usize..4, 0_u64..30, 1_u64..8), 0..60),
+            shuffle in any::<u64>(),
+        ) {
+            // Four replicas, each of which knows a quarter more, and has collected what it likes.
+            let mut replicas = Vec::new();
+            let mut writer = Log::new(Generation::new(Stamp::from_bits(1)));
+            for (n, (key, lives)) in writes.iter().enumerate() {
+                let age = u64::try_from(n).unwrap();
+                writer.write(age, &[key + 32], lives.then_some(&[*key]));
+                if n % writes.len().div_ceil(4) == 0 || n + 1 == writes.len() {
+                    let mut replica = writer.clone();
+                    if let Some(age) = collected.get(replicas.len()) {
+                        replica.collect(*age);
+                    }
+                    replicas.push(replica);
+                }
+            }
+            let newest_at = replicas.len() - 1;
+            let newest = replicas[newest_at].clone();
+            let mut sent: Vec<(usize, u64, u64)> = parts
+                .into_iter()
+                .map(|(replica, after, len)| (replica % replicas.len(), after, len))
+                .collect();
+            let mut rng = ChaCha8Rng::seed_from_u64(shuffle);
+            for at in (1..sent.len()).rev() {
+                sent.swap(at, below(&mut rng, at + 1));
+            }
+            let mut staging = Staging::default();
+            let mut held: Option<Log> = None;
+            // At last a peer that knows all is asked, and what it sends arrives in order.
+            let asked = (newest_at, u64::MAX, 3);
+            for (replica, after, len) in sent.into_iter().chain([asked; 30]) {
+                let log = &replicas[replica];
+                let after = if after < u64::MAX {
+                    after
+                } else if let Some(begun) = staging.resume(ORIGIN, held.as_ref()) {
+                    log.resume_from(begun.generation, begun.upto, begun.least_frontier)
+                } else {
+                    held.as_ref().map_or(0, |held| log.serve_from(held.generation(), held.frontier()))
+                };
+                let upto = (after + len).min(log.frontier());
+                if after >= upto {
+                    continue;
+                }
+                let delta = delta(log, after, upto);
+                match staging.accept(held.as_ref(), &delta, Sent::InParts, MAX) {
+                    Outcome::Whole(claim) => held.get_or_insert_default().apply(&claim),
+                    Outcome::Completed(staged) => {
+                        held.get_or_insert_default().apply(&staged.claim());
+                    }
+                    _ => continue,
+                }
+                let held = held.as_ref().unwrap();
+                let mut truth = Log::new(held.generation());
+                for (n, (key, lives)) in writes.iter().enumerate() {
+                    if u64::try_from(n).unwrap() < held.frontier() {
+                        truth.write(0, &[key + 32], lives.then_some(&[*key]));
+                    }
+                }
+                for key in 32..38 {
+                    prop_assert_eq!(held.get(&[key]), truth.get(&[key]), "key {}", key);
+                }
+            }
+            prop_assert_eq!(held.map_or(0, |log| log.frontier()), newest.frontier());
+        }
+    }
+
+    #[test]
+    fn repeats_change_nothing_and_gaps_are_told() {
+        let log = log(12);
+        let mut staging = Staging::default();
+        staging.accept(None, &delta(&log, 0, 5), Sent::Alone, MAX);
+        assert!(matches!(
+            staging.accept(None, &delta(&log, 0, 5), Sent::Alone, MAX),
+            Outcome::Stale
+        ));
+        assert_eq!(
+            staging.resume(ORIGIN, None).map(|begun| begun.upto),
+            Some(5)
+        );
+        let mut fresh = Staging::default();
+        assert!(matches!(
+            fresh.accept(None, &delta(&log, 5, 12), Sent::Alone, MAX),
+            Outcome::Gap
+        ));
+        assert!(matches!(
+            fresh.accept(Some(&log), &delta(&log, 0, 12), Sent::Alone, MAX),
+            Outcome::Stale
+        ));
+    }
+
+    #[test]
+    fn it_is_bounded() {
+        let log = log(12);
+        let mut staging = Staging::default();
+        for n in 0..100 {
+            let delta = Delta {
+                origin: NodeId::from_u64(n),
+                ..delta(&log, 0, 5)
+            };
+            assert!(matches!(
+                staging.accept(None, &delta, Sent::Alone, MAX),
+                Outcome::Kept
+            ));
+        }
+        assert_eq!(staging.partials.len(), MAX_PARTIAL);
+        assert_eq!(staging.dropped(), 68);
+        assert!(matches!(
+            staging.accept(None, &delta(&log, 0, 5), Sent::Alone, 10),
+            Outcome::TooLarge
+        ));
+    }
+}
