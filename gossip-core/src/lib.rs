@@ -76,10 +76,6 @@
 //!   (XChaCha20-Poly1305): `Config::keys`, `SecretKey`, `Encryption`.
 #![no_std]
 #![cfg_attr(
-    not(feature = "map"),
-    allow(dead_code, reason = "the map is there to be skipped, not to be used")
-)]
-#![cfg_attr(
     not(test),
     warn(
         clippy::std_instead_of_core,
@@ -97,10 +93,13 @@ extern crate std;
 pub mod adapter;
 mod command;
 mod config;
+mod context;
+mod dissemination;
 mod event;
 mod failure;
 mod hlc;
 mod identity;
+mod local;
 mod membership;
 mod metrics;
 mod node;

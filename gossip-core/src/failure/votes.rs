@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use crate::identity::{Generation, NodeId};
 use crate::sorted::make_room;
-use crate::state::attribute::Ballot;
+use crate::state::attribute::{Ballot, VOTE};
 use crate::state::log::Log;
 use crate::time::Instant;
 
@@ -48,8 +48,10 @@ const fn doubled(generation: Generation) -> u64 {
     generation.stamp().to_bits() << 1
 }
 
-/// Bytes that a vote takes here, beyond those in its author's log.
-pub(crate) const VOTE: usize = size_of::<Cast>();
+const _: () = assert!(
+    size_of::<Cast>() == VOTE,
+    "the room of a datagram counts votes"
+);
 
 /// All votes that stand published.
 #[derive(Debug, Default)]

@@ -6,6 +6,8 @@ pub(crate) mod datacenter;
 pub(crate) mod member;
 pub(crate) mod observers;
 pub(crate) mod region;
+pub(crate) mod removal;
+pub(crate) mod removed_addresses;
 pub(crate) mod ring;
 pub(crate) mod segment;
 pub(crate) mod table;

@@ -230,6 +230,13 @@ impl Table {
         self.get(id).map(|record| record.condition)
     }
 
+    /// Whether a member takes part, as far as is known, and under this generation.
+    pub(crate) fn is_live_under(&self, id: NodeId, generation: Generation) -> bool {
+        self.get(id).is_some_and(|record| {
+            record.condition == Condition::Live && record.log.generation() == generation
+        })
+    }
+
     /// The record to change where neither log nor condition are touched.
     pub(crate) fn get_mut(&mut self, id: NodeId) -> Option<&mut Record> {
         let slot = self.slot(id)?;

@@ -1,91 +1,76 @@
 //! The one public machine: [`Node`].
 //!
-//! It routes. What arrives is handed to the components (table, logs, staging, observations, votes),
-//! what they decide is queued for the caller. Submodules hold the parts of the protocol:
-//! [`agreement`] (who shows the same value), [`broadcast`] (events of the application), [`peers`] and [`round`] (whom to talk to), [`exchange`] (the legs), [`intake`] (what comes of a delta), [`push`] (eager
-//! dissemination), [`liveness`] (heartbeats, suspicion), [`lost`] (whom it has removed), [`ballots`] (votes), [`judgement`] (verdicts), [`own`] (what this node says of
-//! itself), [`rival`] (another node of its name), [`stale`] (what follows from an input), [`transmit`] (writing datagrams), [`view`] (what the application may look at).
+//! A node is a few machines that own their state, and a router that owns nothing but them. What arrives is
+//! decoded here and handed to the machines in a fixed order. A machine returns what the others must hear
+//! of, and notes in the [context](crate::context) what is to be sent, told, or done later. At the end of
+//! each input the node [settles](settle): it derives anew what has become stale, and carries out what was
+//! noted.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | here | inputs: datagrams, time |
+//! | [`commands`] | inputs: what the application wants |
+//! | [`exchange`] | hands the items of a leg or a push to the machines; tells them what a delta has changed |
+//! | [`upkeep`] | the periodic round |
+//! | [`settle`] | what follows from an input |
+//! | [`encode`] | outputs: writes messages as datagrams |
+//! | [`address_validation`] | which senders must prove their address |
+//! | [`outbox`], [`events`] | the bounded queues of outputs |
+//! | [`view`] | what the application may look at |
 
-mod agreement;
-mod ballots;
-mod broadcast;
+mod address_validation;
+mod commands;
+mod encode;
 mod events;
 mod exchange;
-mod ghosts;
-mod intake;
-mod judgement;
-mod liveness;
-mod lost;
-#[cfg_attr(not(feature = "map"), path = "unmapped.rs")]
-mod map;
-mod outbox;
-mod own;
-mod peers;
-mod proof;
-mod push;
-mod recents;
-mod rival;
-mod round;
 #[cfg(feature = "encryption")]
-mod sealing;
-mod stale;
-mod timers;
-mod transmit;
+mod keys;
+mod outbox;
+mod settle;
+mod upkeep;
 mod view;
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use siphasher::sip::SipHasher13;
-use smallvec::SmallVec;
 
-use crate::command::{Command, CommandError};
-use crate::config::{Config, ConfigError, Dissemination};
+use crate::config::{Config, ConfigError};
+use crate::context::{Context, Outgoing, Parts, Timer, add, count};
+use crate::dissemination::Push;
 use crate::event::Event;
-use crate::failure::detector::Detector;
-use crate::failure::loss::Loss;
-use crate::failure::observation::Observation;
-use crate::failure::probes::Probes;
-use crate::failure::votes::Votes;
+use crate::failure::Failure;
 use crate::hlc::Clock;
-use crate::identity::{Generation, Identity, NodeId};
+use crate::identity::{Generation, Identity};
+use crate::local::{Farewell, Local, schedule_farewell};
 use crate::membership::Table;
-use crate::metrics::Metrics;
-use crate::rng::{duration_below, jitter};
-use crate::state::attribute::{
-    ADDRESS, Ballot, DATACENTER, Declared, NAME, STATUS, encode_address,
-};
+use crate::membership::removal::Removal;
+use crate::rng::duration_below;
+#[cfg(feature = "map")]
+use crate::shared_map::SharedMap;
+use crate::state::attribute::{ADDRESS, DATACENTER, Declared, NAME, STATUS, encode_address};
 use crate::state::log::Log;
-use crate::state::room;
 use crate::state::table_hash::HashKey;
-use crate::sync::staging::Staging;
+use crate::sync::{Room, Sync};
 use crate::time::{Instant, UnixTime};
 #[cfg(feature = "encryption")]
 use crate::wire::encryption::Keyring;
 use crate::wire::frame::{ClusterTag, Framing, Opened, Refused};
-use crate::wire::message::{Datagram, Message, Sender, Unreadable};
-use agreement::Watches;
-use broadcast::Broadcasts;
+use crate::wire::message::{Datagram, Message, Unreadable};
+use address_validation::AddressValidation;
 use events::Events;
-use liveness::Neighbour;
-use lost::Lost;
-use map::Shared;
+#[cfg(feature = "encryption")]
+use keys::Keys;
 use outbox::Outbox;
-use proof::Proofs;
-use push::Relay;
-use recents::Recents;
-use rival::Rival;
-use stale::Stale;
-use timers::{Timer, Timers};
 
-pub use agreement::{Agreement, Shown};
-pub use broadcast::Broadcast;
-pub use transmit::Transmit;
-pub use view::{Member, Standing, Status, Vote};
+pub use crate::dissemination::broadcast::Broadcast;
+pub use crate::local::Standing;
+pub use crate::local::agreement::{Agreement, Shown};
+pub use encode::Transmit;
+pub use view::{Member, Status, Vote};
 
 /// One node of a cluster, as a state machine without I/O.
 ///
@@ -98,87 +83,22 @@ pub use view::{Member, Standing, Status, Vote};
 ///
 /// No method blocks, reads a clock or panics on any input. Time never runs backwards: an earlier
 /// `now` counts as the latest one seen. The same seed and the same inputs give the same outputs.
-// What is large and rarely touched is boxed: a heartbeat should find the rest in a few cache lines,
-// for a process may run thousands of nodes.
 #[derive(Debug)]
 pub struct Node {
-    config: Box<Config>,
-    own: NodeId,
-    /// The generation of the own log, and the address that it names.
-    generation: Generation,
-    address: SocketAddr,
-    /// The generation in which this process started, whatever it was raised to since.
-    born: Generation,
-    /// What peers remember of this name that this node has not written.
-    rival: Option<Rival>,
-    /// Whether another life begins once the input is done with.
-    outlives: bool,
-    /// Until when this node may have missed deaths, if that is not long ago: it has begun another life, or
-    /// slept for longer than others keep members that are down.
-    woken: Option<Instant>,
-    standing: Standing,
-    /// How often departure has been announced.
-    farewells: u8,
-    now: Instant,
-    clock: Clock,
-    rng: ChaCha8Rng,
+    context: Context,
+    failure: Failure,
+    sync: Sync,
+    push: Push,
+    removal: Removal,
+    local: Local,
+    #[cfg(feature = "map")]
+    shared_map: Box<SharedMap>,
+    addresses: Box<AddressValidation>,
     framing: Framing,
-    /// Where what was encrypted is opened.
     #[cfg(feature = "encryption")]
-    opened: Vec<u8>,
-    /// Whether [`Event::EncryptionMismatch`] was told since the keys changed.
-    #[cfg(feature = "encryption")]
-    mismatch_told: bool,
-    // State plane.
-    table: Table,
-    staging: Staging,
-    /// How many bytes the datagram at hand may still make this node hold beyond those that it has. A
-    /// member that is gone already takes 22 bytes in it, and five times as many in the table.
-    room: usize,
-    recents: Recents,
-    relay: Relay,
-    /// How much of the own log has been pushed.
-    pushed: u64,
-    /// When an exchange last found another table than the own one.
-    differed: Option<Instant>,
-    /// When a node that is far behind may meet another peer.
-    caught_up: Instant,
-    broadcasts: Broadcasts,
-    shared: Box<Shared>,
-    /// Where to look for members that were removed while they were down.
-    lost: Lost,
-    /// Where the next round goes on tending records.
-    tended: usize,
-    /// See [`ghosts`].
-    horizon: u64,
-    // Liveness plane.
-    detector: Box<Detector>,
-    neighbours: Vec<Neighbour>,
-    /// Who was a neighbour a moment ago, and until when it still gets heartbeats.
-    former: Vec<(Neighbour, Instant)>,
-    /// Sorted by id.
-    observations: Vec<Observation>,
-    beats: u64,
-    loss: Loss,
-    votes: Votes,
-    probes: Probes,
-    /// The votes that this node publishes.
-    ballots: SmallVec<[Ballot; 8]>,
-    /// Members that are down and of which there is news that may revive them.
-    reconsider: SmallVec<[NodeId; 8]>,
-    isolated: bool,
-    /// Verdicts are not drawn again before this.
-    judges_next: Instant,
-    /// Whose clock was reported last, and when.
-    skew_told: Option<(NodeId, Instant)>,
-    stale: Stale,
-    watches: Watches,
-    // Outputs.
-    timers: Timers,
-    proofs: Box<Proofs>,
+    keys: Keys,
     outbox: Outbox,
     events: Events,
-    metrics: Metrics,
 }
 
 impl Node {
@@ -205,122 +125,85 @@ impl Node {
         let mut clock = Clock::new(now, wall, config.max_clock_skew);
         let own = identity.id();
         let generation = Generation::new(clock.tick(now));
-        let mut log = Log::new(generation);
-        log.write(0, ADDRESS, Some(&encode_address(identity.address())));
-        log.write(0, NAME, Some(identity.name().as_str().as_bytes()));
-        if let Some(datacenter) = &config.datacenter {
-            log.write(0, DATACENTER, Some(datacenter.as_str().as_bytes()));
-        }
-        log.write(0, STATUS, Some(Declared::Joining.encode()));
         let index_key = SipHasher13::new_with_keys(rng.next_u64(), rng.next_u64());
         let bridges = usize::from(config.bridges);
         let mut table = Table::new(HashKey::of(&config.cluster), index_key, bridges);
         table.ensure(own, now);
+        let log = first_log(&config, &identity, generation);
         table.change_log(own, |held| *held = log);
-        let detector = Detector::new(
-            config.phi_model,
-            config.window,
-            config.phi_suspect,
-            config.phi_convict,
-            config.interval,
-            config.min_deviation,
-            config.acceptable_pause,
-        );
         let mut node = Self {
-            own,
-            generation,
-            address: identity.address(),
-            born: generation,
-            rival: None,
-            outlives: false,
-            woken: None,
-            standing: Standing::Joining,
-            farewells: 0,
-            now,
-            clock,
-            rng,
+            failure: Failure::new(&config),
+            sync: Sync::new(now),
+            push: Push::default(),
+            removal: Removal::default(),
+            local: Local::new(),
+            #[cfg(feature = "map")]
+            shared_map: Box::new(SharedMap::new(own, generation, &config)),
+            addresses: Box::new(AddressValidation::new(secret, usize::from(config.outbox))),
             framing: Framing {
                 tag: ClusterTag::of(&config.cluster),
                 #[cfg(feature = "encryption")]
                 keyring: Keyring::new(&config.keys, config.encryption, seed),
             },
             #[cfg(feature = "encryption")]
-            opened: Vec::new(),
-            #[cfg(feature = "encryption")]
-            mismatch_told: false,
-            table,
-            staging: Staging::default(),
-            room: 0,
-            recents: Recents::default(),
-            relay: Relay::default(),
-            pushed: 0,
-            differed: None,
-            caught_up: now,
-            broadcasts: Broadcasts::default(),
-            shared: Box::new(Shared::new(own, generation, &config)),
-            lost: Lost::default(),
-            tended: 0,
-            horizon: 0,
-            detector: Box::new(detector),
-            neighbours: Vec::new(),
-            former: Vec::new(),
-            observations: Vec::new(),
-            beats: 0,
-            loss: Loss::default(),
-            votes: Votes::default(),
-            probes: Probes::default(),
-            ballots: SmallVec::new(),
-            reconsider: SmallVec::new(),
-            isolated: false,
-            judges_next: Instant::ORIGIN,
-            skew_told: None,
-            stale: Stale::default(),
-            watches: Watches::default(),
-            timers: Timers::default(),
-            proofs: Box::new(Proofs::new(secret, usize::from(config.outbox))),
+            keys: Keys::default(),
             outbox: Outbox::new(usize::from(config.outbox)),
             events: Events::new(usize::from(config.event_queue)),
-            metrics: Metrics::default(),
-            config: Box::new(config),
+            context: Context::new(Parts {
+                config,
+                own,
+                generation,
+                address: identity.address(),
+                now,
+                clock,
+                rng,
+                table,
+            }),
         };
-        let phase = duration_below(&mut node.rng, node.config.interval);
-        node.timers
-            .set(Timer::Heartbeat, Some(now.saturating_add(phase)));
-        node.begin_joining(now);
+        let context = &mut node.context;
+        let phase = duration_below(&mut context.rng, context.config.interval);
+        let first = now.saturating_add(phase);
+        context.timers.set(Timer::Heartbeat, Some(first));
+        node.local.begin_joining(context);
+        node.on_round();
+        node.settle();
+        node.carry_out();
         Ok(node)
     }
 
     /// A datagram has come in.
     ///
     /// Never an error: what cannot be used is dropped and counted in
-    /// [`Metrics::dropped`]. An IPv4 address as a socket of both families tells it, mapped into IPv6, is
-    /// taken for what it is. O(length), and O(members) at worst where tables differ.
+    /// [`Metrics::dropped`](crate::Metrics::dropped). An IPv4 address as a socket of both families tells
+    /// it, mapped into IPv6, is taken for what it is. O(length), and O(members) at worst where tables
+    /// differ.
     pub fn handle_datagram(&mut self, now: Instant, mut from: SocketAddr, datagram: &[u8]) {
-        let now = self.advance(now);
+        self.advance(now);
         if from.ip().to_canonical().is_ipv4() {
             from.set_ip(from.ip().to_canonical());
         }
-        let metrics = &mut self.metrics;
+        let metrics = &mut self.context.metrics;
         count(&mut metrics.datagrams_in);
-        metrics.bytes_in = metrics.bytes_in.saturating_add(length(datagram));
-        if self.standing == Standing::Left {
+        add(&mut metrics.bytes_in, datagram.len());
+        if self.local.standing() == Standing::Left {
             return;
         }
         let max = self.max_datagram();
         #[cfg(not(feature = "encryption"))]
         match self.framing.open(max, datagram) {
-            Ok(opened) => self.on_frame(now, from, opened),
+            Ok(opened) => self.on_frame(from, opened),
             Err(refused) => self.on_refused(from, refused),
         }
         #[cfg(feature = "encryption")]
         {
-            let mut room = core::mem::take(&mut self.opened);
+            let mut room = core::mem::take(&mut self.keys.opened);
             match self.framing.open(max, datagram, &mut room) {
-                Ok(opened) => self.on_frame(now, from, opened),
+                Ok(opened) => self.on_frame(from, opened),
                 Err(refused) => self.on_refused(from, refused),
             }
-            self.opened = room;
+            self.keys.opened = room;
         }
+        self.carry_out();
     }
 
     /// A datagram is no frame of this cluster.
@@ -333,7 +216,7 @@ impl Node {
         if matches!(refused, Refused::Key | Refused::Plaintext) {
             self.tell_mismatch(from);
         }
-        let dropped = &mut self.metrics.dropped;
+        let dropped = &mut self.context.metrics.dropped;
         count(match refused {
             Refused::Length => &mut dropped.length,
             Refused::Version => &mut dropped.version,
@@ -348,102 +231,136 @@ impl Node {
     }
 
     /// A datagram of this cluster.
-    fn on_frame(&mut self, now: Instant, from: SocketAddr, opened: Opened<'_>) {
-        self.room = room(opened.body.len());
-        let dropped = &mut self.metrics.dropped;
-        let Datagram {
-            sender,
-            message,
-            items,
-            skipped,
-        } = match Datagram::decode(opened.body) {
+    fn on_frame(&mut self, from: SocketAddr, opened: Opened<'_>) {
+        let metrics = &mut self.context.metrics;
+        let datagram = match Datagram::decode(opened.body) {
             Ok(datagram) => datagram,
-            Err(Unreadable::Unknown) => return count(&mut dropped.unknown),
-            Err(Unreadable::Malformed) => return count(&mut dropped.malformed),
+            Err(Unreadable::Unknown) => return count(&mut metrics.dropped.unknown),
+            Err(Unreadable::Malformed) => return count(&mut metrics.dropped.malformed),
         };
+        let sender = datagram.sender;
         #[cfg(feature = "encryption")]
         if opened.sequence.is_some_and(|n| !self.is_new(sender, n)) {
-            return count(&mut self.metrics.dropped.replayed);
+            return count(&mut self.context.metrics.dropped.replayed);
         }
-        let Metrics {
-            dropped,
-            items_skipped,
-            ..
-        } = &mut self.metrics;
-        *items_skipped = items_skipped.saturating_add(skipped);
-        if sender.id == self.own {
-            if sender.generation == self.generation || from == self.address {
-                // This node's own, looped or late.
-                return count(&mut dropped.own);
-            }
-            match message {
-                Message::Claim { born } => self.on_claim(now, from, born),
-                // Of what is longer than the answer; whoever lives says such things.
-                Message::Exchange(_) | Message::Push(_) => {
-                    count(&mut dropped.own);
-                    self.claim(now, from);
-                }
-                _ => count(&mut dropped.own),
-            }
-            return self.settle(now);
+        let metrics = &mut self.context.metrics;
+        metrics.items_skipped = metrics.items_skipped.saturating_add(datagram.found.skipped);
+        if sender.id == self.context.own {
+            return self.on_own_name(from, datagram);
         }
-        self.on_life(now, sender);
-        match message {
-            Message::Heartbeat { counter } => self.on_heartbeat(now, sender, counter),
-            Message::Ping { token } => self.on_ping(from, token),
-            Message::Pong { token } => self.on_echo(now, from, token),
-            Message::Claim { .. } => {}
-            Message::Exchange(head) if self.demands_proof(now, from, sender, head, items) => {}
-            Message::Exchange(head) => {
-                if head.leg == exchange::FIRST_LEG {
-                    self.on_map_summary(from, sender, head.mode, items);
-                }
-                self.on_exchange(now, from, sender, head, items);
-            }
-            Message::Push(head) => {
-                self.on_push(now, from, head, items);
-                self.on_map_push(now, from, sender, head, items);
-            }
-            Message::MapPull => self.on_map_pull(from, sender, items),
-            Message::MapChunk => self.on_map_chunk(now, from, sender, items),
-        }
-        self.settle(now);
+        self.on_message(from, datagram, Room::of(opened.body.len()));
+        self.settle();
     }
 
-    /// The application wants something.
-    ///
-    /// # Errors
-    /// [`CommandError`]; nothing has changed then.
-    pub fn handle_command(&mut self, now: Instant, command: Command) -> Result<(), CommandError> {
-        let now = self.advance(now);
-        let result = self.on_command(now, command);
-        self.settle(now);
-        result
+    /// Another node says something.
+    fn on_message(&mut self, from: SocketAddr, datagram: Datagram<'_>, mut room: Room) {
+        let sender = datagram.sender;
+        let context = &mut self.context;
+        self.failure.on_life(context, sender);
+        match datagram.message {
+            Message::Heartbeat { counter } => self.failure.on_heartbeat(context, sender, counter),
+            Message::Ping { token } => self.on_ping(from, token),
+            Message::Pong { token } => self.addresses.on_echo(context.now, from, token),
+            Message::Claim { .. } => {}
+            Message::Exchange(head) => self.on_exchange(from, &datagram, head, &mut room),
+            Message::Push(head) => self.on_push(from, &datagram, head, &mut room),
+            #[cfg(feature = "map")]
+            Message::MapPull => {
+                let peer = self.map_peer(from, sender);
+                self.shared_map
+                    .on_pull(&mut self.context, peer, datagram.items);
+            }
+            #[cfg(feature = "map")]
+            Message::MapChunk => {
+                let peer = self.map_peer(from, sender);
+                self.shared_map
+                    .on_chunk(&mut self.context, peer, datagram.items);
+            }
+            #[cfg(not(feature = "map"))]
+            Message::MapPull | Message::MapChunk => {}
+        }
+    }
+
+    /// A datagram bears this node's own id.
+    fn on_own_name(&mut self, from: SocketAddr, datagram: Datagram<'_>) {
+        let context = &mut self.context;
+        if datagram.sender.generation == context.generation || from == context.address {
+            // This node's own, looped or late.
+            return count(&mut context.metrics.dropped.own);
+        }
+        match datagram.message {
+            Message::Claim { born } => self.local.on_claim(context, from, born),
+            // Only messages longer than the answer are answered; a live node says such things.
+            Message::Exchange(_) | Message::Push(_) => {
+                count(&mut context.metrics.dropped.own);
+                self.local.claim(context, from);
+            }
+            _ => count(&mut context.metrics.dropped.own),
+        }
+        self.settle();
+    }
+
+    /// Somebody wants to know whether this node lives, or is where it says it is.
+    fn on_ping(&mut self, to: SocketAddr, token: u32) {
+        let message = if self.addresses.repeats(to) {
+            Outgoing::Introduction { to, token }
+        } else {
+            Outgoing::Pong { to, token }
+        };
+        self.context.send(message);
     }
 
     /// Time has passed. Does what is due; harmless when early, late or needless. Afterwards
     /// [`Node::poll_timeout`] lies after `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let now = self.advance(now);
+        self.advance(now);
         for timer in Timer::ALL {
-            if !self.timers.take_due(timer, now) {
-                continue;
-            }
-            match timer {
-                Timer::Round => self.on_round(now),
-                Timer::Heartbeat => self.on_heartbeat_due(now),
-                Timer::Observation => self.on_observations_due(now),
-                Timer::Vote => self.stale.verdicts = true,
-                Timer::Probe => self.on_probe_due(now),
-                Timer::Flush => self.flush(now),
-                Timer::Announce => self.announce(now),
-                Timer::Rival => self.on_rival_due(now),
-                Timer::Leave => self.on_leave_due(now),
-                Timer::CatchUp => self.on_catch_up_due(now),
-                Timer::Gap => self.on_gap_due(now),
+            let now = self.context.now;
+            if self.context.timers.take_due(timer, now) {
+                self.on_timer(timer);
             }
         }
-        self.settle(now);
+        self.settle();
+        self.carry_out();
+    }
+
+    fn on_timer(&mut self, timer: Timer) {
+        let context = &mut self.context;
+        match timer {
+            Timer::Round => self.on_round(),
+            Timer::Heartbeat => self.failure.on_heartbeat_due(context),
+            Timer::Observation => self.failure.on_observations_due(context),
+            Timer::Vote => context.stale.verdicts = true,
+            Timer::Probe => self.failure.on_probe_due(context),
+            Timer::Flush => self.flush(),
+            Timer::Announce => self.local.announce(context),
+            Timer::Rival => self.local.on_rival_due(context),
+            Timer::Leave => self.on_leave_due(),
+            Timer::CatchUp => self.sync.on_catch_up_due(context),
+            #[cfg(feature = "map")]
+            Timer::Gap => self.shared_map.on_gap_due(context),
+            #[cfg(not(feature = "map"))]
+            Timer::Gap => {}
+        }
+    }
+
+    /// Pushes what this node has written since the last time, and what waits to go on.
+    fn flush(&mut self) {
+        let votes = self.failure.votes();
+        #[cfg(feature = "map")]
+        self.shared_map.flush(&mut self.context, votes);
+        self.push.flush(&mut self.context, votes);
+    }
+
+    /// The next step of leaving is due.
+    fn on_leave_due(&mut self) {
+        if self.local.on_leave_due(&mut self.context) == Farewell::Silent {
+            return;
+        }
+        let votes = self.failure.votes();
+        self.push.push_latest(&mut self.context, votes);
+        self.on_round();
+        schedule_farewell(&mut self.context);
     }
 
     /// The next event, or `None` until the next input.
@@ -460,85 +377,35 @@ impl Node {
     /// When to call [`Node::handle_timeout`] next. `None` once the node has left.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.next()
+        self.context.timers.next()
     }
 
     /// Moves time on, never back; notices that this process stood still.
     ///
     /// A deadline missed by a whole interval means that the machine slept or was overloaded: that
     /// time was not the neighbours' silence.
-    fn advance(&mut self, now: Instant) -> Instant {
-        self.now = self.now.max(now);
-        let now = self.now;
-        let gap = self
-            .timers
-            .next()
-            .map_or(Duration::ZERO, |due| now.saturating_since(due));
-        if gap > self.config.interval {
-            count(&mut self.metrics.pauses);
+    fn advance(&mut self, now: Instant) {
+        let context = &mut self.context;
+        context.now = context.now.max(now);
+        let next = context.timers.next();
+        let gap = next.map_or(Duration::ZERO, |due| context.now.saturating_since(due));
+        if gap > context.config.interval {
+            count(&mut context.metrics.pauses);
             // The timer that was missed is due now; it must not count as a second pause.
-            self.timers.postpone(now);
-            self.stale.deadlines = true;
-            self.note_sleep(now, gap);
-            for observation in &mut self.observations {
-                observation.paused(now, gap, self.config.interval);
-            }
+            context.timers.postpone(context.now);
+            self.failure.paused(context, gap);
         }
-        now
-    }
-
-    /// This node has slept, or its wall clock has gone on without it.
-    fn note_sleep(&mut self, now: Instant, slept: Duration) {
-        if slept >= self.config.remove_after {
-            self.note_absence(now);
-        }
-    }
-
-    /// This node may have missed deaths. Who is heard in the next moment may have died long ago: the socket
-    /// has kept what came meanwhile.
-    fn note_absence(&mut self, now: Instant) {
-        self.woken = Some(now.saturating_add(self.config.interval));
-    }
-
-    /// How this node introduces itself in a datagram.
-    fn sender(&self) -> Sender {
-        Sender {
-            id: self.own,
-            generation: self.generation,
-        }
-    }
-
-    /// Milliseconds since this node's generation began, by the wall clock.
-    fn age(&self, now: Instant) -> u64 {
-        self.age_of(now, self.generation)
-    }
-
-    fn is_eager(&self) -> bool {
-        self.config.dissemination == Dissemination::Eager
-    }
-
-    /// A multiple of the interval.
-    fn intervals(&self, n: u32) -> Duration {
-        self.config.interval.saturating_mul(n)
-    }
-
-    /// The interval, spread a little so that nodes do not fall into step.
-    fn next_interval(&mut self) -> Duration {
-        jitter(&mut self.rng, self.config.interval, 100)
     }
 }
 
-/// Bytes that an unknown member takes in the table, beyond its log.
-const NEWCOMER: usize = 112;
-
-/// Adds one.
-fn count(counter: &mut u64) {
-    *counter = counter.saturating_add(1);
+/// The log with which a node begins.
+fn first_log(config: &Config, identity: &Identity, generation: Generation) -> Log {
+    let mut log = Log::new(generation);
+    log.write(0, ADDRESS, Some(&encode_address(identity.address())));
+    log.write(0, NAME, Some(identity.name().as_str().as_bytes()));
+    if let Some(datacenter) = &config.datacenter {
+        log.write(0, DATACENTER, Some(datacenter.as_str().as_bytes()));
+    }
+    log.write(0, STATUS, Some(Declared::Joining.encode()));
+    log
 }
-
-fn length(bytes: &[u8]) -> u64 {
-    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
-}
-
-#[cfg(test)]
-mod tests;

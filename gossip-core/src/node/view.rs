@@ -3,27 +3,19 @@
 use core::net::{Ipv4Addr, SocketAddr};
 
 use super::Node;
-use super::broadcast::{Broadcast, held};
 use crate::command::Key;
-use crate::failure::observation::Observation;
+use crate::dissemination::broadcast::{Broadcast, held};
 use crate::identity::{Generation, Name, NodeId};
+use crate::local::Standing;
+use crate::local::agreement::{Agreement, agreement};
 use crate::membership::ring::Part;
 use crate::membership::{Condition, Record};
 use crate::metrics::Metrics;
+#[cfg(feature = "map")]
+use crate::shared_map::replica::{Map, Reading};
 use crate::state::attribute::{Declared, user_key};
-
-/// How far this node itself has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Standing {
-    /// Learning the table from its seeds; not announced yet.
-    Joining,
-    /// Announced.
-    Up,
-    /// Announcing its departure.
-    Leaving,
-    /// Silent: it has left, or has lost its name to another node.
-    Left,
-}
+#[cfg(feature = "map")]
+use smallvec::SmallVec;
 
 /// What this node holds of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -102,6 +94,7 @@ impl<'a> Member<'a> {
             (Condition::Left | Condition::Ghost, _) | (_, Declared::Left) => Status::Left,
             _ if self
                 .node
+                .failure
                 .observation(self.record.id)
                 .is_some_and(|seen| seen.is_suspect() || seen.is_silent()) =>
             {
@@ -117,7 +110,7 @@ impl<'a> Member<'a> {
     /// other datacenters. Of a single datacenter it says nothing.
     #[must_use]
     pub fn is_bridge(&self) -> bool {
-        let bridges = self.node.table.datacenters().bridges();
+        let bridges = self.node.context.table.datacenters().bridges();
         bridges.contains(Part::Live, self.record.id)
     }
 
@@ -131,10 +124,10 @@ impl<'a> Member<'a> {
     /// no heartbeats.
     #[must_use]
     pub fn heartbeat(&self) -> Option<u64> {
-        if self.record.id == self.node.own {
-            return Some(self.node.beats);
+        if self.record.id == self.node.context.own {
+            return Some(self.node.failure.beats());
         }
-        self.node.observation(self.record.id)?.counter()
+        self.node.failure.observation(self.record.id)?.counter()
     }
 
     /// How often it went down and came up again under the same generation.
@@ -168,24 +161,25 @@ impl Node {
     /// This node's id.
     #[must_use]
     pub const fn id(&self) -> NodeId {
-        self.own
+        self.context.own
     }
 
     /// This node's generation. Rises when peers remember a greater one.
     #[must_use]
     pub const fn generation(&self) -> Generation {
-        self.generation
+        self.context.generation
     }
 
     /// How far this node has come.
     #[must_use]
     pub const fn standing(&self) -> Standing {
-        self.standing
+        self.local.standing()
     }
 
     /// All members in the order of their ids, this node included; not those that were removed.
     pub fn members(&self) -> impl Iterator<Item = Member<'_>> {
-        self.table
+        self.context
+            .table
             .iter()
             .filter(|record| record.condition != Condition::Ghost)
             .map(|record| Member { node: self, record })
@@ -194,23 +188,23 @@ impl Node {
     /// One member. O(1).
     #[must_use]
     pub fn member(&self, id: NodeId) -> Option<Member<'_>> {
-        let record = self.table.get(id)?;
+        let record = self.context.table.get(id)?;
         (record.condition != Condition::Ghost).then_some(Member { node: self, record })
     }
 
     /// The current phi of a ring neighbour: `-log10` of the probability that its next message
-    /// comes even later than now (R7). `None` for members that this node does not observe.
+    /// comes even later than now. `None` for members that this node does not observe.
     ///
     /// As of the latest input: to look at a phi that climbs, feed time with
     /// [`Node::handle_timeout`] first.
     #[must_use]
     pub fn phi(&self, id: NodeId) -> Option<f64> {
-        Some(self.observation(id)?.phi(&self.detector, self.now))
+        self.failure.phi(self.context.now, id)
     }
 
     /// The valid votes against a member, this node's own included.
     pub fn votes(&self, id: NodeId) -> impl Iterator<Item = Vote> + '_ {
-        let record = self.table.get(id);
+        let record = self.context.table.get(id);
         let generation = record.map_or(Generation::ZERO, |record| record.log.generation());
         let vote = move |observer| Vote {
             observer,
@@ -218,21 +212,18 @@ impl Node {
             generation,
         };
         let own = self
-            .observation(id)
-            .filter(|observation| observation.is_silent());
-        let others =
-            self.votes.against(id).iter().filter(move |cast| {
-                record.is_some_and(|record| cast.is_valid(&record.log, self.now))
-            });
-        own.map(|_| vote(self.own))
-            .into_iter()
+            .failure
+            .finds_silent(id)
+            .then(|| vote(self.context.own));
+        let others = self.failure.valid_votes(self.context.now, id, record);
+        own.into_iter()
             .chain(others.map(move |cast| vote(cast.observer)))
     }
 
     /// The 128-bit hash over the table: equal on two nodes that know the same.
     #[must_use]
     pub const fn table_hash(&self) -> u128 {
-        self.table.hash()
+        self.context.table.hash()
     }
 
     /// Counters and gauges.
@@ -240,20 +231,59 @@ impl Node {
     pub fn metrics(&self) -> Metrics {
         let gauge = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         Metrics {
-            staging_dropped: self.staging.dropped(),
+            staging_dropped: self.sync.dropped(),
             outbox_dropped: self.outbox.dropped(),
             events_lost: self.events.lost(),
-            index_collisions: self.table.collisions(),
-            members: gauge(self.table.len()),
-            live: gauge(self.table.live_len()),
-            down: gauge(self.table.down_len()),
-            state_bytes: gauge(self.table.state_bytes()),
-            ..self.metrics
+            index_collisions: self.context.table.collisions(),
+            members: gauge(self.context.table.len()),
+            live: gauge(self.context.table.live_len()),
+            down: gauge(self.context.table.down_len()),
+            state_bytes: gauge(self.context.table.state_bytes()),
+            ..self.context.metrics
         }
     }
 
-    pub(super) fn observation(&self, id: NodeId) -> Option<&Observation> {
-        let at = self.observations.binary_search_by_key(&id, |o| o.id).ok()?;
-        self.observations.get(at)
+    /// What the live members show of an attribute. O(size of all live members' state).
+    #[must_use]
+    pub fn agreement(&self, key: &Key) -> Agreement {
+        agreement(&self.context, key)
+    }
+
+    /// Whether all live members show the same of an attribute, be it nothing. O(1) for one that is
+    /// watched ([`Command::Watch`](crate::Command::Watch)), otherwise as [`Node::agreement`].
+    #[must_use]
+    pub fn has_agreement(&self, key: &Key) -> bool {
+        let watched = self.local.watches.is_agreed(key);
+        watched.unwrap_or_else(|| self.agreement(key).is_reached())
+    }
+}
+
+/// The shared map.
+#[cfg(feature = "map")]
+impl Node {
+    /// The shared map: what is read under each key, and who is known how far.
+    #[must_use]
+    pub fn map(&self) -> &Map {
+        self.shared_map.map()
+    }
+
+    /// What is read under a key of the shared map: the latest where there are several.
+    #[must_use]
+    pub fn get(&self, key: &Key) -> Option<Reading<'_>> {
+        self.map().get(key.as_str().as_bytes())
+    }
+
+    /// Everything that is read under a key of the shared map, the latest first.
+    #[must_use]
+    pub fn siblings(&self, key: &Key) -> SmallVec<[Reading<'_>; 2]> {
+        self.map().siblings(key.as_str().as_bytes())
+    }
+
+    /// The keys of the shared map that begin with `prefix`, in order, with what is read under each.
+    pub fn entries<'a>(
+        &'a self,
+        prefix: &'a str,
+    ) -> impl Iterator<Item = (&'a str, Reading<'a>)> + 'a {
+        self.map().prefix(prefix.as_bytes())
     }
 }

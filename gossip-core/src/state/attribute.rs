@@ -111,6 +111,12 @@ pub(crate) struct Ballot {
 /// beyond is not counted.
 pub(crate) const MAX_BALLOTS: usize = 32;
 
+/// Bytes that a vote takes at a node that holds it, beyond those in its author's log.
+pub(crate) const VOTE: usize = 5 * 8;
+
+/// What peers accept of a node beyond `max_state`, for what the protocol itself writes.
+pub(crate) const PROTOCOL_RESERVE: usize = 2 * MAX_VALUE;
+
 /// Votes in their encoded form, as many as fit so many bytes.
 pub(crate) fn encode_ballots<'a>(
     ballots: impl Iterator<Item = &'a Ballot>,

@@ -219,8 +219,19 @@ pub(crate) struct Datagram<'a> {
     pub(crate) sender: Sender,
     pub(crate) message: Message,
     pub(crate) items: Items<'a>,
+    /// What the check of the items has found.
+    pub(crate) found: Found,
+}
+
+/// What is wanted of the items of a datagram before they are read one by one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Found {
     /// How many items of unknown kinds stand among them.
     pub(crate) skipped: u64,
+    /// The token that the first of them echoes.
+    pub(crate) echo: Option<u32>,
+    /// The first that tells of the sender's shared map.
+    pub(crate) map: Option<MapSummary>,
 }
 
 /// Why a body is not a message.
@@ -242,10 +253,11 @@ impl<'a> Datagram<'a> {
         let (message, rest) = codec::take(rest).ok_or(Unreadable::Malformed)?;
         let items = Items(rest);
         let carries_items = matches!(message, Message::Exchange(_) | Message::Push(_));
-        let skipped = match message {
-            Message::MapPull => (HAS_MAP && read_pull(rest).is_some()).then_some(0),
-            Message::MapChunk => (HAS_MAP && read_chunk(rest).is_some()).then_some(0),
-            _ if rest.is_empty() => Some(0),
+        let nothing = Found::default();
+        let found = match message {
+            Message::MapPull => (HAS_MAP && read_pull(rest).is_some()).then_some(nothing),
+            Message::MapChunk => (HAS_MAP && read_chunk(rest).is_some()).then_some(nothing),
+            _ if rest.is_empty() => Some(nothing),
             _ if carries_items => items.check(),
             _ => None,
         };
@@ -253,7 +265,7 @@ impl<'a> Datagram<'a> {
             sender,
             message,
             items,
-            skipped: skipped.ok_or(Unreadable::Malformed)?,
+            found: found.ok_or(Unreadable::Malformed)?,
         })
     }
 }
@@ -273,13 +285,14 @@ impl<'a> Items<'a> {
 pub(crate) type Later<'a> = (u8, &'a [u8]);
 
 impl Items<'_> {
-    /// How many of them are of unknown kinds. `None` where one is not valid.
-    fn check(mut self) -> Option<u64> {
-        let mut skipped = 0_u64;
+    /// Reads all of them. `None` where one is not valid.
+    fn check(mut self) -> Option<Found> {
+        let mut found = Found::default();
+        let mut is_first = true;
         while let Some(kind) = self.0.first() {
             if (ITEM_KINDS..128).contains(kind) {
                 self.0 = skip(self.0)?;
-                skipped = skipped.saturating_add(1);
+                found.skipped = found.skipped.saturating_add(1);
                 continue;
             }
             let (item, rest) = codec::take(self.0)?;
@@ -288,20 +301,27 @@ impl Items<'_> {
                 Item::Split(split) => split.region.is_valid(),
                 Item::Complete(region) => region.is_valid(),
                 Item::MapRun(run) => !HAS_MAP || run.is_valid(),
+                Item::Echo(token) => {
+                    found.echo = found.echo.or(is_first.then_some(token));
+                    true
+                }
+                Item::MapSummary(summary) => {
+                    found.map = found.map.or(Some(summary));
+                    true
+                }
                 Item::Summary(_)
                 | Item::Want(_)
                 | Item::Resume(_)
-                | Item::Echo(_)
                 | Item::Removed(_)
-                | Item::MapSummary(_)
                 | Item::MapTold(_) => true,
             };
+            is_first = false;
             if !valid {
                 return None;
             }
             self.0 = rest;
         }
-        Some(skipped)
+        Some(found)
     }
 }
 
@@ -470,7 +490,7 @@ pub(crate) mod tests {
         body.splice(delta..delta, later);
         body.extend(later);
         let read = Datagram::decode(&body).unwrap();
-        assert_eq!(read.skipped, 4);
+        assert_eq!(read.found.skipped, 4);
         assert_eq!(
             std::format!("{:?}", read.items.collect::<std::vec::Vec<_>>()),
             known

@@ -3,7 +3,7 @@
 //! Every round meets `fanout` members of the own datacenter that take part, each equally often, and
 //! with probability `down / (live + 1)` one of them that is down, so that partitions heal whatever
 //! their length. With probability `seeds / (live + down)`, over all datacenters, it also meets a
-//! seed, always while nobody else is known, so that islands merge. With probability `lost / live`, this
+//! seed, always while nobody else is known, so that islands merge. With probability `removed / live`, this
 //! node counted, it asks where one of the last few was that were removed while down.
 //!
 //! A bridge meets one bridge of another datacenter besides, each equally often; and, with probability
@@ -32,8 +32,8 @@ pub(crate) struct Peers {
     pub(crate) live_abroad: Option<NodeId>,
     pub(crate) down_abroad: Option<NodeId>,
     pub(crate) seeds: Seeds,
-    /// Its position among the removed that are still looked for.
-    pub(crate) lost: Option<usize>,
+    /// Its position among the removed members that are still looked for.
+    pub(crate) removed: Option<usize>,
 }
 
 /// Which seeds a round meets.
@@ -52,12 +52,12 @@ pub(crate) enum Seeds {
 /// beyond learns of it in rounds.
 const MOST_HANDED_OVER: usize = 32;
 
-/// Draws the peers of one round. Of seeds and of the lost it needs to know how many there are.
+/// Draws the peers of one round. `seeds` and `removed` say how many seeds there are, and how many removed members are looked for.
 pub(crate) fn choose(
     table: &Table,
     own: NodeId,
     seeds: usize,
-    lost: usize,
+    removed: usize,
     fanout: usize,
     rng: &mut impl Rng,
 ) -> Peers {
@@ -79,10 +79,10 @@ pub(crate) fn choose(
         live_abroad,
         down_abroad,
         seeds,
-        lost: if lost == 0 {
+        removed: if removed == 0 {
             None
         } else {
-            one_of(lost, table.live_len(), rng)
+            one_of(removed, table.live_len(), rng)
         },
     }
 }
@@ -239,20 +239,20 @@ mod tests {
         live_abroad: BTreeMap<NodeId, u32>,
         down_abroad: BTreeMap<NodeId, u32>,
         seeds: u32,
-        lost: BTreeMap<usize, u32>,
+        removed: BTreeMap<usize, u32>,
     }
 
     fn meet(
         table: &Table,
         own: NodeId,
-        (seeds, lost): (usize, usize),
+        (seeds, removed): (usize, usize),
         fanout: usize,
         rounds: u32,
     ) -> Met {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let mut met = Met::default();
         for _ in 0..rounds {
-            let peers = choose(table, own, seeds, lost, fanout, &mut rng);
+            let peers = choose(table, own, seeds, removed, fanout, &mut rng);
             let distinct: BTreeSet<_> = peers.live.iter().collect();
             assert_eq!(distinct.len(), peers.live.len());
             let note = |who: &mut BTreeMap<NodeId, u32>, id| *who.entry(id).or_default() += 1;
@@ -267,8 +267,8 @@ mod tests {
                 .iter()
                 .for_each(|id| note(&mut met.down_abroad, *id));
             met.seeds += u32::from(peers.seeds != Seeds::None);
-            if let Some(lost) = peers.lost {
-                *met.lost.entry(lost).or_default() += 1;
+            if let Some(removed) = peers.removed {
+                *met.removed.entry(removed).or_default() += 1;
             }
         }
         met
@@ -302,14 +302,14 @@ mod tests {
         #[test]
         fn everybody_is_met_as_often_as_promised(
             sizes in proptest::collection::vec((0_u64..12, 0_u64..8), 1..4),
-            own in 0_usize..12, seeds in 0_usize..5, lost in 0_usize..5, fanout in 1_usize..6,
+            own in 0_usize..12, seeds in 0_usize..5, removed in 0_usize..5, fanout in 1_usize..6,
         ) {
             let mut sizes = sizes;
             sizes[0].0 += 1;
             let table = table(&sizes);
             let home = table.datacenters().ring(Place::UNSAID);
             let own = home.live()[own % home.live().len()];
-            let met = meet(&table, own, (seeds, lost), fanout, ROUNDS);
+            let met = meet(&table, own, (seeds, removed), fanout, ROUNDS);
             let others = |ids: &[NodeId]| -> Vec<NodeId> {
                 ids.iter().copied().filter(|id| *id != own).collect()
             };
@@ -330,12 +330,12 @@ mod tests {
             let known = table.live_len() - 1 + table.down_len();
             let asked = if table.live_len() == 1 { 1.0 } else { promised(seeds, known) };
             prop_assert!(is_expected(met.seeds, ROUNDS, asked), "{} {}", met.seeds, asked);
-            for at in 0..lost {
-                let each = promised(lost, table.live_len()) / share(lost, 1);
-                let times = met.lost.get(&at).copied().unwrap_or(0);
+            for at in 0..removed {
+                let each = promised(removed, table.live_len()) / share(removed, 1);
+                let times = met.removed.get(&at).copied().unwrap_or(0);
                 prop_assert!(is_expected(times, ROUNDS, each), "{times} {each}");
             }
-            prop_assert!(met.lost.keys().all(|at| *at < lost));
+            prop_assert!(met.removed.keys().all(|at| *at < removed));
 
             let datacenters = table.datacenters();
             let is_bridge = datacenters.bridges_of(Place::UNSAID).contains(&own);

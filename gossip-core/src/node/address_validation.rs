@@ -15,13 +15,8 @@ use core::time::Duration;
 
 use siphasher::sip::SipHasher13;
 
-use super::exchange::FIRST_LEG;
-use super::outbox::Outgoing;
-use super::{Node, count};
-use crate::membership::Condition;
 use crate::state::attribute::encode_address;
 use crate::time::{Instant, nanos};
-use crate::wire::message::{Exchange, Item, Items, Sender};
 
 /// How long a token is good for, at least; twice that at most.
 const TOKEN_LASTS: Duration = Duration::from_secs(10);
@@ -32,7 +27,7 @@ const REPEATS: u8 = 2;
 
 /// Who need not prove its address, for now.
 #[derive(Debug)]
-pub(super) struct Proofs {
+pub(super) struct AddressValidation {
     secret: SipHasher13,
     /// Strangers that have echoed a token.
     proven: VecDeque<SocketAddr>,
@@ -42,7 +37,7 @@ pub(super) struct Proofs {
     asked: VecDeque<(SocketAddr, u8)>,
 }
 
-impl Proofs {
+impl AddressValidation {
     /// `secret` must be unknown to the peers. `capacity` is how many strangers may be on their way in
     /// at a time.
     pub(super) const fn new(secret: SipHasher13, capacity: usize) -> Self {
@@ -69,7 +64,7 @@ impl Proofs {
 
     /// Whether a ping from there may be a demand for proof, so that what was asked should be
     /// repeated.
-    fn repeats(&mut self, address: SocketAddr) -> bool {
+    pub(super) fn repeats(&mut self, address: SocketAddr) -> bool {
         let mut asked = self.asked.iter_mut();
         let Some((_, left)) = asked.find(|(asked, left)| *asked == address && *left > 0) else {
             return false;
@@ -78,7 +73,8 @@ impl Proofs {
         true
     }
 
-    fn may_be_answered(&self, address: SocketAddr) -> bool {
+    /// Whether whoever is at an address has proved to be there, or was asked something.
+    pub(super) fn may_be_answered(&self, address: SocketAddr) -> bool {
         self.proven.iter().any(|proven| *proven == address)
             || self.asked.iter().any(|(asked, _)| *asked == address)
     }
@@ -91,6 +87,21 @@ impl Proofs {
             self.proven.pop_front();
         }
         self.proven.push_back(address);
+    }
+
+    /// The token that proves an address now.
+    pub(super) fn challenge(&self, now: Instant, address: SocketAddr) -> u32 {
+        self.token(address, period(now))
+    }
+
+    /// Whoever is at an address echoes a token, or says something that looks like it. Tokens that this
+    /// node did not make are ignored.
+    pub(super) fn on_echo(&mut self, now: Instant, from: SocketAddr, token: u32) {
+        let this = period(now);
+        let good = [this, this.saturating_sub(1)];
+        if good.iter().any(|p| self.token(from, *p) == token) {
+            self.prove(from);
+        }
     }
 
     fn token(&self, address: SocketAddr, period: u64) -> u32 {
@@ -107,63 +118,6 @@ fn period(now: Instant) -> u64 {
     now.as_nanos().div_euclid(nanos(TOKEN_LASTS))
 }
 
-impl Node {
-    /// Whether a leg has to wait for a proof of its sender's address, which is asked for then.
-    pub(super) fn demands_proof(
-        &mut self,
-        now: Instant,
-        from: SocketAddr,
-        sender: Sender,
-        head: Exchange,
-        items: Items<'_>,
-    ) -> bool {
-        if let Some(Item::Echo(token)) = items.into_iter().next() {
-            self.on_echo(now, from, token);
-        }
-        let record = self.table.get(sender.id);
-        // That is where it ends, without an answer.
-        let agrees = head.leg == FIRST_LEG
-            && head.hash == self.table.hash().to_le_bytes()
-            && record.is_some_and(|record| {
-                record.condition == Condition::Live && record.log.generation() == sender.generation
-            })
-            && self.agrees_on_map(items);
-        if agrees || self.is_where_it_says(sender, from) {
-            return false;
-        }
-        count(&mut self.metrics.challenges);
-        let token = self.proofs.token(from, period(now));
-        self.outbox.push(Outgoing::Challenge { to: from, token });
-        true
-    }
-
-    /// Whether a datagram comes from where its sender is known to be, or from somebody who has proved to
-    /// be there: what is sent back does not hit somebody else.
-    pub(super) fn is_where_it_says(&self, sender: Sender, from: SocketAddr) -> bool {
-        let record = self.table.get(sender.id);
-        let is_member = record.is_some_and(|record| record.address() == Some(from));
-        is_member || self.proofs.may_be_answered(from)
-    }
-
-    /// Somebody echoes a token. It need not be one of those.
-    pub(super) fn on_echo(&mut self, now: Instant, from: SocketAddr, token: u32) {
-        let this = period(now);
-        let good = [this, this.saturating_sub(1)];
-        if good.iter().any(|p| self.proofs.token(from, *p) == token) {
-            self.proofs.prove(from);
-        }
-    }
-
-    /// Somebody wants to know whether this node lives, or is where it says it is.
-    pub(super) fn on_ping(&mut self, from: SocketAddr, token: u32) {
-        self.outbox.push(if self.proofs.repeats(from) {
-            Outgoing::Introduction { to: from, token }
-        } else {
-            Outgoing::Pong { to: from, token }
-        });
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,8 +126,8 @@ mod tests {
         SocketAddr::from(([127, 0, 0, 1], port))
     }
 
-    fn proofs() -> Proofs {
-        Proofs::new(SipHasher13::new_with_keys(1, 2), 32)
+    fn proofs() -> AddressValidation {
+        AddressValidation::new(SipHasher13::new_with_keys(1, 2), 32)
     }
 
     #[test]
@@ -183,7 +137,7 @@ mod tests {
         assert_eq!(proofs.token(address(1), 5), token);
         assert_ne!(proofs.token(address(2), 5), token);
         assert_ne!(proofs.token(address(1), 6), token);
-        let other = Proofs::new(SipHasher13::new_with_keys(1, 3), 32);
+        let other = AddressValidation::new(SipHasher13::new_with_keys(1, 3), 32);
         assert_ne!(other.token(address(1), 5), token);
     }
 

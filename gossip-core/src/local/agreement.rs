@@ -1,4 +1,4 @@
-//! Whether all live members show the same value of an attribute (R19).
+//! Whether all live members show the same value of an attribute.
 //!
 //! Every member publishes its own value, and every node compares what the others published: what a
 //! member shows here, it has written itself. That is how Cassandra agrees on a schema. An
@@ -10,11 +10,11 @@ use alloc::vec::Vec;
 use rand_core::Rng;
 use siphasher::sip::SipHasher24;
 
-use super::{Node, Standing};
 use crate::command::{CommandError, Key, MAX_WATCHED, Value};
+use crate::context::Context;
 use crate::event::Event;
 use crate::identity::NodeId;
-use crate::membership::{Condition, Record, Tracking};
+use crate::membership::{Condition, Record, Table, Tracking};
 use crate::sorted::SortedMap;
 use crate::state::attribute::Declared;
 
@@ -59,13 +59,7 @@ impl Agreement {
 
 /// The attributes whose agreement the application wants to be told of.
 #[derive(Debug, Default)]
-pub(super) struct Watches(Vec<Watch>);
-
-impl Watches {
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
+pub(crate) struct Watches(Vec<Watch>);
 
 /// One attribute, with a digest of what each member that counts shows of it.
 #[derive(Debug)]
@@ -128,85 +122,53 @@ impl Watch {
     }
 }
 
-impl Node {
-    /// What the live members show of an attribute (R19). O(size of all live members' state).
-    #[must_use]
-    pub fn agreement(&self, key: &Key) -> Agreement {
-        let key = key.as_str().as_bytes();
-        let ours = self.table.get(self.own).and_then(|own| own.log.get(key));
-        let mut members: BTreeMap<Option<&[u8]>, Vec<NodeId>> = BTreeMap::new();
-        for record in self.counting() {
-            let value = record.log.get(key);
-            members.entry(value).or_default().push(record.id);
-        }
-        let first = members.remove_entry(&ours);
-        let shown = first.into_iter().chain(members);
-        let shown = shown.map(|(value, members)| Shown {
-            // Whatever is in a log has a legal size.
-            value: value.and_then(|value| Value::new(value).ok()),
-            members,
-        });
-        Agreement {
-            shown: shown.collect(),
-        }
-    }
-
-    /// Whether all live members show the same of an attribute, be it nothing. O(1) for one that is
-    /// watched ([`Command::Watch`](crate::Command::Watch)), otherwise as [`Node::agreement`].
-    #[must_use]
-    pub fn has_agreement(&self, key: &Key) -> bool {
-        let watch = self.watches.0.iter().find(|watch| watch.key == *key);
-        watch.map_or_else(|| self.agreement(key).is_reached(), Watch::is_agreed)
-    }
-
-    /// The members whose values count.
-    fn counting(&self) -> impl Iterator<Item = &Record> {
-        self.table.iter().filter(|record| self.counts(record))
-    }
-
-    /// Whether a member's values count: it lives, and has announced itself.
-    fn counts(&self, record: &Record) -> bool {
-        record.condition == Condition::Live
-            && (record.id == self.own || record.declared() != Declared::Joining)
+impl Watches {
+    /// Whether all live members show the same of an attribute, where it is watched. O(1).
+    pub(crate) fn is_agreed(&self, key: &Key) -> Option<bool> {
+        let watch = self.0.iter().find(|watch| watch.key == *key);
+        watch.map(Watch::is_agreed)
     }
 
     /// Begins to watch an attribute. To watch it already changes nothing.
-    pub(super) fn watch(&mut self, key: Key) -> Result<(), CommandError> {
-        if self.watches.0.iter().any(|watch| watch.key == key) {
+    ///
+    /// # Errors
+    /// [`CommandError::TooManyWatched`].
+    pub(crate) fn watch(&mut self, context: &mut Context, key: Key) -> Result<(), CommandError> {
+        if self.0.iter().any(|watch| watch.key == key) {
             return Ok(());
         }
-        if self.watches.0.len() >= MAX_WATCHED {
+        if self.0.len() >= MAX_WATCHED {
             return Err(CommandError::TooManyWatched);
         }
         // Keyed, so that nobody can pick two values that look the same.
-        let digest = SipHasher24::new_with_keys(self.rng.next_u64(), self.rng.next_u64());
+        let digest = SipHasher24::new_with_keys(context.rng.next_u64(), context.rng.next_u64());
         let mut watch = Watch::new(key, digest);
-        for record in self.counting() {
+        for record in counting(&context.table, context.own) {
             watch.look(record.id, Some(record));
         }
-        self.watches.0.push(watch);
-        self.table.track_changes(Tracking::On);
+        self.0.push(watch);
+        context.table.track_changes(Tracking::On);
         Ok(())
     }
 
     /// Ends watching an attribute.
-    pub(super) fn unwatch(&mut self, key: &Key) {
-        self.watches.0.retain(|watch| watch.key != *key);
-        if self.watches.is_empty() {
-            self.table.track_changes(Tracking::Off);
+    pub(crate) fn unwatch(&mut self, context: &mut Context, key: &Key) {
+        self.0.retain(|watch| watch.key != *key);
+        if self.0.is_empty() {
+            context.table.track_changes(Tracking::Off);
         }
     }
 
     /// Brings the watched attributes up to date with the table, and tells what that changes.
-    pub(super) fn review_agreements(&mut self) {
-        if self.watches.is_empty() || self.standing == Standing::Left {
+    pub(super) fn review(&mut self, context: &mut Context) {
+        if self.0.is_empty() {
             return;
         }
-        let changed = self.table.take_changes();
-        let mut watches = core::mem::take(&mut self.watches);
-        for watch in &mut watches.0 {
+        let changed = context.table.take_changes();
+        for watch in &mut self.0 {
             for id in &changed {
-                let record = self.table.get(*id).filter(|record| self.counts(record));
+                let record = context.table.get(*id);
+                let record = record.filter(|record| counts(record, context.own));
                 watch.look(*id, record);
             }
             if watch.is_agreed() == watch.told {
@@ -214,19 +176,52 @@ impl Node {
             }
             watch.told = watch.is_agreed();
             let key = watch.key.clone();
-            self.events.push(match watch.told {
-                true => Event::AgreementReached {
-                    value: self.own_value(&key),
+            context.tell(if watch.told {
+                Event::AgreementReached {
+                    value: own_value(context, &key),
                     key,
-                },
-                false => Event::AgreementLost { key },
+                }
+            } else {
+                Event::AgreementLost { key }
             });
         }
-        self.watches = watches;
     }
+}
 
-    fn own_value(&self, key: &Key) -> Option<Value> {
-        let value = self.table.get(self.own)?.log.get(key.as_str().as_bytes())?;
-        Value::new(value).ok()
+/// What the live members show of an attribute. O(size of all live members' state).
+pub(crate) fn agreement(context: &Context, key: &Key) -> Agreement {
+    let key = key.as_str().as_bytes();
+    let own = context.table.get(context.own);
+    let ours = own.and_then(|own| own.log.get(key));
+    let mut members: BTreeMap<Option<&[u8]>, Vec<NodeId>> = BTreeMap::new();
+    for record in counting(&context.table, context.own) {
+        let value = record.log.get(key);
+        members.entry(value).or_default().push(record.id);
     }
+    let first = members.remove_entry(&ours);
+    let shown = first.into_iter().chain(members);
+    let shown = shown.map(|(value, members)| Shown {
+        // Whatever is in a log has a legal size.
+        value: value.and_then(|value| Value::new(value).ok()),
+        members,
+    });
+    Agreement {
+        shown: shown.collect(),
+    }
+}
+
+/// The members whose values count.
+fn counting(table: &Table, own: NodeId) -> impl Iterator<Item = &Record> {
+    table.iter().filter(move |record| counts(record, own))
+}
+
+/// Whether a member's values count: it lives, and has announced itself.
+fn counts(record: &Record, own: NodeId) -> bool {
+    record.condition == Condition::Live
+        && (record.id == own || record.declared() != Declared::Joining)
+}
+
+fn own_value(context: &Context, key: &Key) -> Option<Value> {
+    let own = context.table.get(context.own)?;
+    Value::new(own.log.get(key.as_str().as_bytes())?).ok()
 }

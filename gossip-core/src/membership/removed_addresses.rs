@@ -14,11 +14,11 @@ const MOST: usize = 32;
 
 /// The members removed last, and where they were.
 #[derive(Debug, Default)]
-pub(super) struct Lost(VecDeque<(NodeId, SocketAddr)>);
+pub(crate) struct RemovedAddresses(VecDeque<(NodeId, SocketAddr)>);
 
-impl Lost {
+impl RemovedAddresses {
     /// A member that was down is removed.
-    pub(super) fn note(&mut self, id: NodeId, address: SocketAddr) {
+    pub(crate) fn note(&mut self, id: NodeId, address: SocketAddr) {
         self.forget(id);
         if self.0.len() >= MOST {
             self.0.pop_front();
@@ -27,16 +27,16 @@ impl Lost {
     }
 
     /// A member is not to be looked for any more.
-    pub(super) fn forget(&mut self, id: NodeId) {
+    pub(crate) fn forget(&mut self, id: NodeId) {
         self.0.retain(|(known, _)| *known != id);
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
     /// The one at a position.
-    pub(super) fn get(&self, at: usize) -> Option<(NodeId, SocketAddr)> {
+    pub(crate) fn get(&self, at: usize) -> Option<(NodeId, SocketAddr)> {
         self.0.get(at).copied()
     }
 }
@@ -47,16 +47,16 @@ mod tests {
 
     #[test]
     fn the_last_are_remembered_each_once() {
-        let mut lost = Lost::default();
+        let mut addresses = RemovedAddresses::default();
         let at = |port: u16| SocketAddr::from(([10, 0, 0, 1], port));
         for n in 0..100 {
-            lost.note(NodeId::from_u64(n), at(1));
-            lost.note(NodeId::from_u64(n), at(2));
+            addresses.note(NodeId::from_u64(n), at(1));
+            addresses.note(NodeId::from_u64(n), at(2));
         }
-        assert_eq!(lost.len(), MOST);
-        assert_eq!(lost.get(0), Some((NodeId::from_u64(68), at(2))));
-        lost.forget(NodeId::from_u64(68));
-        assert_eq!(lost.get(0), Some((NodeId::from_u64(69), at(2))));
-        assert_eq!(lost.get(MOST), None);
+        assert_eq!(addresses.len(), MOST);
+        assert_eq!(addresses.get(0), Some((NodeId::from_u64(68), at(2))));
+        addresses.forget(NodeId::from_u64(68));
+        assert_eq!(addresses.get(0), Some((NodeId::from_u64(69), at(2))));
+        assert_eq!(addresses.get(MOST), None);
     }
 }

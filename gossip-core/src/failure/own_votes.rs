@@ -5,57 +5,56 @@ use core::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::Node;
-use super::judgement::CALM;
-use super::liveness::SETTLING;
+use super::{CALM, Failure, SETTLING};
+use crate::context::Context;
 use crate::identity::NodeId;
 use crate::membership::{Condition, Record};
 use crate::state::attribute::{Ballot, MAX_BALLOTS, VOTES, decode_ballots, encode_ballots};
-use crate::time::{Instant, UnixTime};
+use crate::time::UnixTime;
 
 /// Intervals after which a vote is late.
 const LATE: u32 = 2;
 
 /// Bytes of a vote, at most, in a node's first year, against a member that has written less than two million
 /// times: id 8, generation 8, frontier 3, age 5, mark 1. What would not fit all the same is cut off.
-pub(super) const BALLOT: usize = 25;
+pub(crate) const BALLOT: usize = 25;
 
 /// Whether a member's log continues or begins anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Life {
+pub(crate) enum Life {
     /// The log that was known goes on, or none was known.
     Same,
     /// The member has restarted.
     Another,
 }
 
-impl Node {
+impl Failure {
     /// Publishes the votes that follow from the observations, where they have changed.
-    pub(super) fn publish_ballots(&mut self, now: Instant) {
-        let age = self.age(now);
+    pub(crate) fn publish_votes(&mut self, context: &mut Context) {
+        let age = context.age();
         let mut silent: Vec<NodeId> = Vec::new();
         for observation in &self.observations {
             if observation.is_silent() {
                 silent.push(observation.id);
             }
         }
-        if self.woken.is_some() {
+        if self.absent_until.is_some() {
             for id in self.probes.silent() {
-                if self.has_missed(id) {
+                if self.has_missed(context, id) {
                     silent.push(id);
                 }
             }
         }
         // Half of a list is for those against the removed, and no more than the silent leave.
-        let most = self.most_ballots();
+        let most = most_votes(context);
         let marked = most.saturating_sub(silent.len()).min(most.div_euclid(2));
-        let mut ballots = self.ballots_against_removed(now, marked);
+        let mut ballots = self.votes_against_removed(context, marked);
         let standing = |record: &Record| {
-            self.ballots.iter().find(|ballot| {
+            self.own_votes.iter().find(|ballot| {
                 ballot.subject == record.id && ballot.generation == record.log.generation()
             })
         };
-        let silent = silent.iter().filter_map(|id| self.table.get(*id));
+        let silent = silent.iter().filter_map(|id| context.table.get(*id));
         let stand = silent.clone().filter(|record| standing(record).is_some());
         let taken = ballots.len().saturating_add(stand.count());
         // In a small minority more fall silent than a list takes. A vote that stands does not make room
@@ -77,37 +76,28 @@ impl Node {
                 removed: false,
             }));
         }
-        let lapsing = self.ballots.iter().filter(|ballot| {
+        let lapsing = self.own_votes.iter().filter(|ballot| {
             let anew = ballots.iter().any(|b| b.subject == ballot.subject);
-            !anew && self.lapses(now, ballot)
+            !anew && self.lapses(context, ballot)
         });
         let lapsing: SmallVec<[Ballot; 8]> = lapsing.copied().collect();
         ballots.extend(lapsing);
-        self.publish(now, ballots);
-    }
-
-    /// The most bytes of this node's votes: a list is one entry, which has to fit a datagram.
-    fn room_for_ballots(&self) -> usize {
-        self.entry_limit().saturating_sub(VOTES.len())
-    }
-
-    /// The most votes that this node may hold at a time.
-    fn most_ballots(&self) -> usize {
-        self.room_for_ballots().div_euclid(BALLOT).min(MAX_BALLOTS)
+        self.publish(context, ballots);
     }
 
     /// How long a member that is down is kept. Where many have died in a small cluster, each vote against one
     /// takes a place that the next will need: then for less long, and what one removes all remove.
-    pub(super) fn patience_with(&self, now: Instant, down: &Record) -> Duration {
-        let held = self.ballots.iter().filter(|ballot| !ballot.removed);
-        let places = self.most_ballots().saturating_mul(3);
+    pub(crate) fn patience_with(&self, context: &Context, down: &Record) -> Duration {
+        let held = self.own_votes.iter().filter(|ballot| !ballot.removed);
+        let places = most_votes(context).saturating_mul(3);
         let is_crowded = held.clone().count().saturating_mul(4) >= places;
         let takes_a_place = is_crowded && held.map(|ballot| ballot.subject).any(|id| id == down.id);
         let mut casts = self.votes.against(down.id).iter();
-        let is_removed = casts.any(|cast| cast.is_of_removed() && cast.is_valid(&down.log, now));
-        let patience = self.config.remove_after;
+        let is_removed =
+            casts.any(|cast| cast.is_of_removed() && cast.is_valid(&down.log, context.now));
+        let patience = context.config.remove_after;
         if takes_a_place || is_removed {
-            patience.min(self.intervals(CALM))
+            patience.min(context.intervals(CALM))
         } else {
             patience
         }
@@ -115,47 +105,47 @@ impl Node {
 
     /// Whether this node may have slept through the death of a member that does not answer it. Whoever has
     /// removed the member seconds the vote against it.
-    fn has_missed(&self, silent: NodeId) -> bool {
-        let is_up = self.table.condition(silent) == Some(Condition::Live);
+    fn has_missed(&self, context: &Context, silent: NodeId) -> bool {
+        let is_up = context.table.condition(silent) == Some(Condition::Live);
         is_up && self.observation(silent).is_none()
     }
 
-    fn publish(&mut self, now: Instant, ballots: SmallVec<[Ballot; 8]>) {
-        if ballots != self.ballots {
-            let value = encode_ballots(ballots.iter(), self.room_for_ballots());
-            self.ballots = ballots;
-            self.write(now, VOTES, Some(&value));
+    fn publish(&mut self, context: &mut Context, ballots: SmallVec<[Ballot; 8]>) {
+        if ballots != self.own_votes {
+            let value = encode_ballots(ballots.iter(), room_for_votes(context));
+            self.own_votes = ballots;
+            context.write(VOTES, Some(&value));
         }
     }
 
     /// Votes against a member of another datacenter that is about to be removed although nobody there
     /// has said that it is down. If it lives it refutes, and that brings it back; it would not learn
     /// that it was removed from anything else, since those who live there do not speak to this node.
-    pub(super) fn warn_of_removal(&mut self, now: Instant, id: NodeId) {
-        let Some(record) = self.table.get(id) else {
+    pub(crate) fn warn_of_removal(&mut self, context: &mut Context, id: NodeId) {
+        let Some(record) = context.table.get(id) else {
             return;
         };
         let warning = Ballot {
             subject: id,
             generation: record.log.generation(),
             frontier: record.log.frontier(),
-            age: self.age(now),
+            age: context.age(),
             removed: true,
         };
-        let mut ballots = self.ballots.clone();
+        let mut ballots = self.own_votes.clone();
         ballots.retain(|ballot| ballot.subject != id);
         ballots.push(warning);
-        self.publish(now, ballots);
+        self.publish(context, ballots);
     }
 
     /// Whether a vote is against an earlier life of its subject that has ended not long ago. It is
     /// void by itself wherever the new life is known; were it withdrawn at once, whoever hears of
     /// that first would take the old life to be alive again.
-    fn lapses(&self, now: Instant, ballot: &Ballot) -> bool {
+    fn lapses(&self, context: &Context, ballot: &Ballot) -> bool {
         let observation = self.observation(ballot.subject);
         observation.is_some_and(|observation| {
             observation.generation > ballot.generation
-                && now.saturating_since(observation.began()) < self.intervals(SETTLING)
+                && context.now.saturating_since(observation.began()) < context.intervals(SETTLING)
         })
     }
 
@@ -168,21 +158,22 @@ impl Node {
     /// by nobody, or two who have removed the member would second each other without end.
     ///
     /// Where there are more than `most`, first those that second somebody, then the latest.
-    fn ballots_against_removed(&self, now: Instant, most: usize) -> SmallVec<[Ballot; 8]> {
-        let age = self.age(now);
-        let lasting = u64::try_from(self.config.remove_after.as_millis()).unwrap_or(u64::MAX);
+    fn votes_against_removed(&self, context: &Context, most: usize) -> SmallVec<[Ballot; 8]> {
+        let age = context.age();
+        let lasting = u64::try_from(context.config.remove_after.as_millis()).unwrap_or(u64::MAX);
         let ghost = |id| {
-            let record = self.table.get(id)?;
+            let record = context.table.get(id)?;
             (record.condition == Condition::Ghost).then_some(record)
         };
         let mut ballots = SmallVec::<[Ballot; 8]>::new();
         for record in self.votes.subjects().filter_map(ghost) {
             let casts = self.votes.against(record.id).iter();
             let mut observers = casts.filter(|cast| {
-                let lives = self.table.condition(cast.observer) == Some(Condition::Live);
+                let lives = context.table.condition(cast.observer) == Some(Condition::Live);
                 lives && !cast.is_of_removed()
             });
-            if ballots.len() < most && observers.any(|cast| cast.is_valid(&record.log, now)) {
+            if ballots.len() < most && observers.any(|cast| cast.is_valid(&record.log, context.now))
+            {
                 // Not one that has become void: it would stand in the way of one that is not.
                 let stands = |ballot: &&Ballot| {
                     ballot.subject == record.id
@@ -196,7 +187,7 @@ impl Node {
                     age,
                     removed: true,
                 };
-                let cast = self.ballots.iter().find(stands).copied();
+                let cast = self.own_votes.iter().find(stands).copied();
                 ballots.push(Ballot {
                     removed: true,
                     ..cast.unwrap_or(second)
@@ -204,8 +195,9 @@ impl Node {
             }
         }
         let seconding = ballots.len();
-        for ballot in &self.ballots {
-            let removed_for = |record: &Record| now.saturating_since(record.since).as_millis();
+        for ballot in &self.own_votes {
+            let removed_for =
+                |record: &Record| context.now.saturating_since(record.since).as_millis();
             let stands = ghost(ballot.subject).is_some_and(|record| {
                 record.log.generation() == ballot.generation
                     && record.log.frontier() <= ballot.frontier
@@ -227,26 +219,30 @@ impl Node {
 
     /// An author's log has changed: takes over the votes that it publishes now. Those that it
     /// withdraws may revive their subjects; those that it forgot in a restart do not.
-    pub(super) fn on_votes(
+    ///
+    /// Returns the votes against this node.
+    pub(crate) fn on_votes(
         &mut self,
-        now: Instant,
+        context: &mut Context,
         author: NodeId,
         life: Life,
         old: &[u8],
         new: &[u8],
-    ) {
+    ) -> SmallVec<[Ballot; 1]> {
+        let mut against_own = SmallVec::new();
         if old == new {
-            return;
+            return against_own;
         }
-        let began = self
+        let now = context.now;
+        let began = context
             .table
             .get(author)
             .map_or(UnixTime::default(), |record| {
                 record.log.generation().stamp().time()
             });
-        let wall = self.clock.wall(now).as_millis();
-        let late = u64::try_from(self.intervals(LATE).as_millis()).unwrap_or(u64::MAX);
-        let second_thought = now.saturating_add(self.config.interval);
+        let wall = context.clock.wall(now).as_millis();
+        let late = u64::try_from(context.intervals(LATE).as_millis()).unwrap_or(u64::MAX);
+        let second_thought = context.in_intervals(1);
         let withdrawn = self.votes.replace(
             now,
             author,
@@ -262,44 +258,47 @@ impl Node {
             },
         );
         // Votes against those who are down already are in no hurry: the next round looks at them.
-        self.stale.verdicts |= life == Life::Another || !withdrawn.is_empty();
+        context.stale.verdicts |= life == Life::Another || !withdrawn.is_empty();
         for id in withdrawn {
             // Who has been down for so long has been removed by its voters, and the marks on their votes may
             // have come and gone unseen.
-            let record = self.table.get(id);
+            let record = context.table.get(id);
             let is_due = record.is_none_or(|record| {
-                now.saturating_since(record.since) >= self.config.remove_after
+                now.saturating_since(record.since) >= context.config.remove_after
             });
             if life == Life::Same && !is_due {
-                self.reconsider.push(id);
+                self.revivable.push(id);
             }
         }
         for ballot in decode_ballots(new) {
-            if ballot.subject == self.own {
-                self.refute(now, &ballot);
+            if ballot.subject == context.own {
+                against_own.push(ballot);
             }
             // Somebody still votes against a member that this node has removed.
-            let condition = self.table.condition(ballot.subject);
-            self.stale.ballots |= condition == Some(Condition::Ghost);
-            self.stale.verdicts |= condition == Some(Condition::Live);
+            let condition = context.table.condition(ballot.subject);
+            context.stale.own_votes |= condition == Some(Condition::Ghost);
+            context.stale.verdicts |= condition == Some(Condition::Live);
         }
+        against_own
     }
 
     /// Drops the votes of a member whose word no longer counts. Nobody is revived by that.
-    pub(super) fn withdraw_all_votes_of(&mut self, author: NodeId) {
-        let Self {
-            table, votes, now, ..
-        } = self;
-        let held = table
-            .get(author)
-            .and_then(|record| record.log.get(VOTES))
-            .unwrap_or_default();
-        votes.replace(
-            *now,
-            author,
-            decode_ballots(held),
-            core::iter::empty(),
-            |_| *now,
-        );
+    pub(crate) fn withdraw_all_votes_of(&mut self, context: &Context, author: NodeId) {
+        let record = context.table.get(author);
+        let held = record.and_then(|record| record.log.get(VOTES));
+        let held = decode_ballots(held.unwrap_or_default());
+        let none = core::iter::empty();
+        self.votes
+            .replace(context.now, author, held, none, |_| context.now);
     }
+}
+
+/// The most bytes of this node's votes: a list is one entry, which has to fit a datagram.
+fn room_for_votes(context: &Context) -> usize {
+    context.entry_limit().saturating_sub(VOTES.len())
+}
+
+/// The most votes that this node may hold at a time.
+fn most_votes(context: &Context) -> usize {
+    room_for_votes(context).div_euclid(BALLOT).min(MAX_BALLOTS)
 }

@@ -1,5 +1,5 @@
-//! The origins that changed most recently in this replica's view: told in every SYN while they are
-//! news, since they explain most differences between two tables.
+//! The members whose logs changed most recently in this replica's view. Every SYN tells them while they
+//! are news, because they explain most differences between two tables.
 
 use alloc::collections::VecDeque;
 use core::time::Duration;
@@ -8,14 +8,14 @@ use crate::identity::NodeId;
 use crate::time::Instant;
 
 /// How many are remembered.
-pub(super) const CAPACITY: usize = 32;
+pub(crate) const CAPACITY: usize = 32;
 
-/// Origins and when they changed, the latest last.
+/// Members and when their logs changed, the latest last.
 #[derive(Debug, Default)]
-pub(crate) struct Recents(VecDeque<(NodeId, Instant)>);
+pub(crate) struct RecentChanges(VecDeque<(NodeId, Instant)>);
 
-impl Recents {
-    /// An origin has changed.
+impl RecentChanges {
+    /// A log has changed.
     pub(crate) fn note(&mut self, id: NodeId, now: Instant) {
         match self.0.iter().position(|(other, _)| *other == id) {
             Some(at) => drop(self.0.remove(at)),
@@ -48,22 +48,22 @@ mod tests {
 
     #[test]
     fn the_latest_come_first_each_once_while_they_are_fresh() {
-        let mut recents = Recents::default();
+        let mut recent = RecentChanges::default();
         let at = |n| Instant::from_nanos(n);
         let id = NodeId::from_u64;
         for (n, who) in [(0, 1), (10, 2), (20, 1), (30, 3)] {
-            recents.note(id(who), at(n));
+            recent.note(id(who), at(n));
         }
         let within = |nanos| {
-            recents
+            recent
                 .since(at(30), Duration::from_nanos(nanos))
                 .collect::<Vec<_>>()
         };
         assert_eq!(within(100), [id(3), id(1), id(2)]);
         assert_eq!(within(10), [id(3), id(1)]);
         for n in 0..100 {
-            recents.note(id(n), at(40));
+            recent.note(id(n), at(40));
         }
-        assert_eq!(recents.since(at(40), Duration::ZERO).count(), CAPACITY);
+        assert_eq!(recent.since(at(40), Duration::ZERO).count(), CAPACITY);
     }
 }

@@ -9,14 +9,12 @@
 
 use core::net::SocketAddr;
 
-use super::outbox::Outgoing;
-use super::timers::Timer;
-use super::{Node, Standing};
+use super::{Local, Standing, outlive};
+use crate::context::{Context, Outgoing, Timer};
 use crate::event::Event;
 use crate::identity::{Generation, is_reachable};
 use crate::state::attribute::{ADDRESS, decode_address, encode_address};
 use crate::state::entry::Entries;
-use crate::time::Instant;
 use crate::wire::message::Delta;
 
 /// Intervals in which a rival may answer.
@@ -24,7 +22,7 @@ const PATIENCE: u32 = 2;
 
 /// What is known of another node of this name.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rival {
+pub(crate) struct Rival {
     address: SocketAddr,
     /// The greatest generation that it is remembered under.
     generation: Generation,
@@ -32,35 +30,38 @@ pub(super) struct Rival {
     told: bool,
 }
 
-impl Node {
+impl Local {
     /// A peer serves a log of this node's own name that this node has not written.
-    pub(super) fn on_own_delta(&mut self, now: Instant, delta: &Delta<'_>) {
+    pub(crate) fn on_own_delta(&mut self, context: &mut Context, delta: &Delta<'_>) {
         let entries = Entries::new(delta.entries).filter(|entry| entry.key == ADDRESS);
         let address = entries
             .last()
             .and_then(|entry| decode_address(entry.value?));
-        match address
-            .filter(is_reachable)
-            .filter(|address| *address != self.address)
-        {
-            None => self.outlive(now, delta.generation),
+        let elsewhere = |address: &SocketAddr| *address != context.address;
+        match address.filter(is_reachable).filter(elsewhere) {
+            None => outlive(context, delta.generation),
             // One is asked at a time, for a datagram can name many. Another is, once this one has had its
             // time and a peer serves the log of that other again.
             Some(address) if self.rival.is_none_or(|rival| rival.address == address) => {
-                self.contest(now, address, delta.generation);
+                self.contest(context, address, delta.generation);
             }
             Some(_) => {}
         }
     }
 
     /// A datagram came from another node of this name.
-    pub(super) fn claim(&mut self, now: Instant, from: SocketAddr) {
-        self.contest(now, from, self.generation);
+    pub(crate) fn claim(&mut self, context: &mut Context, from: SocketAddr) {
+        self.contest(context, from, context.generation);
     }
 
     /// Asks who is older, unless that was asked already and the timer runs.
     /// Tells whether it did.
-    fn contest(&mut self, now: Instant, address: SocketAddr, generation: Generation) -> bool {
+    fn contest(
+        &mut self,
+        context: &mut Context,
+        address: SocketAddr,
+        generation: Generation,
+    ) -> bool {
         let known = self.rival.filter(|rival| rival.address == address);
         let told = known.is_some_and(|rival| rival.told);
         let generation = known.map_or(generation, |rival| rival.generation.max(generation));
@@ -71,49 +72,47 @@ impl Node {
         });
         let asks = known.is_none();
         if asks {
-            self.outbox.push(Outgoing::Claim { to: address });
-            self.timers.set(
-                Timer::Rival,
-                Some(now.saturating_add(self.intervals(PATIENCE))),
-            );
+            context.send(Outgoing::Claim { to: address });
+            let at = context.in_intervals(PATIENCE);
+            context.timers.set(Timer::Rival, Some(at));
         }
         asks
     }
 
     /// Another node of this name tells since when it holds it. The elder keeps it; of two that
     /// started in the same moment, the one with the smaller address.
-    pub(super) fn on_claim(&mut self, now: Instant, from: SocketAddr, born: Generation) {
-        let [theirs, ours] = [from, self.address].map(encode_address);
-        if born < self.born || born == self.born && theirs < ours {
+    pub(crate) fn on_claim(&mut self, context: &mut Context, from: SocketAddr, born: Generation) {
+        let [theirs, ours] = [from, context.address].map(encode_address);
+        if born < context.incarnation_start || born == context.incarnation_start && theirs < ours {
             // So that the elder can tell its application.
-            self.outbox.push(Outgoing::Claim { to: from });
+            context.send(Outgoing::Claim { to: from });
             self.standing = Standing::Left;
-            self.timers.clear();
-            self.events.push(Event::IdentityConflict { address: from });
+            context.timers.clear();
+            context.tell(Event::IdentityConflict { address: from });
             return;
         }
         let told = self
             .rival
             .is_some_and(|rival| rival.address == from && rival.told);
         if !told {
-            self.events.push(Event::NameContested { address: from });
+            context.tell(Event::NameContested { address: from });
         }
-        let answered = self.contest(now, from, self.generation);
+        let answered = self.contest(context, from, context.generation);
         if let Some(rival) = &mut self.rival {
             rival.told = true;
         }
         if !answered {
-            self.outbox.push(Outgoing::Claim { to: from });
+            context.send(Outgoing::Claim { to: from });
         }
     }
 
     /// The rival has had its time: it has fallen silent, or there was none. What peers remember of
     /// it is outlived.
-    pub(super) fn on_rival_due(&mut self, now: Instant) {
+    pub(crate) fn on_rival_due(&mut self, context: &mut Context) {
         if let Some(rival) = self.rival.take()
-            && rival.generation > self.generation
+            && rival.generation > context.generation
         {
-            self.outlive(now, rival.generation);
+            outlive(context, rival.generation);
         }
     }
 }

@@ -1,38 +1,34 @@
-//! The shared map, as a node carries it: writes, pushes, and the exchange of what differs.
-//!
-//! A SYN tells the map's hash and D where the map is not empty, and the frontiers that rose lately.
-//! Whoever sees a difference serves what the other lacks, and asks for what it lacks itself; what a
-//! table of frontiers cannot be guessed from is told whole. A delta is asked for a window of datagrams
-//! at a time, from one peer at a time. New writes go down the same trees as other news.
-
-mod exchange;
+//! The machine: writes, pushes and upkeep of the shared map.
 
 use alloc::collections::VecDeque;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::outbox::Outgoing;
-use super::{Node, count};
+use super::replica::{
+    Dropped, Head, Limit, Map, Memory, Notice, Origin, Own, Pushed, Put, Serving, Staging, Told,
+    Write,
+};
 use crate::command::{CommandError, Key, MAX_WATCHED, Policy, Value};
 use crate::config::Config;
+use crate::context::{Context, MapOutgoing, Outgoing, SharedRun, add, count};
+use crate::dissemination::{hand_over, split};
 use crate::event::Event;
+use crate::failure::votes::Votes;
+use crate::hlc::Stamp;
 use crate::identity::{Generation, NodeId};
-use crate::membership::segment::{Delegation, Division, Segment};
+use crate::membership::segment::{Division, Segment};
 use crate::membership::{Condition, Table};
 use crate::rng;
-use crate::shared_map::replica::{
-    Dropped, Head, Map, Memory, Notice, Origin, Own, Pushed, Put, Reading, Run, Serving, Staging,
-    Told, Write,
-};
+use crate::state::room;
+use crate::sync::Room;
 use crate::time::Instant;
 use crate::wire::message::{Item, Items, Push, Sender};
 
 /// Frontiers told in a request; if more differ, the whole table is told.
-const TOLD: usize = 24;
+pub(super) const TOLD: usize = 24;
 
 /// Runs pushed at a time. A flood of writes is left to the exchange.
 const RUNS: usize = 8;
@@ -48,21 +44,21 @@ const TENDING: usize = 16;
 /// Rounds between two looks at the ghosts, in the cluster as a whole, while there is room for them.
 const GHOST_ROUNDS: usize = 16;
 
-/// The node's part in the shared map.
+/// A node's part in the shared map. See the [module](super).
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(crate) struct SharedMap {
     pub(super) map: Map,
-    serving: Serving,
-    staging: Staging,
+    pub(super) serving: Serving,
+    pub(super) staging: Staging,
     /// When the staged delta last grew, and how often it was asked for again since.
-    progress: Instant,
-    tries: u32,
+    pub(super) progress: Instant,
+    pub(super) tries: u32,
     /// When its first part came.
-    began: Instant,
+    pub(super) began: Instant,
     /// When a request was last answered by one, if no delta has been applied since.
-    asked_back: Option<Instant>,
+    pub(super) asked_back: Option<Instant>,
     /// Where the order of application stood at the last four rounds, the latest first.
-    marks: [u64; 4],
+    pub(super) marks: [u64; 4],
     /// The log that was looked after last.
     tended: Option<Origin>,
     buffer: Vec<u8>,
@@ -71,7 +67,19 @@ pub(super) struct Shared {
     /// What the keys begin with of which changes are told; of all, where there are none.
     watched: Vec<Key>,
     /// Chunks of the staged delta that have overtaken others.
-    ahead: Vec<(Head, Vec<u8>)>,
+    pub(super) ahead: Vec<(Head, Vec<u8>)>,
+}
+
+/// The node that a datagram comes from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    pub(crate) origin: Origin,
+    pub(crate) address: SocketAddr,
+    /// Whether it is known to be at that address, or has proved to be there: what is sent back does not
+    /// hit somebody else.
+    pub(crate) is_where_it_says: bool,
+    /// Whether a table of frontiers, or the rest of one, waits to be sent there already: it is long.
+    pub(crate) awaits_table: bool,
 }
 
 /// What a write does where there are several values.
@@ -81,66 +89,8 @@ enum Siblings {
     Replaced,
 }
 
-/// A message about the map that waits to be written.
-#[derive(Debug)]
-pub(crate) enum MapOutgoing {
-    /// Chunks of a delta, so many.
-    Chunks {
-        to: SocketAddr,
-        peer: Origin,
-        left: u32,
-    },
-    /// A request that tells this much.
-    Pull {
-        to: SocketAddr,
-        peer: Origin,
-        told: Vec<Told>,
-    },
-    /// The whole table after an origin; whether a delta is asked for.
-    Table {
-        to: SocketAddr,
-        after: Option<Origin>,
-        ask: bool,
-    },
-    /// A run on its way down a tree.
-    Run {
-        tree: u8,
-        delegation: Delegation,
-        run: SharedRun,
-    },
-}
-
-/// A run that several messages carry.
-#[derive(Clone, Debug)]
-pub(crate) struct SharedRun {
-    origin: Origin,
-    after: u64,
-    upto: u64,
-    writes: Arc<[u8]>,
-}
-
-impl SharedRun {
-    fn new(run: &Run<'_>) -> Self {
-        Self {
-            origin: run.origin,
-            after: run.after,
-            upto: run.upto,
-            writes: run.writes.into(),
-        }
-    }
-
-    fn run(&self) -> Run<'_> {
-        Run {
-            origin: self.origin,
-            after: self.after,
-            upto: self.upto,
-            writes: &self.writes,
-        }
-    }
-}
-
-impl Shared {
-    pub(super) fn new(id: NodeId, generation: Generation, config: &Config) -> Self {
+impl SharedMap {
+    pub(crate) fn new(id: NodeId, generation: Generation, config: &Config) -> Self {
         let own = Origin { id, generation };
         Self {
             map: Map::new(own, &config.cluster, usize::from(config.event_queue)),
@@ -196,126 +146,117 @@ impl From<Sender> for Origin {
     }
 }
 
-impl Node {
-    /// The shared map: what is read under each key, and who is known how far.
-    #[must_use]
-    pub const fn map(&self) -> &Map {
-        &self.shared.map
+impl SharedMap {
+    /// The replica: what is read under each key, and who is known how far.
+    pub(crate) const fn map(&self) -> &Map {
+        &self.map
     }
 
-    /// What is read under a key of the shared map: the latest where there are several.
-    #[must_use]
-    pub fn get(&self, key: &Key) -> Option<Reading<'_>> {
-        self.shared.map.get(key.as_str().as_bytes())
-    }
-
-    /// Everything that is read under a key of the shared map, the latest first.
-    #[must_use]
-    pub fn siblings(&self, key: &Key) -> SmallVec<[Reading<'_>; 2]> {
-        self.shared.map.siblings(key.as_str().as_bytes())
-    }
-
-    /// The keys of the shared map that begin with `prefix`, in order, with what is read under each.
-    pub fn entries<'a>(
-        &'a self,
-        prefix: &'a str,
-    ) -> impl Iterator<Item = (&'a str, Reading<'a>)> + 'a {
-        self.shared.map.prefix(prefix.as_bytes())
-    }
-
-    pub(super) fn put(
+    pub(crate) fn put(
         &mut self,
-        now: Instant,
+        context: &mut Context,
         key: &Key,
         value: &Value,
         policy: Policy,
         lifetime: Option<Duration>,
     ) -> Result<(), CommandError> {
-        self.write_map(now, key, Some(value), (policy, lifetime), Siblings::Refused)
+        self.write(
+            context,
+            key,
+            Some(value),
+            (policy, lifetime),
+            Siblings::Refused,
+        )
     }
 
-    pub(super) fn delete(&mut self, now: Instant, key: &Key) -> Result<(), CommandError> {
-        let Some(policy) = self.get(key).map(|reading| reading.policy) else {
+    pub(crate) fn delete(&mut self, context: &mut Context, key: &Key) -> Result<(), CommandError> {
+        let Some(policy) = self.policy_of(key) else {
             return Ok(());
         };
-        self.write_map(now, key, None, (policy, None), Siblings::Refused)
+        self.write(context, key, None, (policy, None), Siblings::Refused)
     }
 
     /// Replaces all siblings.
-    pub(super) fn resolve(
+    pub(crate) fn resolve(
         &mut self,
-        now: Instant,
+        context: &mut Context,
         key: &Key,
         value: Option<&Value>,
     ) -> Result<(), CommandError> {
-        let policy = self.get(key).map_or(Policy::default(), |r| r.policy);
-        self.write_map(now, key, value, (policy, None), Siblings::Replaced)
+        let policy = self.policy_of(key).unwrap_or_default();
+        self.write(context, key, value, (policy, None), Siblings::Replaced)
     }
 
-    fn write_map(
+    /// The policy of what is read under a key.
+    fn policy_of(&self, key: &Key) -> Option<Policy> {
+        let reading = self.map.get(key.as_str().as_bytes());
+        reading.map(|reading| reading.policy)
+    }
+
+    fn write(
         &mut self,
-        now: Instant,
+        context: &mut Context,
         key: &Key,
         value: Option<&Value>,
         (policy, lifetime): (Policy, Option<Duration>),
         several: Siblings,
     ) -> Result<(), CommandError> {
         let value = value.map(Value::as_bytes);
-        let map = &self.shared.map;
+        let map = &self.map;
         let (siblings, size) = map.weigh(key, value);
         if siblings > 1 && several == Siblings::Refused {
             return Err(CommandError::Unresolved { siblings });
         }
         let size = size.saturating_add(map.bytes());
-        let limit = usize::try_from(self.config.max_map).unwrap_or(usize::MAX);
+        let limit = usize::try_from(context.config.max_map).unwrap_or(usize::MAX);
         if value.is_some() && size > limit {
             return Err(CommandError::MapFull { size, limit });
         }
-        self.keep_map_open(now, Own::Sound);
+        self.keep_open(context, Own::Sound);
         let lifetime = lifetime.map(|life| u64::try_from(life.as_millis()).unwrap_or(u64::MAX));
         let put = Put {
             value,
             policy,
             lifetime,
         };
-        let stamp = self.clock.tick(now);
-        self.shared.map.put(stamp, key, put);
-        self.flush_soon(now);
-        self.tell_map();
+        let stamp = context.clock.tick(context.now);
+        self.map.put(stamp, key, put);
+        context.flush_soon();
+        self.tell(context);
         Ok(())
     }
 
     /// Opens a new own log where others refuse the one at hand, or it is not only this node's.
-    fn keep_map_open(&mut self, now: Instant, standing: Own) {
-        if standing != Own::Sound || self.shared.map.is_outdated() {
-            count(&mut self.metrics.outlived);
-            let generation = Generation::new(self.clock.tick(now));
-            self.shared.map.reopen(generation, standing);
-            self.flush_soon(now);
+    pub(super) fn keep_open(&mut self, context: &mut Context, standing: Own) {
+        if standing != Own::Sound || self.map.is_outdated() {
+            count(&mut context.metrics.outlived);
+            let generation = Generation::new(context.clock.tick(context.now));
+            self.map.reopen(generation, standing);
+            context.flush_soon();
         }
     }
 
     /// This node has raised its generation: its map's log goes with it.
-    pub(super) fn reopen_map(&mut self, generation: Generation) {
-        self.shared.map.reopen(generation, Own::Sound);
+    pub(crate) fn reopen(&mut self, generation: Generation) {
+        self.map.reopen(generation, Own::Sound);
     }
 
     /// From now on, only what begins so is told.
-    pub(super) fn watch_map(&mut self, prefixes: Vec<Key>) -> Result<(), CommandError> {
+    pub(crate) fn watch(&mut self, prefixes: Vec<Key>) -> Result<(), CommandError> {
         if prefixes.len() > MAX_WATCHED {
             return Err(CommandError::TooManyWatched);
         }
-        self.shared.watched = prefixes;
+        self.watched = prefixes;
         Ok(())
     }
 
     /// Tells the application what has changed.
-    fn tell_map(&mut self) {
-        while let Some(notice) = self.shared.map.poll_notice() {
-            if !self.shared.is_watched(&notice) {
+    pub(super) fn tell(&mut self, context: &mut Context) {
+        while let Some(notice) = self.map.poll_notice() {
+            if !self.is_watched(&notice) {
                 continue;
             }
-            self.events.push(match notice {
+            context.tell(match notice {
                 Notice::Changed(changed) => Event::MapChanged {
                     key: changed.key,
                     old: changed.old,
@@ -338,120 +279,102 @@ impl Node {
     }
 
     /// Pushes what this node has written to the map since the last time.
-    pub(super) fn flush_map(&mut self) {
-        if !self.is_eager() {
-            return self.shared.map.forget_unpushed();
+    pub(crate) fn flush(&mut self, context: &mut Context, votes: &Votes) {
+        if !context.is_eager() {
+            return self.map.forget_unpushed();
         }
-        let limit = self
-            .max_datagram()
-            .saturating_sub(super::transmit::OVERHEAD);
+        let limit = context.entry_limit();
         for _ in 0..RUNS {
-            let Shared { map, buffer, .. } = &mut *self.shared;
+            let Self { map, buffer, .. } = self;
             let Some(run) = map.poll_push(limit, buffer) else {
                 return;
             };
             let run = SharedRun::new(&run);
-            for tree in 0..self.config.push_trees {
-                self.pass_run_on(tree, Segment::ALL, &run);
+            for tree in 0..context.config.push_trees {
+                pass_on(context, votes, tree, Segment::ALL, &run);
             }
-            for (tree, delegation) in self.handovers() {
+            for (tree, delegation) in hand_over(context) {
                 let run = run.clone();
                 let handed = MapOutgoing::Run {
                     tree,
                     delegation,
                     run,
                 };
-                self.outbox.push(Outgoing::Map(handed));
+                context.send(Outgoing::Map(handed));
             }
         }
         // The rest would be told as a gap, and pulled.
-        self.shared.map.forget_unpushed();
-    }
-
-    fn pass_run_on(&mut self, tree: u8, segment: Segment, run: &SharedRun) {
-        let mut next = Some(segment);
-        while let Some(segment) = next {
-            let Division { delegations, own } = self.divide(segment);
-            for delegation in delegations {
-                self.outbox.push(Outgoing::Map(MapOutgoing::Run {
-                    tree,
-                    delegation,
-                    run: run.clone(),
-                }));
-            }
-            next = own;
-        }
+        self.map.forget_unpushed();
     }
 
     /// Writes of the map came down a tree.
-    pub(super) fn on_map_push(
+    pub(crate) fn on_push(
         &mut self,
-        now: Instant,
-        from: SocketAddr,
-        sender: Sender,
+        context: &mut Context,
+        votes: &Votes,
+        peer: Peer,
         head: Push,
         items: Items<'_>,
+        room: &mut Room,
     ) {
-        let limit = self.map_limit(now, items.bytes().len());
+        let limit = limit(context, items.bytes().len());
         let mut gap = false;
         for item in items {
             let Item::MapRun(run) = item else { continue };
             let stamps = || run.writes().filter_map(Write::decode).map(|w| w.stamp);
             let latest = stamps().max().unwrap_or_default();
             let latest = latest.max(run.origin.generation.stamp());
-            let full = self.shared.map.bytes().saturating_add(run.writes.len()) > limit.bytes;
+            let full = self.map.bytes().saturating_add(run.writes.len()) > limit.bytes;
             if latest > limit.stamp {
-                self.refuse_stamp(now, run.origin.id, latest);
+                refuse_stamp(context, run.origin.id, latest);
                 continue;
             }
-            let room = self.room.checked_sub(run.takes()).filter(|_| !full);
-            let Some(room) = room else {
-                count(&mut self.metrics.refused_state);
+            if full || !room.take(run.takes()) {
+                count(&mut context.metrics.refused_state);
                 gap |= !full;
                 continue;
-            };
-            self.room = room;
-            let pushed = self.shared.map.apply_push(&run);
+            }
+            let pushed = self.map.apply_push(&run);
             match pushed {
                 Pushed::Gap => gap = true,
-                Pushed::Own => self.keep_map_open(now, Own::Contested),
+                Pushed::Own => self.keep_open(context, Own::Contested),
                 Pushed::Applied => {
-                    let _ = self.clock.observe(now, latest);
+                    let _ = context.clock.observe(context.now, latest);
                 }
                 Pushed::Known | Pushed::Refused => {}
             }
-            let unseen = self.shared.is_new(head.tree, run.origin, run.upto);
+            let unseen = self.is_new(head.tree, run.origin, run.upto);
             let holds = matches!(pushed, Pushed::Applied | Pushed::Known);
-            if holds && (unseen || pushed == Pushed::Applied) && self.is_eager() {
+            if holds && (unseen || pushed == Pushed::Applied) && context.is_eager() {
                 let run = SharedRun::new(&run);
-                self.pass_run_on(head.tree, head.segment, &run);
+                pass_on(context, votes, head.tree, head.segment, &run);
             }
         }
-        if gap && self.is_where_it_says(sender, from) {
-            self.ask_for_map(from, sender.into(), self.map_recents(TOLD));
+        if gap && peer.is_where_it_says {
+            self.ask(context, peer.address, peer.origin, self.recent(TOLD));
         }
-        self.tell_map();
+        self.tell(context);
     }
 
     /// Asks again for a delta that has come to a halt; lets time do its work on the map.
-    pub(super) fn tend_map(&mut self, now: Instant) {
-        let [first, second, third, _] = self.shared.marks;
-        self.shared.marks = [self.shared.map.latest(), first, second, third];
-        self.urge_delta(now);
-        self.shared.map.tick(self.clock.wall(now));
-        if self.shared.map.logs() > 0 {
-            self.shared.map.collect(self.config.gc_grace);
-            self.close_map_logs(now);
+    pub(crate) fn tend(&mut self, context: &mut Context, enough: Option<u32>) {
+        let [first, second, third, _] = self.marks;
+        self.marks = [self.map.latest(), first, second, third];
+        self.urge_delta(context, enough);
+        self.map.tick(context.clock.wall(context.now));
+        if self.map.logs() > 0 {
+            self.map.collect(context.config.gc_grace);
+            self.close_logs(context);
         }
-        if self.shared.map.has_unpushed() {
-            self.flush_soon(now);
+        if self.map.has_unpushed() {
+            context.flush_soon();
         }
-        self.tell_map();
+        self.tell(context);
     }
 
     /// Closes the logs of those who are gone, and of earlier lives; forgets old ghosts.
-    fn close_map_logs(&mut self, now: Instant) {
-        let Shared { map, tended, .. } = &mut *self.shared;
+    fn close_logs(&mut self, context: &mut Context) {
+        let Self { map, tended, .. } = self;
         let turn = map.logs().div_ceil(TENDING).max(TENDED);
         let (mut met, mut last) = (0_usize, None);
         let closed: SmallVec<[Origin; TENDED]> = map
@@ -462,35 +385,70 @@ impl Node {
                 Told::Complete(..) => None,
             })
             .inspect(|origin| (met, last) = (met.saturating_add(1), Some(*origin)))
-            .filter(|origin| is_closed(&self.table, *origin))
+            .filter(|origin| is_closed(&context.table, *origin))
             .collect();
         *tended = last.filter(|_| met == turn);
         for origin in closed {
             map.close(origin);
         }
-        self.forget_map_logs(now);
+        self.forget_logs(context);
     }
 
     /// Takes old ghosts out of the map's vector. Not everybody at once: whoever is drawn gives that a
     /// name, and the others take it over with the lists.
-    fn forget_map_logs(&mut self, now: Instant) {
-        let max = usize::try_from(self.config.max_ghosts).unwrap_or(usize::MAX);
-        let map = &self.shared.map;
+    fn forget_logs(&mut self, context: &mut Context) {
+        let max = usize::try_from(context.config.max_ghosts).unwrap_or(usize::MAX);
+        let map = &self.map;
         let crowded = map.ghosts() > max.saturating_add(max.div_euclid(8));
         let rounds = if crowded { 1 } else { GHOST_ROUNDS };
-        let turns = (self.table.live_len().saturating_add(1)).saturating_mul(rounds);
-        let drawn = map.ghosts() > 0 && rng::chance(&mut self.rng, 1, turns);
+        let turns = (context.table.live_len().saturating_add(1)).saturating_mul(rounds);
+        let drawn = map.ghosts() > 0 && rng::chance(&mut context.rng, 1, turns);
         if drawn || map.has_more_graves_than(max) {
-            self.keep_map_open(now, Own::Sound);
-            let forgotten = self.shared.map.forget(Memory {
-                after: self.config.forget_after,
+            self.keep_open(context, Own::Sound);
+            let forgotten = self.map.forget(Memory {
+                after: context.config.forget_after,
                 ghosts: max,
                 graves: max,
             });
-            let counter = &mut self.metrics.map_logs_forgotten;
-            *counter = counter.saturating_add(u64::try_from(forgotten).unwrap_or(u64::MAX));
+            add(&mut context.metrics.map_logs_forgotten, forgotten);
         }
     }
+}
+
+/// Passes a run on to the members of a segment, down one tree.
+fn pass_on(context: &mut Context, votes: &Votes, tree: u8, segment: Segment, run: &SharedRun) {
+    let mut next = Some(segment);
+    while let Some(segment) = next {
+        let Division { delegations, own } = split(context, votes, segment);
+        for delegation in delegations {
+            context.send(Outgoing::Map(MapOutgoing::Run {
+                tree,
+                delegation,
+                run: run.clone(),
+            }));
+        }
+        next = own;
+    }
+}
+
+/// What this node takes of others, of a datagram of so many bytes.
+pub(super) fn limit(context: &Context, bytes: usize) -> Limit {
+    let wall = context.clock.wall(context.now);
+    let max_map = usize::try_from(context.config.max_map).unwrap_or(usize::MAX);
+    Limit {
+        stamp: Stamp::at(wall.saturating_add(context.config.max_clock_skew)),
+        // With what it takes to stage them.
+        bytes: max_map.saturating_mul(2),
+        room: room(bytes),
+    }
+}
+
+/// A write bears a stamp that lies too far ahead.
+pub(super) fn refuse_stamp(context: &mut Context, id: NodeId, stamp: Stamp) {
+    count(&mut context.metrics.refused_skew);
+    let wall = context.clock.wall(context.now).as_millis();
+    let ahead = stamp.time().as_millis().saturating_sub(wall);
+    context.tell_skew(id, Duration::from_millis(ahead));
 }
 
 /// Whether nobody writes a log any more: its node is gone, or lives under a later generation.

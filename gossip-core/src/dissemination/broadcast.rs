@@ -6,19 +6,22 @@
 //! replica drops it. Only where there may be no writer any more to do so, a node goes by its own
 //! clock.
 
-use super::{Node, Standing};
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
 use crate::command::{CommandError, Key, MAX_BROADCASTS, MAX_VALUE, Value};
+use crate::context::Context;
 use crate::event::Event;
 use crate::identity::{Generation, NodeId};
+use crate::local::attributes;
 use crate::membership::{Condition, Record};
 use crate::state::broadcast::{self, Body, Place};
 use crate::state::log::Log;
 use crate::time::Instant;
-use alloc::collections::VecDeque;
 
 /// The broadcasts of this node that have not expired.
 #[derive(Debug, Default)]
-pub(super) struct Broadcasts {
+pub(crate) struct Broadcasts {
     /// The number of the last one.
     last: u64,
     /// When each of those that have not expired will, oldest first. The last has number `last`.
@@ -39,21 +42,25 @@ pub struct Broadcast<'a> {
     pub payload: &'a [u8],
 }
 
-impl Node {
+impl Broadcasts {
     /// Writes a broadcast.
-    pub(super) fn broadcast(
+    ///
+    /// # Errors
+    /// [`CommandError`] where there are too many, or this one is too large.
+    pub(crate) fn write(
         &mut self,
-        now: Instant,
+        context: &mut Context,
         name: &Key,
         payload: &Value,
     ) -> Result<(), CommandError> {
-        if self.broadcasts.expire.len() >= MAX_BROADCASTS {
+        if self.expire.len() >= MAX_BROADCASTS {
             return Err(CommandError::TooManyBroadcasts);
         }
-        let ttl = self.config.broadcast_ttl;
+        let ttl = context.config.broadcast_ttl;
+        let wall = context.clock.wall(context.now);
         let body = Body {
-            life: self.born,
-            until: self.clock.wall(now).saturating_add(ttl).as_millis(),
+            life: context.incarnation_start,
+            until: wall.saturating_add(ttl).as_millis(),
             name: name.as_str(),
             payload: payload.as_bytes(),
         };
@@ -66,65 +73,63 @@ impl Node {
                 limit: said.saturating_sub(excess),
             });
         }
-        let number = self.broadcasts.last.saturating_add(1);
-        self.set(now, &broadcast::key(number), Some(&value))?;
-        self.broadcasts.last = number;
-        self.broadcasts.expire.push_back(now.saturating_add(ttl));
+        let number = self.last.saturating_add(1);
+        attributes::set(context, &broadcast::key(number), Some(&value))?;
+        self.last = number;
+        self.expire.push_back(context.now.saturating_add(ttl));
         Ok(())
     }
 
     /// Ends those that have expired, all with one entry.
-    pub(super) fn end_broadcasts(&mut self, now: Instant) {
-        let expire = &mut self.broadcasts.expire;
-        let over = expire.partition_point(|at| *at <= now);
-        if over == 0 || self.standing == Standing::Left {
+    pub(crate) fn end(&mut self, context: &mut Context) {
+        let over = self.expire.partition_point(|at| *at <= context.now);
+        if over == 0 {
             return;
         }
-        expire.drain(..over);
-        let left = u64::try_from(expire.len()).unwrap_or(u64::MAX);
-        let last = self.broadcasts.last.saturating_sub(left);
+        self.expire.drain(..over);
+        let left = u64::try_from(self.expire.len()).unwrap_or(u64::MAX);
         let over = Place {
-            life: self.born,
-            number: last,
+            life: context.incarnation_start,
+            number: self.last.saturating_sub(left),
         };
-        self.write(now, broadcast::OVER, Some(&over.encode()));
+        context.write(broadcast::OVER, Some(&over.encode()));
     }
+}
 
-    /// Tells the application what a member's log holds that `old`, the log before, did not: all up
-    /// to the latest in there has been told.
-    pub(super) fn tell_broadcasts(&mut self, now: Instant, from: NodeId, old: &Log) {
-        let Some(record) = self.table.get(from) else {
-            return;
-        };
-        let told = broadcast::latest(old.entries());
-        // What a live writer has not ended has not expired, whatever the clocks show. A member that
-        // is new here may be dead for long.
-        let ends_them = record.condition == Condition::Live && old.frontier() > 0;
-        // The clocks of writer and reader may differ by what the cluster tolerates.
-        let late = self.config.max_clock_skew.as_millis();
-        let wall = u128::from(self.clock.wall(now).as_millis());
-        for (body, broadcast) in held(record) {
-            let known = broadcast.life == told.life && broadcast.number <= told.number;
-            let expired = !ends_them && u128::from(body.until).saturating_add(late) < wall;
-            let (Ok(name), Ok(payload)) = (Key::new(broadcast.name), Value::new(broadcast.payload))
-            else {
-                continue;
-            };
-            if !known && !expired {
-                self.events.push(Event::Broadcast {
-                    from,
-                    life: broadcast.life,
-                    number: broadcast.number,
-                    name,
-                    payload,
-                });
-            }
-        }
+/// Tells the application what a member's log holds that `old`, the log before, did not: all up
+/// to the latest in there has been told.
+pub(crate) fn tell(context: &mut Context, from: NodeId, old: &Log) {
+    let Some(record) = context.table.get(from) else {
+        return;
+    };
+    let told = broadcast::latest(old.entries());
+    // What a live writer has not ended has not expired, whatever the clocks show. A member that
+    // is new here may be dead for long.
+    let ends_them = record.condition == Condition::Live && old.frontier() > 0;
+    // The clocks of writer and reader may differ by what the cluster tolerates.
+    let late = context.config.max_clock_skew.as_millis();
+    let wall = u128::from(context.clock.wall(context.now).as_millis());
+    let news = held(record).filter_map(|(body, broadcast)| {
+        let known = broadcast.life == told.life && broadcast.number <= told.number;
+        let expired = !ends_them && u128::from(body.until).saturating_add(late) < wall;
+        let name = Key::new(broadcast.name).ok()?;
+        let payload = Value::new(broadcast.payload).ok()?;
+        (!known && !expired).then_some(Event::Broadcast {
+            from,
+            life: broadcast.life,
+            number: broadcast.number,
+            name,
+            payload,
+        })
+    });
+    let news: Vec<Event> = news.collect();
+    for event in news {
+        context.tell(event);
     }
 }
 
 /// The broadcasts in a member's log, in their writer's order.
-pub(super) fn held(record: &Record) -> impl Iterator<Item = (Body<'_>, Broadcast<'_>)> {
+pub(crate) fn held(record: &Record) -> impl Iterator<Item = (Body<'_>, Broadcast<'_>)> {
     record.log.entries().filter_map(|entry| {
         let number = broadcast::number(entry.key)?;
         let body = Body::decode(entry.value?)?;

@@ -1,0 +1,141 @@
+//! What the application wants.
+
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use super::{Node, Standing};
+use crate::command::{Command, CommandError};
+use crate::identity::NodeId;
+use crate::local::{attributes, schedule_farewell};
+use crate::membership::Condition;
+use crate::sort::sort;
+use crate::time::{Instant, UnixTime};
+
+impl Node {
+    /// The application wants something.
+    ///
+    /// # Errors
+    /// [`CommandError`]; nothing has changed then.
+    pub fn handle_command(&mut self, now: Instant, command: Command) -> Result<(), CommandError> {
+        self.advance(now);
+        let result = self.on_command(command);
+        self.settle();
+        self.carry_out();
+        result
+    }
+
+    fn on_command(&mut self, command: Command) -> Result<(), CommandError> {
+        if matches!(self.local.standing(), Standing::Leaving | Standing::Left) {
+            return match command {
+                Command::Leave => Ok(()),
+                _ => Err(CommandError::Left),
+            };
+        }
+        let context = &mut self.context;
+        match command {
+            Command::Set { key, value } => {
+                attributes::set(context, key.as_str().as_bytes(), Some(value.as_bytes()))
+            }
+            Command::Unset { key } => attributes::unset(context, key.as_str().as_bytes()),
+            #[cfg(feature = "map")]
+            Command::Put {
+                key,
+                value,
+                policy,
+                lifetime,
+            } => self.shared_map.put(context, &key, &value, policy, lifetime),
+            #[cfg(feature = "map")]
+            Command::Delete { key } => self.shared_map.delete(context, &key),
+            #[cfg(feature = "map")]
+            Command::Resolve { key, value } => {
+                self.shared_map.resolve(context, &key, value.as_ref())
+            }
+            #[cfg(feature = "map")]
+            Command::WatchMap { prefixes } => self.shared_map.watch(prefixes),
+            #[cfg(not(feature = "map"))]
+            Command::Put { .. }
+            | Command::Delete { .. }
+            | Command::Resolve { .. }
+            | Command::WatchMap { .. } => Err(CommandError::NoMap),
+            Command::Broadcast { name, payload } => {
+                self.local.broadcasts.write(context, &name, &payload)
+            }
+            Command::Watch { key } => self.local.watches.watch(context, key),
+            Command::Unwatch { key } => {
+                self.local.watches.unwatch(context, &key);
+                Ok(())
+            }
+            Command::Leave => {
+                self.leave();
+                Ok(())
+            }
+            Command::Forget { id } => self.forget(id),
+            Command::SetSeeds { seeds } => {
+                self.set_seeds(seeds);
+                Ok(())
+            }
+            #[cfg(feature = "encryption")]
+            Command::AddKey { key } => self.add_key(key),
+            #[cfg(feature = "encryption")]
+            Command::UseKey { key } => self.use_key(&key),
+            #[cfg(feature = "encryption")]
+            Command::RemoveKey { key } => self.remove_key(&key),
+            #[cfg(feature = "encryption")]
+            Command::SetEncryption { encryption } => {
+                self.set_encryption(encryption);
+                Ok(())
+            }
+            Command::SetWallClock { wall } => {
+                self.set_wall_clock(wall);
+                Ok(())
+            }
+        }
+    }
+
+    fn leave(&mut self) {
+        self.local.leave(&mut self.context);
+        let votes = self.failure.votes();
+        self.push.push_latest(&mut self.context, votes);
+        schedule_farewell(&mut self.context);
+    }
+
+    fn forget(&mut self, id: NodeId) -> Result<(), CommandError> {
+        match self.context.table.condition(id) {
+            None | Some(Condition::Ghost) => Err(CommandError::UnknownMember(id)),
+            Some(Condition::Live) => Err(CommandError::MemberAlive(id)),
+            Some(Condition::Down | Condition::Left) => {
+                self.remove(id);
+                self.removal.forget(id);
+                Ok(())
+            }
+        }
+    }
+
+    /// Replaces the seeds. A node that knows nobody asks them at once.
+    fn set_seeds(&mut self, seeds: Vec<SocketAddr>) {
+        // Name servers rotate their answers: order says nothing.
+        let sorted = |seeds: &[SocketAddr]| {
+            let mut seeds = seeds.to_vec();
+            sort(&mut seeds);
+            seeds.dedup();
+            seeds
+        };
+        let context = &mut self.context;
+        if sorted(&seeds) == sorted(&context.config.seeds) {
+            return;
+        }
+        context.config.seeds = seeds;
+        if context.table.live_len() <= 1 {
+            context.ask_all_seeds();
+        }
+    }
+
+    fn set_wall_clock(&mut self, wall: UnixTime) {
+        let context = &mut self.context;
+        let known = context.clock.wall(context.now).as_millis();
+        let ahead = wall.as_millis().saturating_sub(known);
+        self.failure.slept(context, Duration::from_millis(ahead));
+        context.clock.set(context.now, wall);
+    }
+}
