@@ -3,8 +3,8 @@
 use core::time::Duration;
 
 use conformance::scenario::{
-    Clock, Crash, Figure, Gauges, Join, Outcome, Partition, Restart, Scenario, Setup, Spread,
-    Steady,
+    Clock, Crash, Figure, Gauges, Join, Outcome, Partition, Place, Restart, Scenario, Setup,
+    Spread, Steady,
 };
 use gossip_core::{Dissemination, Mode};
 
@@ -79,6 +79,7 @@ fn steady_traffic_is_flat_and_small_at_any_size() {
 #[test]
 fn a_write_spreads_within_a_few_rounds_with_rounds_alone() {
     let spread = Scenario::Spread(Spread {
+        to: Place::Attribute,
         warm_up: 10 * SECOND,
         writes: 20,
         limit: 60 * SECOND,

@@ -9,7 +9,8 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use conformance::map::{Budget, Missing, Tally, explore};
+use conformance::map::{Budget, Missing, Tally, explore, trace};
+use serde_json::json;
 
 /// Plays random schedules over replicas of the shared map, and counts what goes wrong.
 #[derive(Debug, Parser)]
@@ -31,6 +32,10 @@ struct Cli {
     /// Stop at the first failure.
     #[arg(long)]
     until_failure: bool,
+    /// Instead of counting, tell of each schedule: one JSON object, with a hash over all that its
+    /// replicas sent, on a line of its own.
+    #[arg(long, conflicts_with_all = ["explore", "until_failure"])]
+    json: bool,
 }
 
 fn rule(name: &str) -> Result<Missing, String> {
@@ -66,6 +71,20 @@ fn main() -> ExitCode {
             println!("{failure} after {}", path.join(", "));
         }
         return verdict(explored.failure.is_none(), missing);
+    }
+    if cli.json {
+        let mut sound = true;
+        for seed in cli.seed..cli.seed.saturating_add(cli.schedules) {
+            let (failure, trace) = trace(seed, missing);
+            sound &= failure.is_none();
+            let failure = failure.map(|failure| failure.to_string());
+            let trace = trace.to_string();
+            println!(
+                "{}",
+                json!({"seed": seed, "failure": failure, "trace": trace})
+            );
+        }
+        return verdict(sound, missing);
     }
     let tally = Tally::of(cli.seed, cli.schedules, missing, cli.until_failure);
     let seconds = started.elapsed().as_secs_f64();

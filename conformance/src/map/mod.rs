@@ -31,6 +31,8 @@ use replica::{Datagram, Replica};
 pub use tamper::Missing;
 use truth::{Knowledge, Truth, Value};
 
+use crate::sim::Fingerprint;
+
 /// What a schedule that went wrong showed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Failure {
@@ -75,6 +77,8 @@ struct World {
     /// How many forgotten logs are remembered.
     graves: usize,
     room: usize,
+    /// What replicas heard that are no more.
+    heard: Fingerprint,
 }
 
 /// A datagram under way.
@@ -91,6 +95,15 @@ struct Flight {
 #[must_use]
 pub fn play(seed: u64, missing: Missing) -> Option<Failure> {
     World::draw(seed, missing).play()
+}
+
+/// Plays the schedule of a seed, and hashes all that replicas send: to one another, and in the end to
+/// a newcomer that learns all that each of them holds.
+#[must_use]
+pub fn trace(seed: u64, missing: Missing) -> (Option<Failure>, Fingerprint) {
+    let mut world = World::draw(seed, missing);
+    let failure = world.play();
+    (failure, world.trace())
 }
 
 impl World {
@@ -115,6 +128,7 @@ impl World {
             forgets: rng.random_bool(0.25).then_some(0.0),
             graves: usize::MAX,
             room: rng.random_range(160..400),
+            heard: Fingerprint::default(),
             rng,
         };
         for id in 0..count {
@@ -144,7 +158,7 @@ impl World {
         Replica::new(crate::num::count(at), generation, skew, policy)
     }
 
-    fn play(mut self) -> Option<Failure> {
+    fn play(&mut self) -> Option<Failure> {
         for _ in 0..self.rng.random_range(5..90) {
             self.step();
         }
@@ -152,7 +166,7 @@ impl World {
     }
 
     /// Leaves the replicas alone, and looks at what they come to.
-    fn finish(mut self) -> Option<Failure> {
+    fn finish(&mut self) -> Option<Failure> {
         let held: BTreeSet<Value> = self
             .replicas
             .iter()
@@ -188,6 +202,18 @@ impl World {
         }
         let is_lost = |value: &Value| !excused.contains(value) && !read.contains(value);
         held.iter().any(is_lost).then_some(Failure::Lost)
+    }
+
+    fn trace(&mut self) -> Fingerprint {
+        let mut all = self.heard;
+        for at in 0..self.replicas.len() {
+            let mut newcomer = self.birth(self.replicas.len());
+            let replica = &mut self.replicas[at];
+            newcomer.catch_up(self.time, replica, self.missing, &mut self.truth);
+            all.join(self.replicas[at].heard);
+            all.join(newcomer.heard);
+        }
+        all
     }
 
     fn known(&self) -> impl Iterator<Item = &Knowledge> {
@@ -230,6 +256,7 @@ impl World {
             }
             44..48 => {
                 // Restarts without memory.
+                self.heard.join(self.replicas[at].heard);
                 self.replicas[at] = self.birth(at);
             }
             48..50 if self.forgets.is_some() => self.forget(at),

@@ -11,6 +11,7 @@ use gossip_core::{Generation, Key, NodeId, Policy, Stamp, UnixTime};
 
 use super::tamper::{Missing, Tampered};
 use super::truth::{Knowledge, Truth};
+use crate::sim::Fingerprint;
 
 /// A datagram between two replicas.
 #[derive(Clone, Debug)]
@@ -40,6 +41,8 @@ pub(super) struct Replica {
     policy: Policy,
     /// What it has come to know, forgotten or not.
     pub(super) known: Rc<Knowledge>,
+    /// A hash over all that others have sent to it.
+    pub(super) heard: Fingerprint,
 }
 
 /// Nothing is refused here, but a chunk that brings more than a chunk may.
@@ -59,6 +62,7 @@ impl Replica {
             last: Stamp::ZERO,
             policy,
             known: Rc::default(),
+            heard: Fingerprint::default(),
         }
     }
 
@@ -177,6 +181,7 @@ impl Replica {
         window: usize,
         room: usize,
     ) -> Vec<Datagram> {
+        self.heard.absorb(bytes);
         let Some((pull, told)) = read_pull(bytes) else {
             return Vec::new();
         };
@@ -210,6 +215,7 @@ impl Replica {
         missing: Missing,
         truth: &mut Truth,
     ) -> bool {
+        self.heard.absorb(bytes);
         let Some((head, pieces)) = read_chunk(bytes) else {
             return false;
         };
@@ -272,6 +278,10 @@ impl Replica {
 
     /// A pushed run has come in.
     pub(super) fn on_run(&mut self, time: u64, run: &Run<'_>, missing: Missing, truth: &mut Truth) {
+        for number in [run.after, run.upto] {
+            self.heard.absorb(&number.to_le_bytes());
+        }
+        self.heard.absorb(run.writes);
         if !run.is_valid() {
             return;
         }

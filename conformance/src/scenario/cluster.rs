@@ -33,6 +33,11 @@ pub struct Setup {
     pub mode: Mode,
     /// Whether news is pushed at once.
     pub dissemination: Dissemination,
+    /// The longest datagram that nodes send.
+    pub max_datagram: u16,
+    /// The key that all nodes share; none: plaintext.
+    #[cfg(feature = "encryption")]
+    pub key: Option<[u8; 32]>,
     /// Independent loss of datagrams.
     pub loss: f64,
     /// One-way delay of datagrams.
@@ -53,6 +58,9 @@ impl Default for Setup {
             interval: config.interval,
             mode: config.mode,
             dissemination: config.dissemination,
+            max_datagram: config.max_datagram,
+            #[cfg(feature = "encryption")]
+            key: None,
             loss: 0.0,
             delay: Delay::uniform(Duration::from_millis(1), Duration::from_millis(10)),
             seed: 1,
@@ -84,6 +92,15 @@ impl Setup {
         config.interval = self.interval;
         config.mode = self.mode;
         config.dissemination = self.dissemination;
+        config.max_datagram = self.max_datagram;
+        #[cfg(feature = "encryption")]
+        {
+            config.keys = self
+                .key
+                .map(gossip_core::SecretKey::new)
+                .into_iter()
+                .collect();
+        }
         let seeds = (0..self.nodes.min(SEEDS)).map(HostId::new);
         config.seeds = seeds.map(|host| host.address(0)).collect();
         config.max_members = config.max_members.max(self.nodes.saturating_mul(2));

@@ -7,7 +7,7 @@ use super::Outcome;
 use super::cluster::{Clock, Cluster, Failure, SPLIT, STAYS, Setup};
 use super::partition::alone;
 use super::report::{Panel, Report};
-use super::spread::{Spread, Travel};
+use super::spread::{Place, Spread, Travel};
 use super::tally::Verdict;
 use crate::num::{count, real};
 use crate::sim::network::{Effect, Fault, Scope};
@@ -53,7 +53,7 @@ impl Datacenters {
             ..setup.clone()
         };
         let several = of(self.datacenters);
-        let single = {
+        let (single, trace) = {
             let setup = of(1);
             let mut cluster = setup.cluster(clock)?;
             // The same parts as in the other cluster.
@@ -63,10 +63,12 @@ impl Datacenters {
                     .set_site(HostId::new(number), several.site(number));
             }
             cluster.form(&setup, self.warm_up)?;
-            self.crossing(&mut cluster, &setup)
+            let crossing = self.crossing(&mut cluster, &setup);
+            (crossing, cluster.trace_hash())
         };
         let setup = &several;
         let mut cluster = setup.cluster(clock)?;
+        cluster.world.join_trace(trace);
         let formed = cluster.form(setup, self.warm_up)?;
         let crossing = self.crossing(&mut cluster, setup);
         let site = |host: HostId| setup.site(host.number());
@@ -141,6 +143,7 @@ impl Datacenters {
         let rest = bytes / lasted;
         let before = mark(cluster);
         let spread = Spread {
+            to: Place::Attribute,
             warm_up: Duration::ZERO,
             writes: self.writes,
             limit: self.limit,

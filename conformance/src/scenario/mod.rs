@@ -31,7 +31,7 @@ pub use partition::Partition;
 pub use report::{Curve, Figure, Panel, Report};
 pub use restart::Restart;
 pub use soak::Soak;
-pub use spread::Spread;
+pub use spread::{Place, Spread};
 pub use steady::Steady;
 pub use tally::{Sighting, Tally, Verdict};
 

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use gossip_core::{Command, Event, Key, Value};
+use gossip_core::{Command, Event, Key, Policy, Value};
 
 use super::Outcome;
 use super::cluster::{Clock, Cluster, Failure, Setup};
@@ -21,8 +21,19 @@ pub struct Spread {
     pub warm_up: Duration,
     /// How many writes.
     pub writes: u32,
+    /// What nodes write to.
+    pub to: Place,
     /// How long one write may take.
     pub limit: Duration,
+}
+
+/// What a node writes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// An attribute of its own.
+    Attribute,
+    /// The shared map: all write to the same key.
+    Map,
 }
 
 /// What became of one write.
@@ -102,9 +113,19 @@ impl Spread {
         let writer = cluster.draw(1).first().copied().unwrap_or(HostId::new(0));
         let value = format!("<<news {number:08} of {}>>", setup.seed);
         cluster.world.mark(value.as_bytes());
-        let command = Command::Set {
-            key: Key::new("news").expect("a legal key"),
-            value: Value::new(value.as_bytes()).expect("a legal value"),
+        let key = Key::new("news").expect("a legal key");
+        let written = Value::new(value.as_bytes()).expect("a legal value");
+        let command = match self.to {
+            Place::Attribute => Command::Set {
+                key,
+                value: written,
+            },
+            Place::Map => Command::Put {
+                key,
+                value: written,
+                policy: Policy::LastWriteWins,
+                lifetime: None,
+            },
         };
         let origin = cluster.world.host(writer).node_id();
         let began = cluster.world.now();
@@ -121,6 +142,9 @@ impl Spread {
                     value: Some(told),
                     ..
                 } => *id == origin && told.as_bytes() == value.as_bytes(),
+                Event::MapChanged {
+                    new: Some(told), ..
+                } => told.as_bytes() == value.as_bytes(),
                 _ => false,
             };
             if step.host != writer && cluster.world.events().iter().find(news).is_some() {

@@ -35,5 +35,5 @@ pub use seeds::{Seeds, Stream};
 pub(crate) use seeds::{between, chance, pick, unit};
 pub use time::Time;
 pub(crate) use time::nanos;
-pub use trace::TraceHash;
+pub use trace::{Fingerprint, TraceHash};
 pub use world::{SetupError, Step, World};

@@ -10,31 +10,19 @@ use super::hosts::HostId;
 use super::time::Time;
 use crate::num::count;
 
-/// A running hash over every datagram sent and every event told, with its time and its node.
-///
-/// Two runs with the same hash did the same, byte for byte.
+/// A running hash over bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TraceHash(u64);
+pub struct Fingerprint(u64);
 
-impl TraceHash {
-    pub(crate) fn datagram(&mut self, at: Time, from: HostId, to: SocketAddr, bytes: &[u8]) {
-        self.absorb(bytes);
-        let to = HostId::of(to).map_or(u64::MAX, |(host, moves)| {
-            u64::from(host.number()) << 16 | u64::from(moves)
-        });
-        self.stamp(at, from, to);
+impl Fingerprint {
+    pub(crate) fn absorb(&mut self, bytes: &[u8]) {
+        // The seed is the hash so far, and the length keeps neighbours apart.
+        self.0 = xxh3_64_with_seed(bytes, self.0 ^ count(bytes.len()));
     }
 
-    pub(crate) fn event(&mut self, at: Time, host: HostId, event: &Event) {
-        // Events are told by their debug text: it has every field, in every variant to come.
-        let mut text = Text {
-            hash: self,
-            buffer: [0; 64],
-            length: 0,
-        };
-        let _ = write!(text, "{event:?}");
-        text.flush();
-        self.stamp(at, host, u64::MAX);
+    /// Takes in what another one has seen.
+    pub(crate) fn join(&mut self, other: Self) {
+        self.absorb(&other.0.to_le_bytes());
     }
 
     fn stamp(&mut self, at: Time, host: HostId, what: u64) {
@@ -45,22 +33,62 @@ impl TraceHash {
         }
         self.absorb(&bytes);
     }
-
-    fn absorb(&mut self, bytes: &[u8]) {
-        // The seed is the hash so far, and the length keeps neighbours apart.
-        self.0 = xxh3_64_with_seed(bytes, self.0 ^ count(bytes.len()));
-    }
 }
 
-impl fmt::Display for TraceHash {
+impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)
     }
 }
 
+/// A running hash over every datagram sent, and one over every event told, each with its time and its
+/// node.
+///
+/// Two runs with the same hashes did the same, byte for byte. Events are hashed by their debug text:
+/// a renamed event changes the second hash alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TraceHash {
+    datagrams: Fingerprint,
+    events: Fingerprint,
+}
+
+impl TraceHash {
+    pub(crate) fn datagram(&mut self, at: Time, from: HostId, to: SocketAddr, bytes: &[u8]) {
+        self.datagrams.absorb(bytes);
+        let to = HostId::of(to).map_or(u64::MAX, |(host, moves)| {
+            u64::from(host.number()) << 16 | u64::from(moves)
+        });
+        self.datagrams.stamp(at, from, to);
+    }
+
+    pub(crate) fn event(&mut self, at: Time, host: HostId, event: &Event) {
+        // Events are told by their debug text: it has every field, in every variant to come.
+        let mut text = Text {
+            hash: &mut self.events,
+            buffer: [0; 64],
+            length: 0,
+        };
+        let _ = write!(text, "{event:?}");
+        text.flush();
+        self.events.stamp(at, host, u64::MAX);
+    }
+
+    /// Takes in another run.
+    pub(crate) fn join(&mut self, other: Self) {
+        self.datagrams.join(other.datagrams);
+        self.events.join(other.events);
+    }
+}
+
+impl fmt::Display for TraceHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.datagrams, self.events)
+    }
+}
+
 /// Hashes text as it is written, without an allocation.
 struct Text<'a> {
-    hash: &'a mut TraceHash,
+    hash: &'a mut Fingerprint,
     buffer: [u8; 64],
     length: usize,
 }
@@ -117,5 +145,6 @@ mod tests {
             hash
         };
         assert_ne!(event(1), event(2));
+        assert_eq!(event(1).datagrams, event(2).datagrams);
     }
 }

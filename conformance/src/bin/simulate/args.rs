@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use conformance::scenario::{
-    Churn, Crash, Datacenters, Disturb, Disturbance, Join, Loss, Partition, Restart, Scenario,
-    Setup, Soak, Spread, Steady, Whose,
+    Churn, Crash, Datacenters, Disturb, Disturbance, Join, Loss, Partition, Place, Restart,
+    Scenario, Setup, Soak, Spread, Steady, Whose,
 };
 use conformance::sim::Scrutiny;
 use conformance::sim::network::Delay;
@@ -41,6 +41,9 @@ pub(crate) enum Command {
         /// Writes in each run, one after the other, each by another node
         #[arg(long, default_value_t = 100)]
         writes: u32,
+        /// What nodes write to
+        #[arg(long, value_enum, default_value_t = PlaceArg::Attribute)]
+        to: PlaceArg,
     },
     /// How fast crashes are seen by all.
     #[command(after_help = help::CRASH)]
@@ -167,6 +170,13 @@ pub(crate) struct Common {
     /// Whether news is pushed at once
     #[arg(long, value_enum, default_value_t = Switch::On)]
     pub(crate) eager: Switch,
+    /// The longest datagram that nodes send
+    #[arg(long, default_value_t = 1400)]
+    pub(crate) max_datagram: u16,
+    /// Nodes share a key and encrypt
+    #[cfg(feature = "encryption")]
+    #[arg(long)]
+    pub(crate) encrypt: bool,
     /// Share of datagrams lost, each on its own [default: 0; 0.3 in `loss`]
     #[arg(long, value_parser = parse::share)]
     pub(crate) loss: Option<f64>,
@@ -236,6 +246,12 @@ pub(crate) enum Switch {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum PlaceArg {
+    Attribute,
+    Map,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum CheckArg {
     Steps,
     Views,
@@ -260,6 +276,9 @@ impl Common {
                 Switch::On => Dissemination::Eager,
                 Switch::Off => Dissemination::Periodic,
             },
+            max_datagram: self.max_datagram,
+            #[cfg(feature = "encryption")]
+            key: self.encrypt.then_some([7; 32]),
             loss: self.loss.unwrap_or(0.0),
             delay: self.delay,
             seed: self.seed,
@@ -304,10 +323,14 @@ impl Command {
                 };
                 (Scenario::Steady(steady), common)
             }
-            Self::Spread { common, writes } => {
+            Self::Spread { common, writes, to } => {
                 let spread = Spread {
                     warm_up: common.warm_up(RESTED),
                     writes: *writes,
+                    to: match to {
+                        PlaceArg::Attribute => Place::Attribute,
+                        PlaceArg::Map => Place::Map,
+                    },
                     limit: common.seconds(120),
                 };
                 (Scenario::Spread(spread), common)

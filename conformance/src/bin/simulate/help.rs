@@ -4,7 +4,7 @@ pub(crate) const COMMON: &str = "\
 Every run reports scenario, nodes, seed, runs, loss, interval_s, fanout, mode and eager, then the \
 figures of its scenario, then:
   violations   invariants found broken on the way; any makes the exit code 1
-  trace        a hash over every datagram and event: equal for equal runs
+  trace        a hash over every datagram, and one over every event: equal for equal runs
 
 Times are virtual seconds. Bytes are UDP payload, counted where they are sent, lost or not. null \
 means that it did not come to it. `wrong_down` counts MemberDown events about members that run and \
@@ -202,4 +202,4 @@ Figures of a seed with --json:
   rest_s       seconds after the last fault until all was well
   steps        inputs that nodes handled
   violations   how many
-  trace        the hash over every datagram and event";
+  trace        a hash over every datagram, and one over every event";

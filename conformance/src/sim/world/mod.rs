@@ -189,6 +189,11 @@ impl World {
         self.trace
     }
 
+    /// Hashes what another world did too.
+    pub(crate) fn join_trace(&mut self, other: TraceHash) {
+        self.trace.join(other);
+    }
+
     /// How many inputs nodes have had.
     #[must_use]
     pub const fn steps(&self) -> u64 {
