@@ -9,7 +9,6 @@ use crate::failure::observation::{Beat, Due, Observation, Relief};
 use crate::identity::{Generation, NodeId};
 use crate::membership::Condition;
 use crate::membership::observers::{fallen_nearby, neighbours};
-use crate::time::Instant;
 use crate::wire::message::Sender;
 
 /// Intervals for which a former neighbour still gets heartbeats, so that a ring in motion raises no
@@ -99,7 +98,7 @@ impl Failure {
     /// Does what is due for the observed neighbours.
     pub(crate) fn on_observations_due(&mut self, context: &mut Context) {
         let interval = context.config.interval;
-        let missing = self.missing(context, context.now);
+        let missing = self.missing(context);
         context.stale.deadlines = true;
         for at in 0..self.observations.len() {
             // As many steps as are due; each sets a later deadline.
@@ -146,17 +145,17 @@ impl Failure {
     /// are not found silent. So loss that sets in shows within two intervals, and who is cut off
     /// from half of them does not take that for loss.
     pub(crate) fn loss(&self, context: &Context) -> Loss {
-        self.loss_at(context, context.now)
+        self.loss.and_missing(self.missing(context))
     }
 
-    /// The same at a later time.
-    pub(crate) fn loss_at(&self, context: &Context, now: Instant) -> Loss {
-        self.loss.and_missing(self.missing(context, now))
+    /// The share of datagrams that is being lost, as far as heartbeats that have come tell.
+    pub(crate) fn loss_share(&self) -> f64 {
+        self.loss.share()
     }
 
-    fn missing(&self, context: &Context, now: Instant) -> u64 {
+    fn missing(&self, context: &Context) -> u64 {
         let observations = self.observations.iter();
-        let missing = observations.map(|o| o.missing(now, context.config.interval));
+        let missing = observations.map(|o| o.missing(context.now, context.config.interval));
         missing.fold(0, u64::saturating_add)
     }
 

@@ -71,7 +71,7 @@ impl Node {
                 item => self.sync.on_item(&self.context, &mut leg, item),
             }
         }
-        let loss = self.failure.loss(&self.context).share();
+        let loss = self.failure.loss_share();
         match self.sync.conclude(&mut self.context, &mut leg, loss) {
             Learned::All => self.local.announce(&mut self.context),
             Learned::AllSoon => self.local.announce_after(&mut self.context, OVERTAKING),
