@@ -97,6 +97,7 @@ mod context;
 mod dissemination;
 mod event;
 mod failure;
+mod growth;
 mod hlc;
 mod identity;
 mod local;
@@ -107,8 +108,6 @@ mod rng;
 
 mod seed;
 mod shared_map;
-mod sort;
-mod sorted;
 mod state;
 mod sync;
 mod time;

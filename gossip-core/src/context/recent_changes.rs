@@ -30,13 +30,13 @@ impl RecentChanges {
         self.0.retain(|(id, _)| stays(*id));
     }
 
-    /// Those that changed within `horizon`, the latest first.
+    /// Those that changed within `within`, the latest first.
     pub(crate) fn since(
         &self,
         now: Instant,
-        horizon: Duration,
+        within: Duration,
     ) -> impl Iterator<Item = NodeId> + '_ {
-        let fresh = move |(_, at): &&(NodeId, Instant)| now.saturating_since(*at) <= horizon;
+        let fresh = move |(_, at): &&(NodeId, Instant)| now.saturating_since(*at) <= within;
         self.0.iter().rev().take_while(fresh).map(|(id, _)| *id)
     }
 }

@@ -20,7 +20,7 @@ pub(crate) enum Timer {
     /// A node that found no seed announces itself all the same.
     Announce,
     /// A rival for this node's name has not shown itself.
-    Rival,
+    NameConflict,
     /// The next step of leaving.
     Leave,
     /// A node that is far behind meets another peer.
@@ -39,7 +39,7 @@ impl Timer {
         Self::Vote,
         Self::Probe,
         Self::Announce,
-        Self::Rival,
+        Self::NameConflict,
         Self::Round,
         Self::CatchUp,
         Self::Gap,
@@ -64,7 +64,7 @@ impl Timers {
             probe,
             flush,
             announce,
-            rival,
+            conflict,
             leave,
             catch_up,
             gap,
@@ -77,7 +77,7 @@ impl Timers {
             Timer::Probe => probe,
             Timer::Flush => flush,
             Timer::Announce => announce,
-            Timer::Rival => rival,
+            Timer::NameConflict => conflict,
             Timer::Leave => leave,
             Timer::CatchUp => catch_up,
             Timer::Gap => gap,

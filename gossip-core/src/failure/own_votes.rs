@@ -163,7 +163,7 @@ impl Failure {
         let lasting = u64::try_from(context.config.remove_after.as_millis()).unwrap_or(u64::MAX);
         let ghost = |id| {
             let record = context.table.get(id)?;
-            (record.condition == Condition::Ghost).then_some(record)
+            (record.condition == Condition::Removed).then_some(record)
         };
         let mut ballots = SmallVec::<[Ballot; 8]>::new();
         for record in self.votes.subjects().filter_map(ghost) {
@@ -276,7 +276,7 @@ impl Failure {
             }
             // Somebody still votes against a member that this node has removed.
             let condition = context.table.condition(ballot.subject);
-            context.stale.own_votes |= condition == Some(Condition::Ghost);
+            context.stale.own_votes |= condition == Some(Condition::Removed);
             context.stale.verdicts |= condition == Some(Condition::Live);
         }
         against_own

@@ -12,13 +12,13 @@
 //! lost, one who does not answer the first ping either is silent as well, and so is one who has let a vote
 //! against itself stand; where much is, as many more are needed as ever. The sample are those that stand after this node on the ring, so that each node asks others.
 
+use alloc::collections::BTreeMap;
 use core::time::Duration;
 
 use heapless::Vec;
 
 use super::loss::FEWEST;
 use crate::identity::NodeId;
-use crate::sorted::SortedMap;
 use crate::time::Instant;
 
 /// Between two pings to the same member.
@@ -63,7 +63,7 @@ enum Probe {
 
 /// The members being asked, and those who did not answer.
 #[derive(Debug, Default)]
-pub(crate) struct Probes(SortedMap<NodeId, Probe>);
+pub(crate) struct Probes(BTreeMap<NodeId, Probe>);
 
 /// What a turn came to.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -81,12 +81,12 @@ impl Probes {
             pings: 0,
             next: now,
         };
-        self.0.get_or_insert(id, probe);
+        self.0.entry(id).or_insert(probe);
     }
 
     /// Asks a member anew, even if it did not answer before.
     pub(crate) fn ask_again(&mut self, id: NodeId, now: Instant) {
-        if !matches!(self.0.get(id), Some(Probe::Asked { .. })) {
+        if !matches!(self.0.get(&id), Some(Probe::Asked { .. })) {
             let probe = Probe::Asked {
                 pings: 0,
                 next: now,
@@ -110,28 +110,28 @@ impl Probes {
     /// A member has shown life. Tells whether it had been found silent.
     pub(crate) fn heard(&mut self, id: NodeId) -> bool {
         // Most of the time nobody is asked.
-        !self.0.is_empty() && matches!(self.0.remove(id), Some(Probe::Silent { .. }))
+        !self.0.is_empty() && matches!(self.0.remove(&id), Some(Probe::Silent { .. }))
     }
 
     /// A member has written something new. That says more than what was inferred from others.
     pub(crate) fn refuted(&mut self, id: NodeId) {
         let inferred =
             |probe: &Probe| matches!(*probe, Probe::Silent { pings, .. } if pings == INFERRED);
-        if self.0.get(id).is_some_and(inferred) {
-            self.0.remove(id);
+        if self.0.get(&id).is_some_and(inferred) {
+            self.0.remove(&id);
         }
     }
 
     /// Asks a member no further: it has come up by the word of others.
     pub(crate) fn excuse(&mut self, id: NodeId) {
-        if matches!(self.0.get(id), Some(Probe::Asked { .. })) {
-            self.0.remove(id);
+        if matches!(self.0.get(&id), Some(Probe::Asked { .. })) {
+            self.0.remove(&id);
         }
     }
 
     /// Whether a member did not answer.
     pub(crate) fn is_silent(&self, id: NodeId) -> bool {
-        matches!(self.0.get(id), Some(Probe::Silent { .. }))
+        matches!(self.0.get(&id), Some(Probe::Silent { .. }))
     }
 
     /// Those who did not answer.
@@ -139,11 +139,11 @@ impl Probes {
         self.0
             .iter()
             .filter(|(_, probe)| matches!(probe, Probe::Silent { .. }))
-            .map(|(id, _)| id)
+            .map(|(id, _)| *id)
     }
 
     /// Whether nobody is being asked, or did not answer.
-    pub(crate) const fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
@@ -165,14 +165,14 @@ impl Probes {
         self.0.retain(|id, probe| {
             let old =
                 matches!(probe, Probe::Silent { since, .. } if now.saturating_since(*since) >= lasting);
-            !old && !gone(id)
+            !old && !gone(*id)
         });
     }
 
     /// More is being lost than was thought: a silence that fewer than `enough` pings have met may
     /// be chance, and its member is asked on.
     pub(crate) fn doubt(&mut self, now: Instant, enough: Option<u32>) {
-        for (_, probe) in self.0.iter_mut() {
+        for probe in self.0.values_mut() {
             if let Probe::Silent { pings, .. } = *probe
                 && enough.is_none_or(|enough| pings < enough)
             {
@@ -204,7 +204,7 @@ impl Probes {
             let Probe::Asked { pings, next } = *probe else {
                 continue;
             };
-            let inferred = match sampled.then(|| sign(id)) {
+            let inferred = match sampled.then(|| sign(*id)) {
                 Some(Sign::None) => Some(for_loss.saturating_add(1)),
                 Some(Sign::Accused) => Some(for_loss),
                 _ => None,
@@ -219,7 +219,7 @@ impl Probes {
         }
         for _ in 0..AT_ONCE {
             let due = self.0.iter_mut().filter_map(|(id, probe)| match probe {
-                Probe::Asked { pings, next } if *next <= now => Some((id, pings, next)),
+                Probe::Asked { pings, next } if *next <= now => Some((*id, pings, next)),
                 _ => None,
             });
             let first = due.min_by_key(|(id, pings, _)| {
@@ -245,7 +245,7 @@ impl Probes {
         self.0
             .iter()
             .filter(move |(_, probe)| asked(probe))
-            .map(|(id, _)| id)
+            .map(|(id, _)| *id)
     }
 }
 

@@ -17,7 +17,6 @@ use crate::membership::datacenter::Place;
 use crate::membership::observers::observers;
 use crate::membership::ring::{Neighbours, Ring};
 use crate::membership::{Condition, Table};
-use crate::sort::sort;
 use crate::time::Instant;
 
 /// The facts a verdict rests on.
@@ -174,7 +173,7 @@ impl Evidence<'_> {
             .subjects()
             .filter(|subject| self.valid_votes(*subject) > 0);
         let mut subjects: Vec<NodeId> = silent.chain(voted).chain(self.probes.silent()).collect();
-        sort(&mut subjects);
+        subjects.sort_unstable();
         subjects.dedup();
         subjects.retain(|subject| {
             let takes_part = |condition| matches!(condition, Condition::Live | Condition::Down);
@@ -221,7 +220,7 @@ impl Evidence<'_> {
             .chain(silent.map(|o| o.id))
             .chain(self.probes.silent());
         let mut beside: Vec<NodeId> = out.flat_map(|id| self.observers(id)).collect();
-        sort(&mut beside);
+        beside.sort_unstable();
         beside.dedup();
         beside.retain(|id| {
             let live = self.table.condition(*id) == Some(Condition::Live);

@@ -8,8 +8,8 @@ use alloc::vec::Vec;
 
 use smallvec::SmallVec;
 
+use crate::growth::make_room;
 use crate::identity::{Generation, NodeId};
-use crate::sorted::make_room;
 use crate::state::attribute::{Ballot, VOTE};
 use crate::state::log::Log;
 use crate::time::Instant;

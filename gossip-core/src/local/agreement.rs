@@ -15,7 +15,6 @@ use crate::context::Context;
 use crate::event::Event;
 use crate::identity::NodeId;
 use crate::membership::{Condition, Record, Table, Tracking};
-use crate::sorted::SortedMap;
 use crate::state::attribute::Declared;
 
 /// What the live members show of one attribute. Members that are still joining do not count.
@@ -66,9 +65,9 @@ pub(crate) struct Watches(Vec<Watch>);
 struct Watch {
     key: Key,
     digest: SipHasher24,
-    shown: SortedMap<NodeId, u64>,
+    shown: BTreeMap<NodeId, u64>,
     /// How many show each of these.
-    counts: SortedMap<u64, usize>,
+    counts: BTreeMap<u64, usize>,
     /// What the application was told last.
     told: bool,
 }
@@ -78,8 +77,8 @@ impl Watch {
         Self {
             key,
             digest,
-            shown: SortedMap::default(),
-            counts: SortedMap::default(),
+            shown: BTreeMap::default(),
+            counts: BTreeMap::default(),
             told: false,
         }
     }
@@ -97,7 +96,7 @@ impl Watch {
         });
         let old = match new {
             Some(new) => self.shown.insert(id, new),
-            None => self.shown.remove(id),
+            None => self.shown.remove(&id),
         };
         if old == new {
             return;
@@ -112,12 +111,10 @@ impl Watch {
 
     /// Changes how many show a value.
     fn count(&mut self, shown: u64, change: impl Fn(usize) -> usize) {
-        let Some(count) = self.counts.get_or_insert(shown, 0) else {
-            return;
-        };
+        let count = self.counts.entry(shown).or_insert(0);
         *count = change(*count);
         if *count == 0 {
-            self.counts.remove(shown);
+            self.counts.remove(&shown);
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::dissemination::broadcast::Broadcasts;
 use crate::state::attribute::Declared;
 use agreement::Watches;
 pub(crate) use lifecycle::{begin_another_life, outlive, schedule_farewell};
-use name_conflict::Rival;
+use name_conflict::NameConflict;
 
 /// How far this node itself has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,7 +36,7 @@ pub(crate) struct Local {
     /// How often departure has been announced.
     farewells: u8,
     /// What is known of another node of this name.
-    rival: Option<Rival>,
+    conflict: Option<NameConflict>,
     pub(crate) broadcasts: Broadcasts,
     pub(crate) watches: Watches,
 }
@@ -55,7 +55,7 @@ impl Local {
         Self {
             standing: Standing::Joining,
             farewells: 0,
-            rival: None,
+            conflict: None,
             broadcasts: Broadcasts::default(),
             watches: Watches::default(),
         }

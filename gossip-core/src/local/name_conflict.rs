@@ -22,7 +22,7 @@ const PATIENCE: u32 = 2;
 
 /// What is known of another node of this name.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Rival {
+pub(crate) struct NameConflict {
     address: SocketAddr,
     /// The greatest generation that it is remembered under.
     generation: Generation,
@@ -42,7 +42,7 @@ impl Local {
             None => outlive(context, delta.generation),
             // One is asked at a time, for a datagram can name many. Another is, once this one has had its
             // time and a peer serves the log of that other again.
-            Some(address) if self.rival.is_none_or(|rival| rival.address == address) => {
+            Some(address) if self.conflict.is_none_or(|rival| rival.address == address) => {
                 self.contest(context, address, delta.generation);
             }
             Some(_) => {}
@@ -62,10 +62,10 @@ impl Local {
         address: SocketAddr,
         generation: Generation,
     ) -> bool {
-        let known = self.rival.filter(|rival| rival.address == address);
+        let known = self.conflict.filter(|rival| rival.address == address);
         let told = known.is_some_and(|rival| rival.told);
         let generation = known.map_or(generation, |rival| rival.generation.max(generation));
-        self.rival = Some(Rival {
+        self.conflict = Some(NameConflict {
             address,
             generation,
             told,
@@ -74,16 +74,17 @@ impl Local {
         if asks {
             context.send(Outgoing::Claim { to: address });
             let at = context.in_intervals(PATIENCE);
-            context.timers.set(Timer::Rival, Some(at));
+            context.timers.set(Timer::NameConflict, Some(at));
         }
         asks
     }
 
     /// Another node of this name tells since when it holds it. The elder keeps it; of two that
     /// started in the same moment, the one with the smaller address.
-    pub(crate) fn on_claim(&mut self, context: &mut Context, from: SocketAddr, born: Generation) {
+    pub(crate) fn on_claim(&mut self, context: &mut Context, from: SocketAddr, since: Generation) {
         let [theirs, ours] = [from, context.address].map(encode_address);
-        if born < context.incarnation_start || born == context.incarnation_start && theirs < ours {
+        if since < context.incarnation_start || since == context.incarnation_start && theirs < ours
+        {
             // So that the elder can tell its application.
             context.send(Outgoing::Claim { to: from });
             self.standing = Standing::Left;
@@ -92,13 +93,13 @@ impl Local {
             return;
         }
         let told = self
-            .rival
+            .conflict
             .is_some_and(|rival| rival.address == from && rival.told);
         if !told {
             context.tell(Event::NameContested { address: from });
         }
         let answered = self.contest(context, from, context.generation);
-        if let Some(rival) = &mut self.rival {
+        if let Some(rival) = &mut self.conflict {
             rival.told = true;
         }
         if !answered {
@@ -108,8 +109,8 @@ impl Local {
 
     /// The rival has had its time: it has fallen silent, or there was none. What peers remember of
     /// it is outlived.
-    pub(crate) fn on_rival_due(&mut self, context: &mut Context) {
-        if let Some(rival) = self.rival.take()
+    pub(crate) fn on_name_conflict_due(&mut self, context: &mut Context) {
+        if let Some(rival) = self.conflict.take()
             && rival.generation > context.generation
         {
             outlive(context, rival.generation);

@@ -43,7 +43,7 @@ pub(crate) enum Condition {
     /// Left by its own announcement.
     Left,
     /// Removed. What remains is how far its log was known, so that nobody brings it back.
-    Ghost,
+    Removed,
 }
 
 impl Record {

@@ -8,7 +8,6 @@ use super::member::Condition;
 use super::ring::{Neighbours, Part};
 use super::table::Table;
 use crate::identity::NodeId;
-use crate::sort::sort;
 use crate::time::Instant;
 
 /// The members that `own` observes and is observed by: `k` around it on the ring of its datacenter,
@@ -23,7 +22,7 @@ pub(crate) fn neighbours(table: &Table, own: NodeId, k: usize) -> Neighbours {
             table.datacenters().bridges().around(own, k, |_| false),
         ));
     }
-    sort(&mut found);
+    found.sort_unstable();
     found
 }
 
@@ -43,7 +42,7 @@ pub(crate) fn fallen_nearby(table: &Table, own: NodeId, k: usize) -> Neighbours 
             table.datacenters().bridges().fallen_nearby(own, k),
         ));
     }
-    sort(&mut found);
+    found.sort_unstable();
     found
 }
 
@@ -69,7 +68,7 @@ pub(crate) fn observers(
             table.datacenters().bridges().around(id, k, |_| false),
         ));
     }
-    sort(&mut found);
+    found.sort_unstable();
     found
 }
 

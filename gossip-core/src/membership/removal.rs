@@ -24,7 +24,6 @@ use crate::context::Context;
 use crate::event::Event;
 use crate::hlc::Clock;
 use crate::identity::NodeId;
-use crate::sort::sort;
 use crate::state::attribute::BURIED;
 use crate::state::entry::Entries;
 use crate::time::Instant;
@@ -154,7 +153,7 @@ impl Removal {
         context.table.change_log(id, |log| log.bury(age));
         context
             .table
-            .set_condition(id, context.now, Condition::Ghost);
+            .set_condition(id, context.now, Condition::Removed);
         context.stale.neighbours = true;
         context.stale.verdicts = true;
         context.tell(Event::MemberRemoved { id, name });
@@ -183,14 +182,14 @@ pub(crate) fn collect(context: &mut Context, id: NodeId) {
     }
 }
 
-/// Where the horizon should be by this node's own ghosts; 0 where it need not rise.
+/// Where the prune_time should be by this node's own ghosts; 0 where it need not rise.
 fn due_prune_time(context: &Context) -> u64 {
     let seconds = |time: Duration| time.as_secs();
     let second = second(&context.clock, context.now);
     let tombstones = context
         .table
         .iter()
-        .filter(|record| record.condition == Condition::Ghost)
+        .filter(|record| record.condition == Condition::Removed)
         .map(|record| buried(&context.clock, context.now, record));
     let (count, eldest) = tombstones
         .clone()
@@ -217,7 +216,7 @@ fn due_prune_time(context: &Context) -> u64 {
         // An eighth more than must, so that many go at a time.
         let over = count.saturating_sub(max).saturating_add(max.div_euclid(8));
         let mut buried: Vec<u64> = tombstones.collect();
-        sort(&mut buried);
+        buried.sort_unstable();
         let last = over.min(count).saturating_sub(1);
         prune_time = buried.get(last).copied().unwrap_or(0).max(prune_time);
     }
@@ -286,7 +285,7 @@ mod tests {
             entries: first.after(0).rest(),
         };
         assert!(node.is_forgotten(at(40), &delta));
-        node.horizon = 0;
+        node.prune_time = 0;
         assert!(!node.is_forgotten(at(40), &delta));
         node.raise_horizon(at(40), WALL + 40);
         assert_eq!(node.table.len(), 1);
@@ -299,11 +298,11 @@ mod tests {
         let mut node = mourner(Config::lan());
         node.raise_horizon(at(40), WALL + 41);
         node.raise_horizon(at(40), u64::MAX);
-        assert_eq!((node.table.len(), node.horizon), (4, 0));
+        assert_eq!((node.table.len(), node.prune_time), (4, 0));
         // Nor the own one, set while the clock was ahead.
-        node.horizon = WALL + 1_000_000;
+        node.prune_time = WALL + 1_000_000;
         node.raise_horizon(at(40), WALL + 10);
-        assert_eq!((node.table.len(), node.horizon), (3, WALL + 10));
+        assert_eq!((node.table.len(), node.prune_time), (3, WALL + 10));
     }
 
     #[test]

@@ -370,7 +370,7 @@ impl Table {
 
     /// Forgets the ghosts that are over. O(members).
     pub(crate) fn forget(&mut self, is_over: impl Fn(&Record) -> bool) {
-        let is_over = |record: &Record| record.condition == Condition::Ghost && is_over(record);
+        let is_over = |record: &Record| record.condition == Condition::Removed && is_over(record);
         let over: Vec<NodeId> = self.iter().filter(|r| is_over(r)).map(|r| r.id).collect();
         if over.is_empty() {
             return;
@@ -429,7 +429,7 @@ const fn part(condition: Condition) -> Option<Part> {
     match condition {
         Condition::Live => Some(Part::Live),
         Condition::Down => Some(Part::Down),
-        Condition::Left | Condition::Ghost => None,
+        Condition::Left | Condition::Removed => None,
     }
 }
 

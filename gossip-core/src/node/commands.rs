@@ -9,7 +9,6 @@ use crate::command::{Command, CommandError};
 use crate::identity::NodeId;
 use crate::local::{attributes, schedule_farewell};
 use crate::membership::Condition;
-use crate::sort::sort;
 use crate::time::{Instant, UnixTime};
 
 impl Node {
@@ -102,7 +101,7 @@ impl Node {
 
     fn forget(&mut self, id: NodeId) -> Result<(), CommandError> {
         match self.context.table.condition(id) {
-            None | Some(Condition::Ghost) => Err(CommandError::UnknownMember(id)),
+            None | Some(Condition::Removed) => Err(CommandError::UnknownMember(id)),
             Some(Condition::Live) => Err(CommandError::MemberAlive(id)),
             Some(Condition::Down | Condition::Left) => {
                 self.remove(id);
@@ -117,7 +116,7 @@ impl Node {
         // Name servers rotate their answers: order says nothing.
         let sorted = |seeds: &[SocketAddr]| {
             let mut seeds = seeds.to_vec();
-            sort(&mut seeds);
+            seeds.sort_unstable();
             seeds.dedup();
             seeds
         };

@@ -87,7 +87,7 @@ impl Node {
             let encoder = Encoder::new(body, self.context.sender(), message)?;
             Some((to, encoder.len(), None))
         };
-        let born = self.context.incarnation_start;
+        let since = self.context.incarnation_start;
         match message {
             Outgoing::Heartbeat { to } => bare(
                 to,
@@ -101,7 +101,7 @@ impl Node {
             }
             Outgoing::Challenge { to, token } => bare(to, Message::Ping { token }, body),
             Outgoing::Pong { to, token } => bare(to, Message::Pong { token }, body),
-            Outgoing::Claim { to } => bare(to, Message::Claim { born }, body),
+            Outgoing::Claim { to } => bare(to, Message::Claim { since }, body),
             Outgoing::Syn { to } => Some((to, self.write_syn(now, None, body)?, None)),
             Outgoing::Introduction { to, token } => {
                 Some((to, self.write_syn(now, Some(token), body)?, None))
@@ -144,7 +144,7 @@ impl Node {
             mode,
             extent,
             hash,
-            horizon: self.removal.prune_time(),
+            prune_time: self.removal.prune_time(),
         })
     }
 
@@ -357,7 +357,7 @@ impl Node {
             .context
             .table
             .get(origin)
-            .is_some_and(|record| record.condition == Condition::Ghost);
+            .is_some_and(|record| record.condition == Condition::Removed);
         match self.sync.resume(&self.context, origin) {
             Some(begun) => Item::Resume(Resume {
                 told: summary(self.salt(), origin, begun.generation, begun.upto),

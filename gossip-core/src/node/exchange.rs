@@ -49,7 +49,7 @@ impl Node {
             }
         }
         self.removal
-            .raise_prune_time(&mut self.context, head.horizon);
+            .raise_prune_time(&mut self.context, head.prune_time);
         if agrees(&self.context, sender, &head) {
             count(&mut self.context.metrics.exchanges_in_agreement);
             // Who agrees with a member knows the table, whoever began.
@@ -182,7 +182,7 @@ impl Node {
         for ballot in against_own {
             self.local.refute(context, &ballot);
         }
-        if change.was != Condition::Ghost {
+        if change.was != Condition::Removed {
             self.failure.on_progress(context, id);
         }
         let told = tell_status(context, change);

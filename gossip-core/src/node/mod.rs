@@ -289,7 +289,7 @@ impl Node {
             return count(&mut context.metrics.dropped.own);
         }
         match datagram.message {
-            Message::Claim { born } => self.local.on_claim(context, from, born),
+            Message::Claim { since } => self.local.on_claim(context, from, since),
             // Only messages longer than the answer are answered; a live node says such things.
             Message::Exchange(_) | Message::Push(_) => {
                 count(&mut context.metrics.dropped.own);
@@ -334,7 +334,7 @@ impl Node {
             Timer::Probe => self.failure.on_probe_due(context),
             Timer::Flush => self.flush(),
             Timer::Announce => self.local.announce(context),
-            Timer::Rival => self.local.on_rival_due(context),
+            Timer::NameConflict => self.local.on_name_conflict_due(context),
             Timer::Leave => self.on_leave_due(),
             Timer::CatchUp => self.sync.on_catch_up_due(context),
             #[cfg(feature = "map")]

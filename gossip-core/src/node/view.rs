@@ -91,7 +91,7 @@ impl<'a> Member<'a> {
     pub fn status(&self) -> Status {
         match (self.record.condition, self.record.declared()) {
             (Condition::Down, _) => Status::Down,
-            (Condition::Left | Condition::Ghost, _) | (_, Declared::Left) => Status::Left,
+            (Condition::Left | Condition::Removed, _) | (_, Declared::Left) => Status::Left,
             _ if self
                 .node
                 .failure
@@ -181,7 +181,7 @@ impl Node {
         self.context
             .table
             .iter()
-            .filter(|record| record.condition != Condition::Ghost)
+            .filter(|record| record.condition != Condition::Removed)
             .map(|record| Member { node: self, record })
     }
 
@@ -189,7 +189,7 @@ impl Node {
     #[must_use]
     pub fn member(&self, id: NodeId) -> Option<Member<'_>> {
         let record = self.context.table.get(id)?;
-        (record.condition != Condition::Ghost).then_some(Member { node: self, record })
+        (record.condition != Condition::Removed).then_some(Member { node: self, record })
     }
 
     /// The current phi of a ring neighbour: `-log10` of the probability that its next message

@@ -454,6 +454,6 @@ pub(super) fn refuse_stamp(context: &mut Context, id: NodeId, stamp: Stamp) {
 /// Whether nobody writes a log any more: its node is gone, or lives under a later generation.
 fn is_closed(table: &Table, origin: Origin) -> bool {
     table.get(origin.id).is_none_or(|record| {
-        record.condition == Condition::Ghost || record.log.generation() > origin.generation
+        record.condition == Condition::Removed || record.log.generation() > origin.generation
     })
 }

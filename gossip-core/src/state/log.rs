@@ -16,7 +16,6 @@ use super::attribute::BURIED;
 use super::broadcast;
 use super::entry::{Entries, Entry};
 use crate::identity::Generation;
-use crate::sort::sort;
 
 /// A versioned log with one writer.
 #[derive(Clone, Debug, Default)]
@@ -242,7 +241,7 @@ const fn is_dead(entry: &Entry<'_>, age: u64) -> bool {
 pub(crate) fn keys(entries: Entries<'_>) -> SmallVec<[(&[u8], u64); 8]> {
     let keys = entries.map(|entry| (entry.key, entry.version));
     let mut keys: SmallVec<[(&[u8], u64); 8]> = keys.collect();
-    sort(&mut keys);
+    keys.sort_unstable();
     keys
 }
 

@@ -76,10 +76,10 @@ pub(super) fn apply(context: &mut Context, id: NodeId, claim: &Claim<'_>) -> Opt
     // Nobody is behind a log that says nothing, not even an address.
     let is_removed = new.size() == 0 || new.buried().is_some();
     let condition = if is_removed {
-        Condition::Ghost
+        Condition::Removed
     } else if record.declared() == Declared::Left {
         Condition::Left
-    } else if matches!(was, Condition::Down | Condition::Ghost) && !restarted {
+    } else if matches!(was, Condition::Down | Condition::Removed) && !restarted {
         // A removed member has gone on writing after it was voted down. It may live: as one
         // that is down, it is contacted again, and a word of its own brings it back.
         Condition::Down
@@ -122,7 +122,7 @@ pub(crate) fn tell_status(context: &mut Context, change: &Change) -> Told {
         .old
         .get(STATUS)
         .map(Declared::decode)
-        .filter(|_| change.was != Condition::Ghost);
+        .filter(|_| change.was != Condition::Removed);
     let Some(record) = context.table.get(id) else {
         return told;
     };

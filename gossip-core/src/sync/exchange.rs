@@ -28,7 +28,6 @@ use crate::identity::{Generation, NodeId};
 use crate::membership::region::PARTS;
 use crate::membership::{Condition, Region};
 use crate::rng::below;
-use crate::sort::sort;
 use crate::state::table_hash::{DIGEST, Salt};
 use crate::time::Instant;
 use crate::wire::frame::MOST_FRAME;
@@ -512,7 +511,7 @@ fn give_what_is_not_named(context: &mut Context, leg: &mut Leg, region: Region) 
     if !leg.may_give {
         return;
     }
-    sort(&mut leg.named);
+    leg.named.sort_unstable();
     let records = context.table.region(region);
     let start = below(&mut context.rng, records.len());
     for record in records.clone().skip(start).chain(records.take(start)) {
@@ -600,7 +599,7 @@ fn learned(leg: &Leg) -> Learned {
 
 fn is_removed(context: &Context, sender: Sender) -> bool {
     context.table.get(sender.id).is_some_and(|record| {
-        record.condition == Condition::Ghost && record.log.generation() == sender.generation
+        record.condition == Condition::Removed && record.log.generation() == sender.generation
     })
 }
 

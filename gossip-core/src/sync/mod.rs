@@ -166,6 +166,6 @@ fn votes_in(run: &[u8]) -> usize {
 
 /// The log of an origin that a delta could continue. Of a removed member nothing is held.
 fn held(table: &Table, origin: NodeId) -> Option<&Log> {
-    let held = |record: &&Record| record.condition != Condition::Ghost;
+    let held = |record: &&Record| record.condition != Condition::Removed;
     table.get(origin).filter(held).map(|record| &record.log)
 }

@@ -37,7 +37,7 @@ pub(crate) enum Message {
     /// News on its way down a push tree; deltas follow.
     Push(Push),
     /// To a node of the same name: "I have held it since my process started, then."
-    Claim { born: Generation },
+    Claim { since: Generation },
     /// "This is how far I know the shared map." A request of the map follows.
     MapPull,
     /// A part of a delta of the shared map follows.
@@ -66,7 +66,7 @@ pub(crate) struct Exchange {
     /// The sender's table hash at this moment.
     pub(crate) hash: [u8; 16],
     /// The second of Unix time up to which removed members are forgotten; 0 while none is.
-    pub(crate) horizon: u64,
+    pub(crate) prune_time: u64,
 }
 
 /// Whether a datagram is all that its sender has to say in this leg.
@@ -425,7 +425,7 @@ pub(crate) mod tests {
             mode: ModeTag::PushPull,
             extent: Extent::Whole,
             hash: [3; 16],
-            horizon: 5,
+            prune_time: 5,
         });
         let mut encoder = Encoder::new(&mut buffer, SENDER, head).unwrap();
         let summary = Summary {
@@ -450,7 +450,7 @@ pub(crate) mod tests {
             mode: ModeTag::PushPull,
             extent: Extent::Whole,
             hash: [255; 16],
-            horizon: u64::MAX,
+            prune_time: u64::MAX,
         });
         let len = Encoder::new(&mut buffer, SENDER, head).unwrap().len();
         assert!(len + crate::wire::frame::HEADER + crate::wire::frame::TRAILER <= 64);
@@ -515,7 +515,7 @@ pub(crate) mod tests {
             mode: ModeTag::PushPull,
             extent: Extent::Whole,
             hash: [3; 16],
-            horizon: 5,
+            prune_time: 5,
         });
         let mut encoder = Encoder::new(&mut buffer, SENDER, head).unwrap();
         let mut run = std::vec::Vec::new();

@@ -53,7 +53,7 @@ fn the_hash_tells_what_is_known_not_how_it_was_learned() {
     assert_ne!(a.hash(), b.hash());
     learn(&mut b, 2, 1, 7);
     assert_eq!(a.hash(), b.hash());
-    a.set_condition(NodeId::from_u64(1), NOW, Condition::Ghost);
+    a.set_condition(NodeId::from_u64(1), NOW, Condition::Removed);
     assert_eq!(
         a.hash(),
         b.hash(),
@@ -142,7 +142,7 @@ proptest! {
             let condition = match step {
                 0 => Condition::Down,
                 1 => Condition::Left,
-                2 => Condition::Ghost,
+                2 => Condition::Removed,
                 _ => Condition::Live,
             };
             table.set_condition(id, NOW, condition);

@@ -17,9 +17,9 @@ use super::logs::{Frontier, Log, Origin};
 use super::slab::Slot;
 use super::write::Write;
 use crate::command::{Key, Value};
+use crate::growth::make_room;
 use crate::hlc::Stamp;
 use crate::identity::Generation;
-use crate::sorted::make_room;
 
 /// What a chunk has led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

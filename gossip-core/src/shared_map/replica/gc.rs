@@ -11,7 +11,6 @@ use super::{Dotted, Map, Put};
 use crate::command::Policy;
 use crate::identity::Generation;
 use crate::shared_map::replica::delta_receiver::Own;
-use crate::sort::{sort, sort_by_key};
 use crate::time::UnixTime;
 
 /// The most tombstones that are looked at in one go.
@@ -205,7 +204,7 @@ impl Map {
             .iter()
             .filter_map(|log| Some((log.origin, log.ghost_since?)))
             .collect();
-        sort_by_key(&mut ghosts, |(origin, _)| (origin.generation, origin.id));
+        ghosts.sort_unstable_by_key(|(origin, _)| (origin.generation, origin.id));
         let is_due = |since: UnixTime| due.is_some_and(|due| since.as_millis() <= due);
         let gone: Vec<Origin> = ghosts
             .iter()
@@ -309,7 +308,7 @@ impl Map {
             .filter(|(_, held)| held.log == log)
             .map(|(slot, held)| (held.version, slot))
             .collect();
-        sort(&mut writes);
+        writes.sort_unstable();
         for (version, slot) in writes {
             self.write_anew(old, version, slot, standing);
         }

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::cmp::Ordering;
 
 use super::slab::{Held, NONE, Slab, Slot};
-use crate::sorted::make_room;
+use crate::growth::make_room;
 
 /// Pages hold at most this many keys: small enough to move, large enough that few are needed.
 const PAGE: usize = 256;

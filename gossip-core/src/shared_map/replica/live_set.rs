@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::Map;
 use super::delta::Piece;
 use super::logs::{LogSlot, Origin};
-use crate::sort::sort;
 use crate::wire::codec;
 
 /// Which of an origin's versions in `(after, upto]` live.
@@ -187,7 +186,7 @@ impl Listing {
             listed.upto = listed.upto.max(segment.upto);
         }
         for listed in listing.origins.values_mut() {
-            sort(&mut listed.runs);
+            listed.runs.sort_unstable();
         }
         listing
     }

@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
+use crate::growth::make_room;
 use crate::identity::{Generation, NodeId};
-use crate::sorted::make_room;
 use crate::state::table_hash::HashKey;
 use crate::time::UnixTime;
 

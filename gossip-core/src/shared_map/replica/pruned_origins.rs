@@ -16,7 +16,6 @@ use alloc::vec::Vec;
 
 use super::logs::Origin;
 use crate::identity::Generation;
-use crate::sort::sort;
 
 /// The graves, and D.
 #[derive(Clone, Debug)]
@@ -85,7 +84,7 @@ impl Forgotten {
         }
         let mut generations: Vec<Generation> =
             self.graves.keys().map(|origin| origin.generation).collect();
-        sort(&mut generations);
+        generations.sort_unstable();
         let beyond = generations.len().saturating_sub(max);
         let Some(last) = beyond.checked_sub(1).and_then(|at| generations.get(at)) else {
             return false;

@@ -9,7 +9,6 @@ use super::slab::Slot;
 use super::{Map, Origin, Write};
 use crate::command::{Policy, Value};
 use crate::hlc::Stamp;
-use crate::sort::sort_by_key;
 
 /// A value that is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,9 +98,7 @@ impl Map {
             readings.extend(self.reading(origin, &write));
         }
         if readings.len() > 1 {
-            sort_by_key(&mut readings, |reading| {
-                Reverse((reading.stamp, reading.writer))
-            });
+            readings.sort_unstable_by_key(|reading| Reverse((reading.stamp, reading.writer)));
         }
         readings
     }

@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 use super::logs::LogSlot;
 use super::write::{Replaces, Write, key_of};
 use crate::command::Policy;
+use crate::growth::make_room;
 use crate::hlc::Stamp;
-use crate::sorted::make_room;
 
 /// A number for a held write that stays the same while it is held.
 pub(super) type Slot = u32;

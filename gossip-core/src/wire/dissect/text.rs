@@ -20,7 +20,7 @@ impl fmt::Display for Dissection<'_> {
             Message::Heartbeat { counter } => write!(f, "heartbeat {counter} {from}"),
             Message::Ping { token } => write!(f, "ping {token:08x} {from}"),
             Message::Pong { token } => write!(f, "pong {token:08x} {from}"),
-            Message::Claim { born } => write!(f, "claim of the name {from}: held since {born}"),
+            Message::Claim { since } => write!(f, "claim of the name {from}: held since {since}"),
             Message::Exchange(head) => {
                 let leg = head.leg;
                 let mode = match head.mode {
@@ -42,11 +42,11 @@ impl fmt::Display for Dissection<'_> {
                 };
                 write!(f, "exchange, leg {leg} ({name}), {mode}, {extent}, {from}")?;
                 write!(f, "\n  table {:032x}", u128::from_le_bytes(head.hash))?;
-                if head.horizon > 0 {
+                if head.prune_time > 0 {
                     write!(
                         f,
                         "\n  removed members forgotten up to second {}",
-                        head.horizon
+                        head.prune_time
                     )?;
                 }
                 Parts(items).try_for_each(|part| fmt::Display::fmt(&part, f))
