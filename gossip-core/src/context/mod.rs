@@ -9,6 +9,8 @@
 mod outgoing;
 pub(crate) mod recent_changes;
 mod skew;
+#[cfg(test)]
+pub(crate) mod testing;
 mod timers;
 
 use alloc::boxed::Box;

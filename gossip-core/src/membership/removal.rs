@@ -240,86 +240,115 @@ fn buried(clock: &Clock, now: Instant, ghost: &Record) -> u64 {
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::hlc::Stamp;
-    use crate::identity::{Identity, NodeId};
-    use crate::state::log::Log;
-    use crate::time::UnixTime;
+    use crate::context::testing::{OWN, WALL, at, context, generation};
 
-    const WALL: u64 = 1_800_000_000;
-
-    fn at(seconds: u64) -> Instant {
-        Instant::from_nanos(seconds * 1_000_000_000)
+    fn wall() -> u64 {
+        WALL.as_millis().div_euclid(1000)
     }
 
     /// A node that removed members 1, 2 and 3 after 10, 20 and 30 s.
-    fn mourner(config: Config) -> Node {
-        let identity = Identity::new("own", "10.0.0.1:1".parse().unwrap()).unwrap();
-        let wall = UnixTime::from_millis(WALL * 1000);
-        let mut node = Node::new(config, identity, [1; 32], at(0), wall).unwrap();
-        for id in 1..=3 {
-            let mut log = Log::new(Generation::new(Stamp::at(wall)));
-            log.write(0, b"key", Some(b"value"));
-            let claim = log.claim_after(0);
-            let id = NodeId::from_u64(id);
-            node.table.apply(id, at(0), &claim);
-            node.remove(at(10 * id.as_u64()), id);
+    fn mourner(change: impl FnOnce(&mut Config)) -> (Removal, Context) {
+        let (mut removal, mut context) = (Removal::default(), context(change));
+        for number in 1..=3 {
+            let id = context.learn(number);
+            context.now = at(10_000 * u64::from(number));
+            removal.remove(&mut context, id);
         }
-        node
+        (removal, context)
     }
 
     #[test]
-    fn ghosts_up_to_the_horizon_are_forgotten_and_not_taken_in_again() {
-        let mut node = mourner(Config::lan());
-        let hash = node.table_hash();
-        let first = node.table.get(NodeId::from_u64(1)).unwrap().log.clone();
-        node.raise_horizon(at(40), WALL + 20);
-        assert_eq!(node.table.len(), 2);
-        assert!(node.table.get(NodeId::from_u64(3)).is_some());
+    fn tombstones_up_to_the_prune_time_are_pruned_and_not_taken_in_again() {
+        let (mut removal, mut context) = mourner(|_| {});
+        let hash = context.table.hash();
+        let first = context.table.get(NodeId::from_u64(1)).unwrap().log.clone();
+        context.now = at(40_000);
+        removal.raise_prune_time(&mut context, wall() + 20);
+        assert_eq!(context.table.len(), 2);
+        assert!(context.table.get(NodeId::from_u64(3)).is_some());
         let delta = Delta {
             origin: NodeId::from_u64(1),
-            generation: first.generation(),
+            generation: generation(),
             after: 0,
-            upto: 1,
-            frontier: 1,
-            floor: 1,
+            upto: first.frontier(),
+            frontier: first.frontier(),
+            floor: first.frontier(),
             entries: first.after(0).rest(),
         };
-        assert!(node.is_forgotten(at(40), &delta));
-        node.prune_time = 0;
-        assert!(!node.is_forgotten(at(40), &delta));
-        node.raise_horizon(at(40), WALL + 40);
-        assert_eq!(node.table.len(), 1);
-        assert_ne!(node.table_hash(), hash);
-        assert_eq!(node.table_hash(), node.table.own_contribution(node.own));
+        assert!(removal.is_pruned(&context, &delta));
+        removal.prune_time = 0;
+        assert!(!removal.is_pruned(&context, &delta));
+        removal.raise_prune_time(&mut context, wall() + 40);
+        assert_eq!(context.table.len(), 1);
+        assert_ne!(context.table.hash(), hash);
+        assert_eq!(context.table.hash(), context.table.own_contribution(OWN));
     }
 
     #[test]
-    fn a_horizon_in_the_future_is_not_believed() {
-        let mut node = mourner(Config::lan());
-        node.raise_horizon(at(40), WALL + 41);
-        node.raise_horizon(at(40), u64::MAX);
-        assert_eq!((node.table.len(), node.prune_time), (4, 0));
+    fn a_prune_time_in_the_future_is_not_believed() {
+        let (mut removal, mut context) = mourner(|_| {});
+        context.now = at(40_000);
+        removal.raise_prune_time(&mut context, wall() + 41);
+        removal.raise_prune_time(&mut context, u64::MAX);
+        assert_eq!((context.table.len(), removal.prune_time), (4, 0));
         // Nor the own one, set while the clock was ahead.
-        node.prune_time = WALL + 1_000_000;
-        node.raise_horizon(at(40), WALL + 10);
-        assert_eq!((node.table.len(), node.prune_time), (3, WALL + 10));
+        removal.prune_time = wall() + 1_000_000;
+        removal.raise_prune_time(&mut context, wall() + 10);
+        assert_eq!((context.table.len(), removal.prune_time), (3, wall() + 10));
+    }
+
+    fn prune_due(removal: &mut Removal, context: &mut Context, second: u64) -> usize {
+        context.now = at(second * 1000);
+        let due = due_prune_time(context);
+        removal.raise_prune_time(context, due);
+        context.table.len()
     }
 
     #[test]
-    fn the_old_go_and_the_young_linger() {
-        let mut config = Config::lan();
-        config.gc_grace = Duration::from_secs(60);
-        config.forget_after = Duration::from_secs(160);
-        let mut node = mourner(config);
-        node.tend_ghosts(at(179));
-        assert_eq!(node.table.len(), 4, "160 s and a sixteenth");
-        node.tend_ghosts(at(181));
-        assert_eq!(node.table.len(), 2, "older than 160 s");
-        node.config.max_ghosts = 0;
-        node.config.forget_after = Duration::from_secs(3600);
-        node.tend_ghosts(at(93));
-        assert_eq!(node.table.len(), 2, "younger than 64 intervals");
-        node.tend_ghosts(at(94));
-        assert_eq!(node.table.len(), 1);
+    fn old_tombstones_are_pruned_and_young_ones_linger() {
+        let (mut removal, mut context) = mourner(|config| {
+            config.gc_grace = Duration::from_secs(60);
+            config.forget_after = Duration::from_secs(160);
+        });
+        let (removal, context) = (&mut removal, &mut context);
+        assert_eq!(prune_due(removal, context, 179), 4, "160 s and a sixteenth");
+        assert_eq!(prune_due(removal, context, 181), 2, "older than 160 s");
+        context.config.max_ghosts = 0;
+        context.config.forget_after = Duration::from_secs(3600);
+        assert_eq!(
+            prune_due(removal, context, 93),
+            2,
+            "younger than 64 intervals"
+        );
+        assert_eq!(prune_due(removal, context, 94), 1);
+    }
+
+    /// However many members have gone at once, their removal is a matter of a minute.
+    #[test]
+    fn many_members_that_left_are_removed_in_as_many_rounds_as_few() {
+        for members in [10, 100, 3000] {
+            let (mut removal, mut context) = (Removal::default(), context(|_| {}));
+            for number in 1..=members {
+                let id = context.learn(number);
+                context.table.set_condition(id, at(0), Condition::Left);
+            }
+            context.now = context.now.saturating_add(context.config.remove_after);
+            for _ in 0..=TENDING {
+                for _ in 0..Removal::turn(&context) {
+                    removal.next(&mut context);
+                    let Some(record) = removal.record(&context) else {
+                        continue;
+                    };
+                    if has_left_for_long(&context, record) {
+                        let id = record.id;
+                        removal.remove(&mut context, id);
+                    }
+                }
+            }
+            let of = |condition| move |record: &&Record| record.condition == condition;
+            let left = context.table.iter().filter(of(Condition::Left)).count();
+            let removed = context.table.iter().filter(of(Condition::Removed)).count();
+            assert_eq!((left, removed > 0), (0, true), "of {members}");
+        }
     }
 }

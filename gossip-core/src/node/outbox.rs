@@ -61,6 +61,10 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::context::Answer;
+    use crate::wire::message::ModeTag;
+    use core::net::SocketAddr;
+    use std::vec::Vec;
 
     #[test]
     fn a_full_queue_drops_the_oldest_answer_first() {
