@@ -20,7 +20,9 @@ use std::time::Duration;
 use cpu_time::ProcessTime;
 use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use gossip_core::map::{Extent, Limit, Map, Origin, Outcome, Put, Serving, Staging, read_chunk};
+use gossip_core::map::{
+    ApplyLimits, ChunkEnd, ChunkOutcome, DeltaReceiver, DeltaSender, Map, Origin, Put, read_chunk,
+};
 use gossip_core::{
     Command, Config, Generation, Identity, Instant, Key, Node, NodeId, Policy, Stamp, UnixTime,
     Value,
@@ -68,7 +70,7 @@ fn filled(keys: &[Key], value: &[u8], times: u64) -> Map {
 }
 
 fn chunks(map: &Map) -> Vec<Vec<u8>> {
-    let (mut serving, staging) = (Serving::default(), Staging::default());
+    let (mut serving, staging) = (DeltaSender::default(), DeltaReceiver::default());
     let other = Map::new(origin(2), "", 1000);
     let pull = staging.pull(&other, origin(1));
     serving.on_pull(map, origin(2), &pull, core::iter::empty());
@@ -79,7 +81,7 @@ fn chunks(map: &Map) -> Vec<Vec<u8>> {
         let (len, extent) = written.unwrap();
         buffer.truncate(len);
         chunks.push(buffer);
-        if extent == Extent::Complete {
+        if extent == ChunkEnd::Complete {
             return chunks;
         }
     }
@@ -87,8 +89,8 @@ fn chunks(map: &Map) -> Vec<Vec<u8>> {
 
 fn merged(chunks: &[Vec<u8>]) -> Map {
     let mut map = Map::new(origin(2), "", 1000);
-    let mut staging = Staging::default();
-    let limit = Limit {
+    let mut staging = DeltaReceiver::default();
+    let limit = ApplyLimits {
         stamp: Stamp::from_bits(u64::MAX),
         bytes: usize::MAX,
         room: usize::MAX,
@@ -96,7 +98,10 @@ fn merged(chunks: &[Vec<u8>]) -> Map {
     for chunk in chunks {
         let (head, pieces) = read_chunk(chunk).unwrap();
         let outcome = staging.accept(&mut map, origin(2), origin(1), &head, pieces, limit);
-        assert!(matches!(outcome, Outcome::Kept | Outcome::Applied { .. }));
+        assert!(matches!(
+            outcome,
+            ChunkOutcome::Kept | ChunkOutcome::Applied { .. }
+        ));
     }
     map
 }

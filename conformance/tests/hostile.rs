@@ -1002,7 +1002,7 @@ fn graves_from_the_far_future_refuse_nobody_and_stay_bounded() {
         }
         // Soon: what is forgotten began in the future, and until then the own log is outdated.
         cluster.pass(5);
-        let graves = cluster.nodes[0].map().graves().count();
+        let graves = cluster.nodes[0].map().pruned_origins().count();
         assert!(graves <= 72, "{graves} graves");
     }
     cluster.pass(60);
@@ -1196,7 +1196,7 @@ fn a_flood_of_empty_logs_of_the_map_is_forgotten_to_a_bound() {
         }
         cluster.pass(1);
         let map = cluster.nodes[0].map();
-        most = most.max(map.logs() + map.graves().count());
+        most = most.max(map.logs() + map.pruned_origins().count());
     }
     cluster.pass(120);
     assert!(cluster.nodes[0].metrics().map_logs_forgotten > 100);
@@ -1204,9 +1204,9 @@ fn a_flood_of_empty_logs_of_the_map_is_forgotten_to_a_bound() {
     println!(
         "at most {most}; {} logs and {} graves in the end",
         map.logs(),
-        map.graves().count()
+        map.pruned_origins().count()
     );
-    assert!(map.logs() + map.graves().count() <= 200);
+    assert!(map.logs() + map.pruned_origins().count() <= 200);
     assert!(cluster.is_well());
 }
 

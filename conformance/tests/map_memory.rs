@@ -89,8 +89,8 @@ impl Churn {
             most = Held {
                 members: most.members.max(node.members().count()),
                 logs: most.logs.max(map.logs()),
-                ghosts: most.ghosts.max(map.ghosts()),
-                graves: most.graves.max(map.graves().count()),
+                ghosts: most.ghosts.max(map.empty_logs()),
+                graves: most.graves.max(map.pruned_origins().count()),
                 writes: most.writes.max(map.writes()),
                 bytes: most.bytes.max(map.bytes()),
                 filled: most.filled.max(filled.len()),

@@ -141,7 +141,7 @@ pub enum Event {
         /// The key.
         key: Key,
         /// What stands now, the latest first: one, where the latest wins, and whatever is kept
-        /// beside it; at most [`MAX_TOLD`](crate::map::MAX_TOLD) of it.
+        /// beside it; at most [`MAX_CONFLICT_VERSIONS`](crate::map::MAX_CONFLICT_VERSIONS) of it.
         standing: Vec<Version>,
         /// What has lost against a later one, the latest first, as many.
         lost: Vec<Version>,

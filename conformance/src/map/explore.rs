@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use gossip_core::map::{Memory, Origin};
+use gossip_core::map::{Origin, PruneLimits};
 use gossip_core::{Key, Policy};
 
 use super::replica::Replica;
@@ -132,10 +132,10 @@ impl World {
             Act::Bury => {
                 budget.burials -= 1;
                 let live: Vec<_> = self.replicas.iter().map(Replica::id).collect();
-                let memory = Memory {
+                let memory = PruneLimits {
                     after: Duration::ZERO,
-                    ghosts: 0,
-                    graves: usize::MAX,
+                    empty_logs: 0,
+                    pruned_origins: usize::MAX,
                 };
                 let closed = |origin: Origin| !live.contains(&origin);
                 self.replicas[at].forget(time, closed, memory, &mut self.truth);
@@ -155,7 +155,7 @@ impl World {
         (budget, &self.truth, self.values).hash(&mut hasher);
         for replica in &self.replicas {
             let map = &replica.map;
-            (map.own(), map.summary().hash, map.summary().forgotten).hash(&mut hasher);
+            (map.own(), map.summary().hash, map.summary().prune_stamp).hash(&mut hasher);
             for log in map.frontiers() {
                 (log.origin, log.frontier, log.floor).hash(&mut hasher);
             }
@@ -165,7 +165,7 @@ impl World {
                 .collect();
             held.sort();
             held.hash(&mut hasher);
-            map.graves().collect::<Vec<_>>().hash(&mut hasher);
+            map.pruned_origins().collect::<Vec<_>>().hash(&mut hasher);
             replica.known.hash(&mut hasher);
         }
         hasher.finish()

@@ -21,7 +21,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
-use gossip_core::map::{Memory, Origin, Reading};
+use gossip_core::map::{Origin, PruneLimits, Reading};
 use gossip_core::{Key, Policy};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -280,10 +280,10 @@ impl World {
     }
 
     fn forget(&mut self, at: usize) {
-        let memory = Memory {
+        let memory = PruneLimits {
             after: Duration::from_millis(self.rng.random_range(0..20)),
-            ghosts: self.rng.random_range(0..3),
-            graves: self.graves,
+            empty_logs: self.rng.random_range(0..3),
+            pruned_origins: self.graves,
         };
         let wrong = self.rng.random_bool(0.3);
         let live: Vec<_> = self.replicas.iter().map(Replica::id).collect();

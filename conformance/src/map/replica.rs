@@ -4,8 +4,9 @@ use core::time::Duration;
 use std::rc::Rc;
 
 use gossip_core::map::{
-    Cursor, Head, Limit, Map, Memory, Notice, Origin, Outcome, Own, Piece, Pull, Pushed, Put,
-    Reading, Run, Serving, Staging, Told, read_chunk, read_pull, write_pull,
+    ApplyLimits, ChunkHead, ChunkOutcome, Cursor, DeltaPiece, DeltaReceiver, DeltaSender, Map,
+    MapChange, Origin, OwnLog, PruneLimits, Pull, Pushed, Put, Reading, Run, VectorItem,
+    read_chunk, read_pull, write_pull,
 };
 use gossip_core::{Generation, Key, NodeId, Policy, Stamp, UnixTime};
 
@@ -33,8 +34,8 @@ pub(super) enum Datagram {
 #[derive(Clone, Debug)]
 pub(super) struct Replica {
     pub(super) map: Map,
-    serving: Serving,
-    staging: Staging,
+    serving: DeltaSender,
+    staging: DeltaReceiver,
     /// How far its clock is ahead of the others', in milliseconds.
     skew: u64,
     last: Stamp,
@@ -46,7 +47,7 @@ pub(super) struct Replica {
 }
 
 /// Nothing is refused here, but a chunk that brings more than a chunk may.
-const LIMIT: Limit = Limit {
+const LIMIT: ApplyLimits = ApplyLimits {
     stamp: Stamp::from_bits(u64::MAX),
     bytes: 1 << 30,
     room: 1 << 30,
@@ -56,8 +57,8 @@ impl Replica {
     pub(super) fn new(id: u64, generation: u64, skew: u64, policy: Policy) -> Self {
         Self {
             map: Map::new(origin(id, generation), "", 256),
-            serving: Serving::default(),
-            staging: Staging::default(),
+            serving: DeltaSender::default(),
+            staging: DeltaReceiver::default(),
             skew,
             last: Stamp::ZERO,
             policy,
@@ -74,8 +75,8 @@ impl Replica {
     pub(super) fn note(&mut self, truth: &mut Truth) {
         truth.grew(&self.map, self.known.upto(self.id()));
         Rc::make_mut(&mut self.known).note(&self.map);
-        while let Some(notice) = self.map.poll_notice() {
-            if let Notice::Dropped(gone) = notice
+        while let Some(notice) = self.map.poll_change() {
+            if let MapChange::Dropped(gone) = notice
                 && let Some(value) = &gone.dropped.value
             {
                 truth.told(value.as_bytes());
@@ -91,7 +92,7 @@ impl Replica {
 
     /// Writes a key, as its application would.
     pub(super) fn write(&mut self, time: u64, key: &Key, value: Option<u64>, truth: &mut Truth) {
-        self.reopen_if(Own::Sound, time, truth);
+        self.reopen_if(OwnLog::Sound, time, truth);
         let stamp = self.stamp(time);
         let bytes = value.map(super::truth::written);
         let put = Put {
@@ -107,7 +108,7 @@ impl Replica {
 
     /// Collects tombstones that are `grace` milliseconds old.
     pub(super) fn collect(&mut self, time: u64, grace: u64, truth: &mut Truth) {
-        self.reopen_if(Own::Sound, time, truth);
+        self.reopen_if(OwnLog::Sound, time, truth);
         let held = Truth::of_all(&self.map);
         let before = self.map.frontier(self.id());
         self.map
@@ -122,23 +123,25 @@ impl Replica {
         &mut self,
         time: u64,
         closed: impl Fn(Origin) -> bool,
-        memory: Memory,
+        memory: PruneLimits,
         truth: &mut Truth,
     ) {
-        self.reopen_if(Own::Sound, time, truth);
+        self.reopen_if(OwnLog::Sound, time, truth);
         let logs: Vec<Origin> = self.map.frontiers().map(|log| log.origin).collect();
         for origin in logs.into_iter().filter(|origin| closed(*origin)) {
             self.map.close(origin);
         }
-        self.map.forget(memory);
+        self.map.prune(memory);
         self.note(truth);
     }
 
-    fn reopen_if(&mut self, standing: Own, time: u64, truth: &mut Truth) {
-        if standing != Own::Sound || self.map.is_outdated() {
+    fn reopen_if(&mut self, standing: OwnLog, time: u64, truth: &mut Truth) {
+        if standing != OwnLog::Sound || self.map.is_outdated() {
             let generation = Generation::new(self.stamp(time));
             let (old, before) = (self.id(), Truth::of_all(&self.map));
-            if standing == Own::Forgotten && self.map.graves().all(|(other, _)| other != old) {
+            if standing == OwnLog::Pruned
+                && self.map.pruned_origins().all(|(other, _)| other != old)
+            {
                 truth.reissues_blindly(old, &before);
             }
             self.map.reopen(generation, standing);
@@ -153,7 +156,9 @@ impl Replica {
         let mut buffer = vec![0; room];
         let mut datagrams = Vec::new();
         if !whole {
-            let recent = self.map.recent(self.map.latest().saturating_sub(6), 4);
+            let recent = self
+                .map
+                .recent(self.map.latest_position().saturating_sub(6), 4);
             if let Some((len, _)) = write_pull(&pull, &recent, &mut buffer) {
                 buffer.truncate(len);
                 datagrams.push(Datagram::Pull(buffer));
@@ -199,7 +204,7 @@ impl Replica {
             };
             buffer.truncate(len);
             datagrams.push(Datagram::Chunk(buffer, Rc::clone(&self.known)));
-            if extent == gossip_core::map::Extent::Complete {
+            if extent == gossip_core::map::ChunkEnd::Complete {
                 break;
             }
         }
@@ -227,30 +232,30 @@ impl Replica {
         let outcome = self.accept(peer, &tampered.head, tampered.pieces(), room);
         assert_ne!(
             outcome,
-            Outcome::TooLarge,
+            ChunkOutcome::TooLarge,
             "senders keep to what takers take"
         );
-        if matches!(outcome, Outcome::Applied { .. }) {
+        if matches!(outcome, ChunkOutcome::Applied { .. }) {
             Rc::make_mut(&mut self.known).learn(known, &self.map);
         }
-        self.learn(time, outcome, truth) == Outcome::Ask
+        self.learn(time, outcome, truth) == ChunkOutcome::Ask
     }
 
     fn accept<'a>(
         &mut self,
         peer: Origin,
-        head: &Head,
-        pieces: impl Iterator<Item = Piece<'a>>,
+        head: &ChunkHead,
+        pieces: impl Iterator<Item = DeltaPiece<'a>>,
         room: usize,
-    ) -> Outcome {
+    ) -> ChunkOutcome {
         let me = self.id();
-        let limit = Limit { room, ..LIMIT };
+        let limit = ApplyLimits { room, ..LIMIT };
         self.staging
             .accept(&mut self.map, me, peer, head, pieces, limit)
     }
 
-    fn learn(&mut self, time: u64, outcome: Outcome, truth: &mut Truth) -> Outcome {
-        if let Outcome::Applied { latest, own } = outcome {
+    fn learn(&mut self, time: u64, outcome: ChunkOutcome, truth: &mut Truth) -> ChunkOutcome {
+        if let ChunkOutcome::Applied { latest, own } = outcome {
             self.last = self.last.max(latest);
             self.note(truth);
             self.reopen_if(own, time, truth);
@@ -297,14 +302,14 @@ impl Replica {
         let adjacent = self.map.frontier(run.origin) == run.after;
         if missing == Missing::Causal && pushed == Pushed::Gap && adjacent {
             // As a delta that claims no more than the run.
-            let head = Head {
+            let head = ChunkHead {
                 session: 0,
-                taker: self.id(),
+                receiver: self.id(),
                 after: Cursor::default(),
                 upto: Cursor::default(),
                 as_of: 0,
-                forgotten: Generation::ZERO,
-                extent: gossip_core::map::Extent::Complete,
+                prune_stamp: Generation::ZERO,
+                end: gossip_core::map::ChunkEnd::Complete,
             };
             let pieces = super::tamper::as_pieces(&run);
             let outcome = self.accept(run.origin, &head, pieces.into_iter(), LIMIT.room);
@@ -377,7 +382,7 @@ impl Replica {
 
 fn go_on(pull: &Pull) -> Vec<Datagram> {
     let mut buffer = vec![0; 200];
-    let none: [Told; 0] = [];
+    let none: [VectorItem; 0] = [];
     let written = write_pull(pull, &none, &mut buffer);
     let pull = written.map(|(len, _)| buffer.get(..len).unwrap_or_default().to_vec());
     pull.map(Datagram::Pull).into_iter().collect()

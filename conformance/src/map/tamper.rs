@@ -3,7 +3,8 @@
 
 use gossip_core::Generation;
 use gossip_core::map::{
-    Context, Cursor, Extent, Frontier, Head, Map, Origin, Piece, Run, Segment, Write,
+    CausalContext, ChunkEnd, ChunkHead, Cursor, DeltaPiece, Frontier, LiveSegment, Map, Origin,
+    Run, Write,
 };
 
 use super::truth::Truth;
@@ -68,15 +69,15 @@ enum Part {
 
 /// A chunk that may have been altered.
 pub(super) struct Tampered {
-    pub(super) head: Head,
+    pub(super) head: ChunkHead,
     parts: Vec<Part>,
 }
 
 impl Tampered {
     pub(super) fn new<'a>(
         missing: Missing,
-        mut head: Head,
-        pieces: impl Iterator<Item = Piece<'a>>,
+        mut head: ChunkHead,
+        pieces: impl Iterator<Item = DeltaPiece<'a>>,
         to: &Map,
         from: &Map,
         truth: &Truth,
@@ -89,8 +90,8 @@ impl Tampered {
             });
         for piece in pieces {
             match piece {
-                Piece::Live(segment) => parts.extend(live(missing, named, &segment, to, from)),
-                Piece::Write {
+                DeltaPiece::Live(segment) => parts.extend(live(missing, named, &segment, to, from)),
+                DeltaPiece::Write {
                     origin,
                     total,
                     offset,
@@ -107,39 +108,39 @@ impl Tampered {
                         Part::Fragment(origin, total, offset, bytes.to_vec())
                     });
                 }
-                Piece::Frontier(frontier) => parts.push(Part::Frontier(frontier)),
-                Piece::Gone { .. } if missing == Missing::Graves => {}
-                Piece::Gone { origin, upto } => parts.push(Part::Gone(origin, upto)),
+                DeltaPiece::Frontier(frontier) => parts.push(Part::Frontier(frontier)),
+                DeltaPiece::Pruned { .. } if missing == Missing::Graves => {}
+                DeltaPiece::Pruned { origin, upto } => parts.push(Part::Gone(origin, upto)),
             }
         }
-        if missing == Missing::Atomic && head.extent != Extent::Complete {
+        if missing == Missing::Atomic && head.end != ChunkEnd::Complete {
             claim_part(&mut head, &mut parts);
         }
         Self { head, parts }
     }
 
-    pub(super) fn pieces(&self) -> impl Iterator<Item = Piece<'_>> {
+    pub(super) fn pieces(&self) -> impl Iterator<Item = DeltaPiece<'_>> {
         self.parts.iter().map(|part| match part {
-            Part::Live(origin, after, upto, runs) => Piece::Live(Segment {
+            Part::Live(origin, after, upto, runs) => DeltaPiece::Live(LiveSegment {
                 origin: *origin,
                 after: *after,
                 upto: *upto,
                 runs,
             }),
-            Part::Write(origin, bytes) => Piece::Write {
+            Part::Write(origin, bytes) => DeltaPiece::Write {
                 origin: *origin,
                 total: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
                 offset: 0,
                 bytes,
             },
-            Part::Fragment(origin, total, offset, bytes) => Piece::Write {
+            Part::Fragment(origin, total, offset, bytes) => DeltaPiece::Write {
                 origin: *origin,
                 total: *total,
                 offset: *offset,
                 bytes,
             },
-            Part::Frontier(frontier) => Piece::Frontier(*frontier),
-            Part::Gone(origin, upto) => Piece::Gone {
+            Part::Frontier(frontier) => DeltaPiece::Frontier(*frontier),
+            Part::Gone(origin, upto) => DeltaPiece::Pruned {
                 origin: *origin,
                 upto: *upto,
             },
@@ -150,11 +151,11 @@ impl Tampered {
 fn live(
     missing: Missing,
     named: bool,
-    segment: &Segment<'_>,
+    segment: &LiveSegment<'_>,
     to: &Map,
     from: &Map,
 ) -> Option<Part> {
-    let Segment {
+    let LiveSegment {
         origin,
         after,
         upto,
@@ -176,7 +177,7 @@ fn live(
 }
 
 /// Makes a chunk that is not the last claim what it brings.
-fn claim_part(head: &mut Head, parts: &mut Vec<Part>) {
+fn claim_part(head: &mut ChunkHead, parts: &mut Vec<Part>) {
     let claims: Vec<Part> = parts
         .iter()
         .filter_map(|part| {
@@ -195,14 +196,14 @@ fn claim_part(head: &mut Head, parts: &mut Vec<Part>) {
     }
     parts.retain(|part| matches!(part, Part::Write(..) | Part::Fragment(..)));
     parts.extend(claims);
-    *head = Head {
+    *head = ChunkHead {
         session: 0,
-        taker: head.taker,
+        receiver: head.receiver,
         after: Cursor::default(),
         upto: Cursor::default(),
         as_of: head.as_of,
-        forgotten: Generation::ZERO,
-        extent: Extent::Complete,
+        prune_stamp: Generation::ZERO,
+        end: ChunkEnd::Complete,
     };
 }
 
@@ -212,11 +213,11 @@ fn shallow(origin: Origin, bytes: &[u8], truth: &Truth) -> Vec<u8> {
         return bytes.to_vec();
     };
     let direct = truth.direct((origin, write.version));
-    let dots: Vec<(Origin, u64)> = Context(write.context)
+    let dots: Vec<(Origin, u64)> = CausalContext(write.context)
         .into_iter()
         .filter(|dot| direct.is_some_and(|direct| direct.contains(dot)))
         .collect();
-    let context = Context::encode(&dots);
+    let context = CausalContext::encode(&dots);
     Write {
         context: &context,
         ..write
@@ -239,18 +240,18 @@ pub(super) fn run(missing: Missing, run: &Run<'_>, truth: &Truth) -> Option<Vec<
 }
 
 /// A run as the pieces of a delta.
-pub(super) fn as_pieces<'a>(run: &Run<'a>) -> Vec<Piece<'a>> {
+pub(super) fn as_pieces<'a>(run: &Run<'a>) -> Vec<DeltaPiece<'a>> {
     let origin = run.origin;
-    let mut pieces: Vec<Piece<'a>> = run
+    let mut pieces: Vec<DeltaPiece<'a>> = run
         .writes()
-        .map(|bytes| Piece::Write {
+        .map(|bytes| DeltaPiece::Write {
             origin,
             total: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
             offset: 0,
             bytes,
         })
         .collect();
-    pieces.push(Piece::Frontier(Frontier {
+    pieces.push(DeltaPiece::Frontier(Frontier {
         origin,
         frontier: run.upto,
         floor: 0,

@@ -127,7 +127,7 @@ impl Inspector {
             Scrutiny::Steps => Looked::default(),
             Scrutiny::Views => Looked {
                 table_hash: Some(node.table_hash()),
-                map: Some((node.map().latest(), node.map().writes())),
+                map: Some((node.map().latest_position(), node.map().writes())),
                 ..Looked::default()
             },
         };

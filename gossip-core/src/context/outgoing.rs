@@ -11,7 +11,7 @@ use crate::identity::{Generation, NodeId};
 use crate::membership::Region;
 use crate::membership::segment::Delegation;
 #[cfg(feature = "map")]
-use crate::shared_map::replica::{Origin, Run, Told};
+use crate::shared_map::replica::{Origin, Run, VectorItem};
 use crate::wire::message::ModeTag;
 #[cfg(feature = "map")]
 use alloc::sync::Arc;
@@ -131,7 +131,7 @@ pub(crate) enum MapOutgoing {
     Pull {
         to: SocketAddr,
         peer: Origin,
-        told: Vec<Told>,
+        told: Vec<VectorItem>,
     },
     /// The whole table after an origin; whether a delta is asked for.
     Table {

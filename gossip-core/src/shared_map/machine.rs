@@ -1,92 +1,59 @@
-//! The machine: writes, pushes and upkeep of the shared map.
+//! The machine: it gives each input to the part that deals with it.
 
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
 use smallvec::SmallVec;
 
+use super::limits::{limits, refuse_stamp};
+use super::passed_runs::PassedRuns;
+use super::receiving::{PULL_FRONTIERS, Receiving};
 use super::replica::{
-    Dropped, Head, Limit, Map, Memory, Notice, Origin, Own, Pushed, Put, Serving, Staging, Told,
-    Write,
+    ApplyLimits, ChunkEnd, DroppedValue, Map, MapChange, Origin, OwnLog, Pull, Pushed, Put, Run,
+    VectorItem, Write, read_pull, write_pull,
 };
+use super::sending::{Peer, Sending, summary_of};
+use super::upkeep::{Upkeep, keep_own_log_open};
 use crate::command::{CommandError, Key, MAX_WATCHED, Policy, Value};
-use crate::config::Config;
-use crate::context::{Context, MapOutgoing, Outgoing, SharedRun, add, count};
+use crate::config::{Config, Mode};
+use crate::context::{Context, MapOutgoing, Outgoing, SharedRun, count};
 use crate::dissemination::{hand_over, split};
 use crate::event::Event;
 use crate::failure::votes::Votes;
-use crate::hlc::Stamp;
 use crate::identity::{Generation, NodeId};
+use crate::membership::Record;
 use crate::membership::segment::{Division, Segment};
-use crate::membership::{Condition, Table};
-use crate::rng;
-use crate::state::room;
 use crate::sync::Room;
-use crate::time::Instant;
-use crate::wire::message::{Item, Items, Push, Sender};
+use crate::wire::message::{Encoder, Item, Items, MapSummary, Message, ModeTag, Push};
 
-/// Frontiers told in a request; if more differ, the whole table is told.
-pub(super) const TOLD: usize = 24;
-
-/// Runs pushed at a time. A flood of writes is left to the exchange.
+/// The most runs that are pushed at a time. The exchange brings the rest of a flood of writes.
 const RUNS: usize = 8;
 
-/// How many runs are remembered: more than pass through a node while one crosses the cluster.
-const SEEN: usize = 128;
-
-/// Logs looked after in one round, at least: more where it would take more than `TENDING` rounds to
-/// come to each of them.
-const TENDED: usize = 4;
-const TENDING: usize = 16;
-
-/// Rounds between two looks at the ghosts, in the cluster as a whole, while there is room for them.
-const GHOST_ROUNDS: usize = 16;
+/// Datagrams that answer one request. With 1400 bytes each this is 22 kB: little enough for a socket
+/// buffer, much for one round trip.
+const WINDOW: u32 = 16;
 
 /// A node's part in the shared map. See the [module](super).
 #[derive(Debug)]
 pub(crate) struct SharedMap {
-    pub(super) map: Map,
-    pub(super) serving: Serving,
-    pub(super) staging: Staging,
-    /// When the staged delta last grew, and how often it was asked for again since.
-    pub(super) progress: Instant,
-    pub(super) tries: u32,
-    /// When its first part came.
-    pub(super) began: Instant,
-    /// When a request was last answered by one, if no delta has been applied since.
-    pub(super) asked_back: Option<Instant>,
-    /// Where the order of application stood at the last four rounds, the latest first.
-    pub(super) marks: [u64; 4],
-    /// The log that was looked after last.
-    tended: Option<Origin>,
+    map: Map,
+    sending: Sending,
+    receiving: Receiving,
+    passed_runs: PassedRuns,
+    upkeep: Upkeep,
+    /// Room for the writes of a run.
     buffer: Vec<u8>,
-    /// Which runs passed through here lately: each is passed on once in each tree.
-    seen: VecDeque<(u8, Origin, u64)>,
-    /// What the keys begin with of which changes are told; of all, where there are none.
+    /// The application is told of changes of keys that begin with one of these. If there are none, it is
+    /// told of all changes.
     watched: Vec<Key>,
-    /// Chunks of the staged delta that have overtaken others.
-    pub(super) ahead: Vec<(Head, Vec<u8>)>,
 }
 
-/// The node that a datagram comes from.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer {
-    pub(crate) origin: Origin,
-    pub(crate) address: SocketAddr,
-    /// Whether it is known to be at that address, or has proved to be there: what is sent back does not
-    /// hit somebody else.
-    pub(crate) is_where_it_says: bool,
-    /// Whether a table of frontiers, or the rest of one, waits to be sent there already: it is long.
-    pub(crate) awaits_table: bool,
-}
-
-/// What a write does where there are several values.
+/// What a write does if there are several values.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Siblings {
-    Refused,
-    Replaced,
+    Refuse,
+    Replace,
 }
 
 impl SharedMap {
@@ -94,64 +61,23 @@ impl SharedMap {
         let own = Origin { id, generation };
         Self {
             map: Map::new(own, &config.cluster, usize::from(config.event_queue)),
-            serving: Serving::default(),
-            staging: Staging::default(),
-            progress: Instant::ORIGIN,
-            tries: 0,
-            began: Instant::ORIGIN,
-            asked_back: None,
-            marks: [0; 4],
-            tended: None,
+            sending: Sending::default(),
+            receiving: Receiving::default(),
+            passed_runs: PassedRuns::default(),
+            upkeep: Upkeep::default(),
             buffer: Vec::new(),
-            seen: VecDeque::new(),
             watched: Vec::new(),
-            ahead: Vec::new(),
         }
     }
 
-    /// Whether the application is to be told. What is lost is always told.
-    fn is_watched(&self, notice: &Notice) -> bool {
-        let key = match notice {
-            Notice::Changed(changed) => &changed.key,
-            Notice::Conflict(conflict) => &conflict.key,
-            Notice::Dropped(_) | Notice::Lagged => return true,
-        };
-        let begins = |prefix: &Key| key.as_str().starts_with(prefix.as_str());
-        self.watched.is_empty() || self.watched.iter().any(begins)
-    }
-
-    /// Whether a run has not passed through here in this tree.
-    fn is_new(&mut self, tree: u8, origin: Origin, upto: u64) -> bool {
-        let run = (tree, origin, upto);
-        if self.seen.contains(&run) {
-            return false;
-        }
-        if self.seen.len() >= SEEN {
-            self.seen.pop_front();
-        }
-        if self.seen.len() == self.seen.capacity() {
-            self.seen.reserve_exact(SEEN.div_euclid(8));
-        }
-        self.seen.push_back(run);
-        true
-    }
-}
-
-impl From<Sender> for Origin {
-    fn from(sender: Sender) -> Self {
-        Self {
-            id: sender.id,
-            generation: sender.generation,
-        }
-    }
-}
-
-impl SharedMap {
-    /// The replica: what is read under each key, and who is known how far.
+    /// The replica.
     pub(crate) const fn map(&self) -> &Map {
         &self.map
     }
+}
 
+/// Commands of the application.
+impl SharedMap {
     pub(crate) fn put(
         &mut self,
         context: &mut Context,
@@ -160,20 +86,21 @@ impl SharedMap {
         policy: Policy,
         lifetime: Option<Duration>,
     ) -> Result<(), CommandError> {
-        self.write(
-            context,
-            key,
-            Some(value),
-            (policy, lifetime),
-            Siblings::Refused,
-        )
+        let value = Some(value.as_bytes());
+        let lifetime = lifetime.map(|life| u64::try_from(life.as_millis()).unwrap_or(u64::MAX));
+        let put = Put {
+            value,
+            policy,
+            lifetime,
+        };
+        self.write(context, key, put, Siblings::Refuse)
     }
 
     pub(crate) fn delete(&mut self, context: &mut Context, key: &Key) -> Result<(), CommandError> {
         let Some(policy) = self.policy_of(key) else {
             return Ok(());
         };
-        self.write(context, key, None, (policy, None), Siblings::Refused)
+        self.write(context, key, Put::delete(policy), Siblings::Refuse)
     }
 
     /// Replaces all siblings.
@@ -183,11 +110,14 @@ impl SharedMap {
         key: &Key,
         value: Option<&Value>,
     ) -> Result<(), CommandError> {
-        let policy = self.policy_of(key).unwrap_or_default();
-        self.write(context, key, value, (policy, None), Siblings::Replaced)
+        let put = Put {
+            value: value.map(Value::as_bytes),
+            ..Put::delete(self.policy_of(key).unwrap_or_default())
+        };
+        self.write(context, key, put, Siblings::Replace)
     }
 
-    /// The policy of what is read under a key.
+    /// The policy of the value that is read under a key.
     fn policy_of(&self, key: &Key) -> Option<Policy> {
         let reading = self.map.get(key.as_str().as_bytes());
         reading.map(|reading| reading.policy)
@@ -197,51 +127,28 @@ impl SharedMap {
         &mut self,
         context: &mut Context,
         key: &Key,
-        value: Option<&Value>,
-        (policy, lifetime): (Policy, Option<Duration>),
+        put: Put<'_>,
         several: Siblings,
     ) -> Result<(), CommandError> {
-        let value = value.map(Value::as_bytes);
-        let map = &self.map;
-        let (siblings, size) = map.weigh(key, value);
-        if siblings > 1 && several == Siblings::Refused {
+        let (siblings, size) = self.map.weigh(key, put.value);
+        if siblings > 1 && several == Siblings::Refuse {
             return Err(CommandError::Unresolved { siblings });
         }
-        let size = size.saturating_add(map.bytes());
+        let size = size.saturating_add(self.map.bytes());
         let limit = usize::try_from(context.config.max_map).unwrap_or(usize::MAX);
-        if value.is_some() && size > limit {
+        if put.value.is_some() && size > limit {
             return Err(CommandError::MapFull { size, limit });
         }
-        self.keep_open(context, Own::Sound);
-        let lifetime = lifetime.map(|life| u64::try_from(life.as_millis()).unwrap_or(u64::MAX));
-        let put = Put {
-            value,
-            policy,
-            lifetime,
-        };
+        keep_own_log_open(context, &mut self.map, OwnLog::Sound);
+        debug_assert!(!self.map.is_outdated(), "other nodes accept the own log");
         let stamp = context.clock.tick(context.now);
         self.map.put(stamp, key, put);
         context.flush_soon();
-        self.tell(context);
+        self.tell_changes(context);
         Ok(())
     }
 
-    /// Opens a new own log where others refuse the one at hand, or it is not only this node's.
-    pub(super) fn keep_open(&mut self, context: &mut Context, standing: Own) {
-        if standing != Own::Sound || self.map.is_outdated() {
-            count(&mut context.metrics.outlived);
-            let generation = Generation::new(context.clock.tick(context.now));
-            self.map.reopen(generation, standing);
-            context.flush_soon();
-        }
-    }
-
-    /// This node has raised its generation: its map's log goes with it.
-    pub(crate) fn reopen(&mut self, generation: Generation) {
-        self.map.reopen(generation, Own::Sound);
-    }
-
-    /// From now on, only what begins so is told.
+    /// Has the application told of changes of keys that begin with one of these, and of no others.
     pub(crate) fn watch(&mut self, prefixes: Vec<Key>) -> Result<(), CommandError> {
         if prefixes.len() > MAX_WATCHED {
             return Err(CommandError::TooManyWatched);
@@ -250,38 +157,81 @@ impl SharedMap {
         Ok(())
     }
 
+    /// Whether the application is told of a change. It is always told of a loss.
+    fn is_watched(&self, change: &MapChange) -> bool {
+        let key = match change {
+            MapChange::Value(changed) => &changed.key,
+            MapChange::Conflict(conflict) => &conflict.key,
+            MapChange::Dropped(_) | MapChange::Lagged => return true,
+        };
+        let begins = |prefix: &Key| key.as_str().starts_with(prefix.as_str());
+        self.watched.is_empty() || self.watched.iter().any(begins)
+    }
+
     /// Tells the application what has changed.
-    pub(super) fn tell(&mut self, context: &mut Context) {
-        while let Some(notice) = self.map.poll_notice() {
-            if !self.is_watched(&notice) {
+    fn tell_changes(&mut self, context: &mut Context) {
+        while let Some(change) = self.map.poll_change() {
+            if !self.is_watched(&change) {
                 continue;
             }
-            context.tell(match notice {
-                Notice::Changed(changed) => Event::MapChanged {
+            context.tell(match change {
+                MapChange::Value(changed) => Event::MapChanged {
                     key: changed.key,
                     old: changed.old,
                     new: changed.new,
                     writer: changed.writer,
                     stamp: changed.stamp,
                 },
-                Notice::Conflict(conflict) => Event::Conflict {
+                MapChange::Conflict(conflict) => Event::Conflict {
                     key: conflict.key,
                     standing: conflict.standing,
                     lost: conflict.lost,
                 },
-                Notice::Dropped(gone) => {
-                    let Dropped { key, dropped } = *gone;
+                MapChange::Dropped(value) => {
+                    let DroppedValue { key, dropped } = *value;
                     Event::MapDropped { key, dropped }
                 }
-                Notice::Lagged => Event::Lagged,
+                MapChange::Lagged => Event::Lagged,
             });
         }
     }
+}
 
+/// Time, and this node's own log.
+impl SharedMap {
+    /// This node has raised its generation, so it writes a new log from now on.
+    pub(crate) fn reopen(&mut self, generation: Generation) {
+        self.map.reopen(generation, OwnLog::Sound);
+    }
+
+    /// Asks again for a delta that has come to a halt, and does what time does to the map. `enough` is as
+    /// in [`Receiving::urge`].
+    pub(crate) fn tend(&mut self, context: &mut Context, enough: Option<u32>) {
+        self.sending.begin_round(&self.map);
+        self.receiving.urge(context, enough);
+        self.map.tick(context.clock.wall(context.now));
+        if self.map.logs() > 0 {
+            self.map.collect(context.config.gc_grace);
+            self.upkeep.tend_logs(context, &mut self.map);
+        }
+        if self.map.has_unpushed() {
+            context.flush_soon();
+        }
+        self.tell_changes(context);
+    }
+
+    /// Chunks of the delta that is on its way are late.
+    pub(crate) fn on_gap_due(&self, context: &mut Context) {
+        self.receiving.on_gap_due(context);
+    }
+}
+
+/// Pushes.
+impl SharedMap {
     /// Pushes what this node has written to the map since the last time.
     pub(crate) fn flush(&mut self, context: &mut Context, votes: &Votes) {
         if !context.is_eager() {
-            return self.map.forget_unpushed();
+            return self.map.drop_unpushed();
         }
         let limit = context.entry_limit();
         for _ in 0..RUNS {
@@ -295,19 +245,18 @@ impl SharedMap {
             }
             for (tree, delegation) in hand_over(context) {
                 let run = run.clone();
-                let handed = MapOutgoing::Run {
+                context.send(Outgoing::Map(MapOutgoing::Run {
                     tree,
                     delegation,
                     run,
-                };
-                context.send(Outgoing::Map(handed));
+                }));
             }
         }
-        // The rest would be told as a gap, and pulled.
-        self.map.forget_unpushed();
+        // Receivers will pull the rest.
+        self.map.drop_unpushed();
     }
 
-    /// Writes of the map came down a tree.
+    /// Runs of the map have come down a tree.
     pub(crate) fn on_push(
         &mut self,
         context: &mut Context,
@@ -317,100 +266,201 @@ impl SharedMap {
         items: Items<'_>,
         room: &mut Room,
     ) {
-        let limit = limit(context, items.bytes().len());
+        let limits = limits(context, items.bytes().len());
         let mut gap = false;
         for item in items {
-            let Item::MapRun(run) = item else { continue };
-            let stamps = || run.writes().filter_map(Write::decode).map(|w| w.stamp);
-            let latest = stamps().max().unwrap_or_default();
-            let latest = latest.max(run.origin.generation.stamp());
-            let full = self.map.bytes().saturating_add(run.writes.len()) > limit.bytes;
-            if latest > limit.stamp {
-                refuse_stamp(context, run.origin.id, latest);
-                continue;
-            }
-            if full || !room.take(run.takes()) {
-                count(&mut context.metrics.refused_state);
-                gap |= !full;
-                continue;
-            }
-            let pushed = self.map.apply_push(&run);
-            match pushed {
-                Pushed::Gap => gap = true,
-                Pushed::Own => self.keep_open(context, Own::Contested),
-                Pushed::Applied => {
-                    let _ = context.clock.observe(context.now, latest);
-                }
-                Pushed::Known | Pushed::Refused => {}
-            }
-            let unseen = self.is_new(head.tree, run.origin, run.upto);
-            let holds = matches!(pushed, Pushed::Applied | Pushed::Known);
-            if holds && (unseen || pushed == Pushed::Applied) && context.is_eager() {
-                let run = SharedRun::new(&run);
-                pass_on(context, votes, head.tree, head.segment, &run);
+            if let Item::MapRun(run) = item {
+                gap |= self.on_run(context, votes, head, &run, limits, room);
             }
         }
         if gap && peer.is_where_it_says {
-            self.ask(context, peer.address, peer.origin, self.recent(TOLD));
+            let recent = self.sending.recent(&self.map, PULL_FRONTIERS);
+            self.receiving
+                .ask(context, peer.address, peer.origin, recent);
         }
-        self.tell(context);
+        self.tell_changes(context);
     }
 
-    /// Asks again for a delta that has come to a halt; lets time do its work on the map.
-    pub(crate) fn tend(&mut self, context: &mut Context, enough: Option<u32>) {
-        let [first, second, third, _] = self.marks;
-        self.marks = [self.map.latest(), first, second, third];
-        self.urge_delta(context, enough);
-        self.map.tick(context.clock.wall(context.now));
-        if self.map.logs() > 0 {
-            self.map.collect(context.config.gc_grace);
-            self.close_logs(context);
+    /// A run has come down a tree: applies it and passes it on. Tells whether something is missing that
+    /// the sender of the run has.
+    fn on_run(
+        &mut self,
+        context: &mut Context,
+        votes: &Votes,
+        head: Push,
+        run: &Run<'_>,
+        limits: ApplyLimits,
+        room: &mut Room,
+    ) -> bool {
+        let stamps = run.writes().filter_map(Write::decode).map(|w| w.stamp);
+        let latest = stamps.max().unwrap_or_default();
+        let latest = latest.max(run.origin.generation.stamp());
+        if latest > limits.stamp {
+            refuse_stamp(context, run.origin.id, latest);
+            return false;
         }
-        if self.map.has_unpushed() {
-            context.flush_soon();
+        let is_full = self.map.bytes().saturating_add(run.writes.len()) > limits.bytes;
+        if is_full || !room.take(run.overhead()) {
+            count(&mut context.metrics.refused_state);
+            return !is_full;
         }
-        self.tell(context);
+        let pushed = self.map.apply_push(run);
+        match pushed {
+            Pushed::Own => keep_own_log_open(context, &mut self.map, OwnLog::Contested),
+            Pushed::Applied => {
+                let _ = context.clock.observe(context.now, latest);
+            }
+            Pushed::Gap | Pushed::Known | Pushed::Refused => {}
+        }
+        let is_first = self.passed_runs.note(head.tree, run.origin, run.upto);
+        let holds = matches!(pushed, Pushed::Applied | Pushed::Known);
+        if holds && (is_first || pushed == Pushed::Applied) && context.is_eager() {
+            let run = SharedRun::new(run);
+            pass_on(context, votes, head.tree, head.segment, &run);
+        }
+        pushed == Pushed::Gap
+    }
+}
+
+/// The conversation with a peer.
+impl SharedMap {
+    /// Adds to a SYN what it says of the map.
+    pub(crate) fn write_summary(&self, encoder: &mut Encoder<'_>) {
+        self.sending.write_summary(&self.map, encoder);
     }
 
-    /// Closes the logs of those who are gone, and of earlier lives; forgets old ghosts.
-    fn close_logs(&mut self, context: &mut Context) {
-        let Self { map, tended, .. } = self;
-        let turn = map.logs().div_ceil(TENDING).max(TENDED);
-        let (mut met, mut last) = (0_usize, None);
-        let closed: SmallVec<[Origin; TENDED]> = map
-            .tell_after(*tended)
-            .take(turn)
-            .filter_map(|told| match told {
-                Told::Frontier(origin, _) => Some(origin),
-                Told::Complete(..) => None,
+    /// Whether the sender of a SYN has the same map.
+    pub(crate) fn agrees(&self, told: Option<MapSummary>) -> bool {
+        summary_of(told) == self.map.summary()
+    }
+
+    /// A SYN tells of its sender's map.
+    pub(crate) fn on_summary(
+        &mut self,
+        context: &mut Context,
+        peer: Peer,
+        mode: ModeTag,
+        told: Option<MapSummary>,
+        items: Items<'_>,
+    ) {
+        if self.agrees(told) {
+            return;
+        }
+        let frontiers: SmallVec<[VectorItem; 16]> = items
+            .filter_map(|item| match item {
+                Item::MapTold(told) => Some(told),
+                _ => None,
             })
-            .inspect(|origin| (met, last) = (met.saturating_add(1), Some(*origin)))
-            .filter(|origin| is_closed(&context.table, *origin))
             .collect();
-        *tended = last.filter(|_| met == turn);
-        for origin in closed {
-            map.close(origin);
-        }
-        self.forget_logs(context);
+        let (may_give, may_ask) = match mode {
+            ModeTag::PushPull => (true, true),
+            ModeTag::Push => (false, true),
+            ModeTag::Pull => (true, false),
+        };
+        let pull = summary_of(told).to_pull(may_give);
+        // One datagram: several nodes may answer the same peer, and the peer goes on with one of them.
+        self.answer_pull(context, peer, &pull, &frontiers, 1, may_ask);
     }
 
-    /// Takes old ghosts out of the map's vector. Not everybody at once: whoever is drawn gives that a
-    /// name, and the others take it over with the lists.
-    fn forget_logs(&mut self, context: &mut Context) {
-        let max = usize::try_from(context.config.max_ghosts).unwrap_or(usize::MAX);
-        let map = &self.map;
-        let crowded = map.ghosts() > max.saturating_add(max.div_euclid(8));
-        let rounds = if crowded { 1 } else { GHOST_ROUNDS };
-        let turns = (context.table.live_len().saturating_add(1)).saturating_mul(rounds);
-        let drawn = map.ghosts() > 0 && rng::chance(&mut context.rng, 1, turns);
-        if drawn || map.has_more_graves_than(max) {
-            self.keep_open(context, Own::Sound);
-            let forgotten = self.map.forget(Memory {
-                after: context.config.forget_after,
-                ghosts: max,
-                graves: max,
-            });
-            add(&mut context.metrics.map_logs_forgotten, forgotten);
+    /// A request has come in.
+    pub(crate) fn on_pull(&mut self, context: &mut Context, peer: Peer, items: Items<'_>) {
+        // An answer is larger than the request, so it goes only to an address that the table knows.
+        let record = context.table.get(peer.origin.id);
+        if record.and_then(Record::address) != Some(peer.address) {
+            return;
+        }
+        let Some((pull, told)) = read_pull(items.bytes()) else {
+            return;
+        };
+        let told: SmallVec<[VectorItem; 64]> = told.collect();
+        let may_ask = context.config.mode == Mode::PushPull || !pull.ask;
+        self.answer_pull(context, peer, &pull, &told, WINDOW, may_ask);
+    }
+
+    fn answer_pull(
+        &mut self,
+        context: &mut Context,
+        peer: Peer,
+        pull: &Pull,
+        told: &[VectorItem],
+        window: u32,
+        may_ask: bool,
+    ) {
+        let to = peer.address;
+        let reply = self
+            .sending
+            .on_pull(context, &self.map, peer, pull, told, window);
+        let is_table = (told.iter()).any(|item| matches!(item, VectorItem::Complete(..)));
+        if let Some(differs) = reply.ask {
+            if may_ask && self.receiving.may_ask_back(context) {
+                self.receiving.ask(context, to, peer.origin, differs);
+            }
+        } else if reply.unexplained && !is_table && !peer.awaits_table {
+            context.send(Outgoing::Map(MapOutgoing::Table {
+                to,
+                after: None,
+                ask: may_ask && !self.receiving.is_busy(),
+            }));
+        }
+    }
+
+    /// A chunk of a delta has come in.
+    pub(crate) fn on_chunk(&mut self, context: &mut Context, peer: Peer, items: Items<'_>) {
+        if !peer.is_where_it_says {
+            return;
+        }
+        self.receiving
+            .on_chunk(context, &mut self.map, peer, items.bytes());
+        self.tell_changes(context);
+    }
+
+    /// Writes a message about the map. Returns where it goes, how long it is, and what is left of it.
+    pub(crate) fn write_message(
+        &mut self,
+        context: &Context,
+        message: MapOutgoing,
+        body: &mut [u8],
+    ) -> Option<(SocketAddr, usize, Option<MapOutgoing>)> {
+        let sender = context.sender();
+        match message {
+            MapOutgoing::Chunks { to, peer, left } => {
+                let (head, room) = Encoder::split(body, sender, Message::MapChunk)?;
+                let last = left <= 1;
+                let (len, end) = self.sending.write_chunk(&self.map, peer, last, room)?;
+                let left = left.saturating_sub(1);
+                let rest = MapOutgoing::Chunks { to, peer, left };
+                let rest = (end == ChunkEnd::More).then_some(rest);
+                Some((to, head.saturating_add(len), rest))
+            }
+            MapOutgoing::Pull { to, peer, told } => {
+                let pull = self.receiving.pull(&self.map, peer);
+                let (head, room) = Encoder::split(body, sender, Message::MapPull)?;
+                let (len, _) = write_pull(&pull, &told, room)?;
+                Some((to, head.saturating_add(len), None))
+            }
+            MapOutgoing::Table { to, after, ask } => {
+                let pull = self.map.summary().to_pull(ask);
+                let (head, room) = Encoder::split(body, sender, Message::MapPull)?;
+                let (len, next) = self.map.write_table(&pull, after, room)?;
+                let rest = next.map(|next| MapOutgoing::Table {
+                    to,
+                    after: Some(next),
+                    ask,
+                });
+                Some((to, head.saturating_add(len), rest))
+            }
+            MapOutgoing::Run {
+                tree,
+                delegation,
+                run,
+            } => {
+                let to = context.table.get(delegation.to)?.address()?;
+                let segment = delegation.segment;
+                let push = Push { tree, segment };
+                let mut encoder = Encoder::new(body, sender, Message::Push(push))?;
+                let fits = encoder.item(&Item::MapRun(run.run()));
+                fits.then(|| (to, encoder.len(), None))
+            }
         }
     }
 }
@@ -429,31 +479,4 @@ fn pass_on(context: &mut Context, votes: &Votes, tree: u8, segment: Segment, run
         }
         next = own;
     }
-}
-
-/// What this node takes of others, of a datagram of so many bytes.
-pub(super) fn limit(context: &Context, bytes: usize) -> Limit {
-    let wall = context.clock.wall(context.now);
-    let max_map = usize::try_from(context.config.max_map).unwrap_or(usize::MAX);
-    Limit {
-        stamp: Stamp::at(wall.saturating_add(context.config.max_clock_skew)),
-        // With what it takes to stage them.
-        bytes: max_map.saturating_mul(2),
-        room: room(bytes),
-    }
-}
-
-/// A write bears a stamp that lies too far ahead.
-pub(super) fn refuse_stamp(context: &mut Context, id: NodeId, stamp: Stamp) {
-    count(&mut context.metrics.refused_skew);
-    let wall = context.clock.wall(context.now).as_millis();
-    let ahead = stamp.time().as_millis().saturating_sub(wall);
-    context.tell_skew(id, Duration::from_millis(ahead));
-}
-
-/// Whether nobody writes a log any more: its node is gone, or lives under a later generation.
-fn is_closed(table: &Table, origin: Origin) -> bool {
-    table.get(origin.id).is_none_or(|record| {
-        record.condition == Condition::Removed || record.log.generation() > origin.generation
-    })
 }

@@ -1,18 +1,29 @@
-//! The shared map of a node: writes, pushes, and the exchange of what differs.
+//! The shared map of a node: local writes, pushed writes, and the exchange of what differs.
 //!
-//! [`SharedMap`] is the machine. It owns this node's [replica] of the map, both ends of a delta, and what
-//! it remembers of runs that passed through. `protocol` holds the conversation with a peer.
+//! [`SharedMap`] is the machine. It owns this node's [replica] of the map and gives every input to the part
+//! that deals with it:
+//! - `sending` answers requests with deltas,
+//! - `receiving` asks one peer at a time for a delta, and asks again for what does not arrive,
+//! - `passed_runs` remembers which pushed runs this node has passed on,
+//! - `upkeep` looks after the logs of nodes that are gone.
 //!
-//! A SYN tells the map's hash and the prune stamp where the map is not empty, and the frontiers that rose
-//! lately. A node that sees a difference serves what the peer lacks, and asks for what it lacks itself.
-//! What cannot be guessed from these frontiers is told by a whole table of them. A delta is asked for a
-//! window of datagrams at a time, from one peer at a time. New writes go down the same trees as other
-//! news.
+//! The conversation:
+//! - A SYN tells the map's summary (hash and prune stamp), unless the map is empty, and the frontiers that
+//!   rose lately.
+//! - A node that sees a difference sends the peer what the peer lacks, and asks for what it lacks itself.
+//! - If the frontiers that were told do not explain the peer's hash, the node tells all of its own
+//!   frontiers, which may take several datagrams.
+//! - A delta is asked for a window of datagrams at a time, from one peer at a time.
+//! - New writes go down the same trees as other news.
 
+#[cfg(feature = "map")]
+mod limits;
 #[cfg(feature = "map")]
 mod machine;
 #[cfg(feature = "map")]
-mod protocol;
+mod passed_runs;
+#[cfg(feature = "map")]
+mod receiving;
 #[cfg_attr(
     not(feature = "map"),
     allow(
@@ -21,6 +32,12 @@ mod protocol;
     )
 )]
 pub mod replica;
+#[cfg(feature = "map")]
+mod sending;
+#[cfg(feature = "map")]
+mod upkeep;
 
 #[cfg(feature = "map")]
-pub(crate) use machine::{Peer, SharedMap};
+pub(crate) use machine::SharedMap;
+#[cfg(feature = "map")]
+pub(crate) use sending::Peer;

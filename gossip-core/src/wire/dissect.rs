@@ -203,7 +203,9 @@ mod tests {
     use super::*;
     use crate::command::{Key, Policy};
     use crate::hlc::Stamp;
-    use crate::shared_map::replica::{Map, Origin, Put, Serving, Staging, Told, write_pull};
+    use crate::shared_map::replica::{
+        DeltaReceiver, DeltaSender, Map, Origin, Put, VectorItem, write_pull,
+    };
     use crate::wire::message::tests::{SENDER, rich_body};
     use std::string::ToString;
     use std::vec;
@@ -250,13 +252,13 @@ mod tests {
         let mut taker = Map::new(other, CLUSTER, 0);
         let put = Put::delete(Policy::LastWriteWins);
         taker.put(Stamp::from_bits(1 << 21), &Key::new("b").unwrap(), put);
-        let pull = Staging::default().pull(&taker, one);
-        let mut told = vec![Told::Complete(None, None)];
-        told.extend(taker.tell_after(None));
+        let pull = DeltaReceiver::default().pull(&taker, one);
+        let mut told = vec![VectorItem::Complete(None, None)];
+        told.extend(taker.frontiers_after(None));
         let request = body(Message::MapPull, |room| {
             write_pull(&pull, &told, room).unwrap().0
         });
-        let mut serving = Serving::default();
+        let mut serving = DeltaSender::default();
         assert!(serving.on_pull(&map, other, &pull, told.into_iter()).serve);
         let delta = body(Message::MapChunk, |room| {
             serving.write_chunk(&map, other, true, room).unwrap().0

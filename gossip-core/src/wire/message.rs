@@ -12,7 +12,7 @@ use crate::config::Mode;
 use crate::identity::{Generation, NodeId};
 use crate::membership::Region;
 use crate::membership::segment::Segment;
-use crate::shared_map::replica::{Run, Told, read_chunk, read_pull};
+use crate::shared_map::replica::{Run, VectorItem, read_chunk, read_pull};
 use crate::state::entry::Entries;
 use crate::wire::codec;
 
@@ -129,7 +129,7 @@ pub(crate) enum Item<'a> {
     /// "This is my shared map."
     MapSummary(MapSummary),
     /// "This is how far I know this origin's writes of the shared map."
-    MapTold(Told),
+    MapTold(VectorItem),
     /// "Here are its latest writes."
     #[serde(borrow)]
     MapRun(Run<'a>),

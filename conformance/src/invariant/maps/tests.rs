@@ -1,6 +1,6 @@
 //! Each check of the map, seen to fail on forged views.
 
-use gossip_core::map::Summary;
+use gossip_core::map::ReplicaSummary;
 use gossip_core::{Generation, Stamp};
 
 use super::*;
@@ -38,7 +38,7 @@ fn view<const N: usize>(viewer: u64, [a, b]: [u64; 2], held: [Held; N]) -> MapVi
     MapView {
         viewer: NodeId::from_u64(viewer),
         own: origin(viewer),
-        summary: Summary::default(),
+        summary: ReplicaSummary::default(),
         frontiers: vec![(origin(A), a), (origin(B), b)],
         held: held.into(),
         read: read.into_iter().collect(),

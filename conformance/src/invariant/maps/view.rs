@@ -1,6 +1,6 @@
 //! What a node holds and shows of the shared map, as plain data that a test can forge.
 
-use gossip_core::map::{Origin, Summary};
+use gossip_core::map::{Origin, ReplicaSummary};
 use gossip_core::{Key, Node, NodeId, Policy, Stamp};
 
 use super::MapViolation;
@@ -14,7 +14,7 @@ pub struct MapView {
     /// Whose log it writes.
     pub own: Origin,
     /// Its hash over all that it knows, and its D.
-    pub summary: Summary,
+    pub summary: ReplicaSummary,
     /// How far it knows each origin.
     pub frontiers: Vec<(Origin, u64)>,
     /// Every write that it holds.

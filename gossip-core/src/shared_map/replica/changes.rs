@@ -4,55 +4,55 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use super::key_index::Place;
-use super::slab::Slot;
+use super::key_index::KeyPlace;
+use super::slab::WriteSlot;
 use super::{Map, Origin, Write};
 use crate::command::{Key, Policy, Value};
 use crate::hlc::Stamp;
 use crate::identity::NodeId;
 
-/// Versions of either kind that a conflict tells, at most; [`Map::siblings`] has all that stand.
-pub const MAX_TOLD: usize = 16;
+/// The most versions in each list of a [`Conflict`]. [`Map::siblings`] has all that stand.
+pub const MAX_CONFLICT_VERSIONS: usize = 16;
 
 /// One of the values that stand, or stood, under a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Version {
-    /// Who wrote it.
+    /// The node that wrote it.
     pub writer: NodeId,
-    /// When.
+    /// The time of the write, by the writer's clock.
     pub stamp: Stamp,
-    /// What, or `None` for a delete.
+    /// The value, or `None` for a delete.
     pub value: Option<Value>,
 }
 
-/// What [`Map::poll_notice`] returns.
+/// What [`Map::poll_change`] returns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Notice {
+pub enum MapChange {
     /// What `get` returns for a key has changed.
-    Changed(Box<Changed>),
+    Value(Box<ValueChange>),
     /// A write and others did not know each other.
     Conflict(Box<Conflict>),
-    /// A value was dropped because its log had been forgotten elsewhere.
-    Dropped(Box<Dropped>),
-    /// Notices were lost for want of room.
+    /// A value was dropped because its log had been pruned and forgotten elsewhere.
+    Dropped(Box<DroppedValue>),
+    /// Changes were lost because there was no room for them.
     Lagged,
 }
 
 /// What `get` returns for a key has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Changed {
-    /// Which key.
+pub struct ValueChange {
+    /// The key.
     pub key: Key,
-    /// What it returned.
+    /// What it returned before.
     pub old: Option<Value>,
     /// What it returns now.
     pub new: Option<Value>,
-    /// Who wrote what brought it about.
+    /// The node whose write, or whose dying write, made the change.
     pub writer: NodeId,
-    /// By the writer's clock.
+    /// The stamp of that write.
     pub stamp: Stamp,
 }
 
@@ -60,32 +60,35 @@ pub struct Changed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Conflict {
-    /// Which key.
+    /// The key.
     pub key: Key,
-    /// What stands now, the latest first, at most [`MAX_TOLD`] of it.
+    /// What stands now, the latest first, at most [`MAX_CONFLICT_VERSIONS`].
     pub standing: Vec<Version>,
-    /// What has lost by its stamp, as many.
+    /// What has lost by its stamp, the latest first, at most [`MAX_CONFLICT_VERSIONS`].
     pub lost: Vec<Version>,
 }
 
-/// A value that was dropped, though nobody is known to have replaced it.
+/// A value that was dropped, though no node is known to have replaced it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Dropped {
-    /// Which key.
+pub struct DroppedValue {
+    /// The key.
     pub key: Key,
-    /// What it said, and who had written it.
+    /// The value and its writer.
     pub dropped: Version,
 }
 
-/// Notices that wait to be taken.
+/// Changes that wait to be polled.
+///
+/// When the queue overflows, [`MapChange::Lagged`] takes the place of everything in it. The queue then
+/// counts as full until the application has polled that, so that nothing is prepared in vain.
 #[derive(Clone, Debug)]
-pub(super) struct Notices {
-    queue: VecDeque<Notice>,
+pub(super) struct ChangeQueue {
+    queue: VecDeque<MapChange>,
     capacity: usize,
 }
 
-impl Notices {
+impl ChangeQueue {
     pub(super) const fn new(capacity: usize) -> Self {
         Self {
             queue: VecDeque::new(),
@@ -93,50 +96,50 @@ impl Notices {
         }
     }
 
-    /// Whether there is room. Nobody need prepare a notice that would be lost.
+    /// Whether there is room. Otherwise a change need not be prepared.
     pub(super) fn is_open(&self) -> bool {
         self.queue.len() < self.capacity
     }
 
-    pub(super) fn push(&mut self, notice: Notice) {
+    pub(super) fn push(&mut self, change: MapChange) {
         if self.is_open() {
-            self.queue.push_back(notice);
+            self.queue.push_back(change);
         }
         if !self.is_open() {
             self.queue.clear();
-            // Full again until they are taken.
-            self.queue.resize(self.capacity.max(1), Notice::Lagged);
+            self.queue.resize(self.capacity.max(1), MapChange::Lagged);
         }
     }
 
-    pub(super) fn pop(&mut self) -> Option<Notice> {
-        let notice = self.queue.pop_front();
-        if notice == Some(Notice::Lagged) {
+    pub(super) fn pop(&mut self) -> Option<MapChange> {
+        let change = self.queue.pop_front();
+        if change == Some(MapChange::Lagged) {
             self.queue.clear();
         }
-        notice
+        change
     }
 }
 
 impl Map {
-    /// The next notice, if there is one.
-    pub fn poll_notice(&mut self) -> Option<Notice> {
-        self.notices.pop()
+    /// The next change, if there is one.
+    pub fn poll_change(&mut self) -> Option<MapChange> {
+        self.changes.pop()
     }
 
-    /// Tells what a write has changed.
+    /// Tells what a write in this slot has changed. `place` is where its key was before, `old` is what was
+    /// read then, and `concurrent` is whether the write has siblings of other origins.
     pub(super) fn tell(
         &mut self,
         key: Key,
-        place: Option<Place>,
-        slot: Slot,
+        place: Option<KeyPlace>,
+        slot: WriteSlot,
         old: Option<Value>,
         (origin, stamp): (Origin, Stamp),
         concurrent: bool,
     ) {
-        let first = place.map_or(slot, |place| self.order.first(place));
+        let first = place.map_or(slot, |place| self.key_index.first(place));
         if concurrent && let Some(conflict) = self.conflict(&key, first) {
-            self.notices.push(Notice::Conflict(Box::new(conflict)));
+            self.changes.push(MapChange::Conflict(Box::new(conflict)));
         }
         let new = self
             .latest_of(first)
@@ -144,6 +147,7 @@ impl Map {
         self.tell_change(key.as_str().as_bytes(), old, new, origin, stamp);
     }
 
+    /// Tells what is read of a key before and after a change, unless that is the same.
     pub(super) fn tell_change(
         &mut self,
         key: &[u8],
@@ -156,7 +160,7 @@ impl Map {
         if let Some(Ok(key)) = key
             && old != new
         {
-            self.notices.push(Notice::Changed(Box::new(Changed {
+            self.changes.push(MapChange::Value(Box::new(ValueChange {
                 key,
                 old,
                 new,
@@ -166,9 +170,9 @@ impl Map {
         }
     }
 
-    /// The siblings of a key, those that stand and those that have lost by their stamp, the latest of
-    /// each; nothing, where all are tombstones.
-    fn conflict(&self, key: &Key, first: Slot) -> Option<Conflict> {
+    /// The siblings of a key: the latest of those that stand, and of those that have lost by their stamp.
+    /// `None` if all of them are tombstones.
+    fn conflict(&self, key: &Key, first: WriteSlot) -> Option<Conflict> {
         let mut standing = Latest::default();
         let mut lost = Latest::default();
         let mut winner: Option<Sibling<'_>> = None;
@@ -209,17 +213,17 @@ impl Sibling<'_> {
     }
 }
 
-/// The latest of some writes, the latest first.
+/// The latest of some writes, in order: the latest first.
 #[derive(Default)]
-struct Latest<'a>(heapless::Vec<Sibling<'a>, MAX_TOLD>);
+struct Latest<'a>(heapless::Vec<Sibling<'a>, MAX_CONFLICT_VERSIONS>);
 
 impl<'a> Latest<'a> {
     fn add(&mut self, sibling: Sibling<'a>) {
         let place = self.0.partition_point(|held| held.at() > sibling.at());
-        if self.0.is_full() && place < MAX_TOLD {
+        if self.0.is_full() && place < MAX_CONFLICT_VERSIONS {
             self.0.pop();
         }
-        // Full of later ones.
+        // If there is no room left, all that are held are later.
         let _ = self.0.insert(place, sibling);
     }
 
@@ -230,5 +234,41 @@ impl<'a> Latest<'a> {
             value: sibling.write.value.and_then(|value| Value::new(value).ok()),
         };
         self.0.iter().map(version).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(n: u64) -> MapChange {
+        MapChange::Value(Box::new(ValueChange {
+            key: Key::new("key").unwrap(),
+            old: None,
+            new: None,
+            writer: NodeId::from_u64(n),
+            stamp: Stamp::ZERO,
+        }))
+    }
+
+    #[test]
+    fn an_overflowing_queue_says_so_once_and_opens_when_that_is_polled() {
+        let mut queue = ChangeQueue::new(3);
+        (1..=2).for_each(|n| queue.push(change(n)));
+        assert!(queue.is_open());
+        queue.push(change(3));
+        assert!(!queue.is_open());
+        assert_eq!(queue.pop(), Some(MapChange::Lagged));
+        assert_eq!(queue.pop(), None);
+        queue.push(change(4));
+        assert_eq!(queue.pop(), Some(change(4)));
+    }
+
+    #[test]
+    fn a_queue_without_room_tells_only_that_it_lags() {
+        let mut queue = ChangeQueue::new(0);
+        queue.push(change(1));
+        assert_eq!(queue.pop(), Some(MapChange::Lagged));
+        assert_eq!(queue.pop(), None);
     }
 }

@@ -1,142 +1,114 @@
-//! The taking end of a delta: where it waits until all of it has arrived.
+//! The receiving end of a delta: where chunks wait until all of the delta has arrived.
 //!
-//! A part of a delta claims versions whose overwriters have not come. So nothing of it is applied,
-//! or seen, before all of it is there; then drops, writes, frontiers and floors take effect together.
-//! One delta is staged at a time. It may be dropped at any moment, and goes on with the replica that
-//! began it, and no other: another one has applied its writes in another order.
+//! A part of a delta claims versions whose replacements have not arrived yet. So nothing of it is applied,
+//! or seen, before all of it is there.
+//!
+//! One delta waits at a time. It may be dropped at any moment. Only the replica that began it can go on
+//! with it: another one has applied its writes in another order. Chunks are taken in the order of the
+//! stream.
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use super::Map;
-use super::changes::{self, Notice};
-use super::delta::{Cursor, Extent, Head, LISTED, LOG, Piece, Pull, overhead};
-use super::live_set::{Kept, Listing};
-use super::logs::{Frontier, Log, Origin};
-use super::slab::Slot;
+use super::chunk::{ChunkEnd, ChunkHead, Cursor, DeltaPiece};
+use super::delta_apply::{Claim, ReceivedDelta, Unapplied};
+use super::live_set::LiveSetPart;
+use super::logs::{Frontier, Origin};
+use super::overhead;
+use super::pull::Pull;
+use super::reopen::OwnLog;
 use super::write::Write;
-use crate::command::{Key, Value};
 use crate::growth::make_room;
 use crate::hlc::Stamp;
-use crate::identity::Generation;
 
 /// What a chunk has led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It is kept; more is on its way.
+pub enum ChunkOutcome {
+    /// It is kept, and more is on its way.
     Kept,
     /// It is kept, and more has to be asked for.
     Ask,
-    /// The delta was complete, and is applied.
+    /// The delta was complete, and has been applied.
     Applied {
-        /// The latest stamp in it: later ones must follow.
+        /// The latest stamp in it. Own writes must have later ones.
         latest: Stamp,
-        /// The own log has been forgotten elsewhere, or written by another: it must be reopened.
-        own: Own,
+        /// How the own log stands. It must be reopened unless it is sound.
+        own: OwnLog,
     },
-    /// It does not go on where the delta stands; the delta waits.
+    /// It does not go on where the delta stands, which goes on waiting.
     Elsewhere,
-    /// It tells no lists, which would be needed by now; the delta is dropped.
+    /// It completes a delta without a live set, which this replica needs by now. The delta is dropped.
     Outdated,
-    /// It is from too far in the future; the delta is dropped.
+    /// Something of this origin is from too far in the future. The delta is dropped.
     TooFarAhead(Origin, Stamp),
-    /// The delta has outgrown the limit, and is dropped.
+    /// The delta has outgrown the limits, and is dropped.
     TooLarge,
-    /// It makes no sense; the delta is dropped.
+    /// Its pieces do not fit together. The delta is dropped.
     Broken,
 }
 
-/// How a replica's own log stands with others.
+/// The most that a replica accepts of peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Own {
-    /// As it should.
-    Sound,
-    /// It has been forgotten: what it holds must be written anew under a later generation.
-    Forgotten,
-    /// Somebody else has written under the same generation.
-    Contested,
-}
-
-/// What a replica takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limit {
+pub struct ApplyLimits {
     /// The latest stamp.
     pub stamp: Stamp,
-    /// The most bytes of a delta, with what it takes to keep them until all have arrived. What is held
-    /// and a delta are twice as much at most.
+    /// The most bytes of a delta, with what it takes to keep it while it waits. The map and a delta
+    /// together may have twice as many.
     pub bytes: usize,
-    /// The most bytes that a chunk may make it hold beyond those of the chunk, which its sender keeps to.
+    /// The most bytes that a chunk may make the replica hold beyond those of the chunk. Senders keep to
+    /// it.
     pub room: usize,
 }
 
-/// A delta that waits.
+/// The delta that waits, if one does.
 #[derive(Clone, Debug, Default)]
-pub struct Staging {
-    delta: Option<Delta>,
+pub struct DeltaReceiver {
+    delta: Option<StagedDelta>,
 }
 
 #[derive(Clone, Debug)]
-struct Delta {
+struct StagedDelta {
     peer: Origin,
     session: u32,
+    /// Where the next chunk begins.
     cursor: Cursor,
-    /// Where its sender stood when it wrote the last part.
+    /// The `as_of` of the last chunk.
     as_of: u64,
-    segments: Vec<Kept>,
-    writes: Vec<(Origin, Box<[u8]>)>,
-    /// The beginning of a write that is told in parts: whose, of how many bytes.
-    part: Option<(Origin, u32, Vec<u8>)>,
-    frontiers: BTreeMap<Origin, Claimed>,
-    forgotten: Generation,
+    /// The latest stamp in it.
     latest: Stamp,
-    bytes: usize,
+    fragments: Option<Fragments>,
+    content: ReceivedDelta,
 }
 
-/// How far an origin will be known.
-#[derive(Clone, Copy, Debug)]
-struct Claimed {
-    frontier: u64,
-    floor: u64,
+/// The beginning of a write that arrives in fragments.
+#[derive(Clone, Debug)]
+struct Fragments {
+    origin: Origin,
+    /// How many bytes the write has.
+    total: u32,
+    bytes: Vec<u8>,
 }
 
-/// What a part of a write comes to.
+/// What a fragment of a write leads to.
 enum Assembled {
     Whole(Box<[u8]>),
     Part,
-    /// It goes on with another write than the one that was begun, or one that has changed since.
+    /// It belongs to another write than the one that was begun, or to one that has changed since.
     Another,
 }
 
-impl Delta {
-    fn new(peer: Origin, session: u32) -> Self {
-        Self {
-            peer,
-            session,
-            cursor: Cursor::default(),
-            as_of: 0,
-            segments: Vec::new(),
-            writes: Vec::new(),
-            part: None,
-            frontiers: BTreeMap::new(),
-            forgotten: Generation::ZERO,
-            latest: Stamp::ZERO,
-            bytes: 0,
-        }
-    }
-}
-
-impl Staging {
-    /// With whom a delta is under way.
+impl DeltaReceiver {
+    /// The peer whose delta waits.
     #[must_use]
     pub fn peer(&self) -> Option<Origin> {
         self.delta.as_ref().map(|delta| delta.peer)
     }
 
-    /// Whether a chunk of a peer belongs to the delta that waits, but further on than it has come.
+    /// Whether a peer's chunk belongs to the delta that waits, but to a later place than it has come to.
     #[must_use]
-    pub fn is_ahead(&self, peer: Origin, head: &Head) -> bool {
-        let place = |at: &Cursor| (at.listing, at.segments, at.applied, at.offset);
+    pub fn is_ahead(&self, peer: Origin, head: &ChunkHead) -> bool {
+        let place = |at: &Cursor| (at.live_set, at.segments, at.position, at.offset);
         self.delta.as_ref().is_some_and(|delta| {
             (delta.peer, delta.session) == (peer, head.session)
                 && place(&delta.cursor) < place(&head.after)
@@ -147,7 +119,7 @@ impl Staging {
 
     /// Whether the delta that waits goes on with a chunk of its peer.
     #[must_use]
-    pub fn goes_on_with(&self, head: &Head) -> bool {
+    pub fn goes_on_with(&self, head: &ChunkHead) -> bool {
         self.delta
             .as_ref()
             .is_some_and(|delta| delta.session == head.session && delta.goes_on_with(head))
@@ -156,88 +128,78 @@ impl Staging {
     /// How many bytes wait.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.delta.as_ref().map_or(0, |delta| delta.bytes)
+        self.delta.as_ref().map_or(0, |delta| delta.content.bytes)
     }
 
-    /// Drops what waits.
+    /// Drops the delta that waits.
     pub fn discard(&mut self) {
         self.delta = None;
     }
 
-    /// The request that goes on with what waits, or begins.
+    /// The request with which a peer's delta goes on, or begins.
     #[must_use]
     pub fn pull(&self, map: &Map, peer: Origin) -> Pull {
         let delta = self.delta.as_ref().filter(|delta| delta.peer == peer);
-        let summary = map.summary();
-        Pull {
-            session: delta.map_or(0, |delta| delta.session),
-            cursor: delta.map_or(Cursor::default(), |delta| delta.cursor),
-            hash: summary.hash.to_le_bytes(),
-            forgotten: summary.forgotten,
-            ask: true,
-        }
+        let begin = map.summary().to_pull(true);
+        delta.map_or(begin, |delta| Pull {
+            session: delta.session,
+            cursor: delta.cursor,
+            ..begin
+        })
     }
 
-    /// Takes in a chunk that is meant for `me`. Whatever is beyond `limit` is refused.
+    /// Takes in a peer's chunk. `me` is this node as it is now. What is beyond the limits is refused.
     pub fn accept<'a>(
         &mut self,
         map: &mut Map,
         me: Origin,
         peer: Origin,
-        head: &Head,
-        pieces: impl Iterator<Item = Piece<'a>>,
-        limit: Limit,
-    ) -> Outcome {
-        if head.taker != me {
-            return Outcome::Elsewhere;
+        head: &ChunkHead,
+        pieces: impl Iterator<Item = DeltaPiece<'a>>,
+        limits: ApplyLimits,
+    ) -> ChunkOutcome {
+        if head.receiver != me {
+            return ChunkOutcome::Elsewhere;
         }
-        let begins = head.after
-            == Cursor {
-                listing: head.after.listing,
-                ..Cursor::default()
-            };
-        let alone = begins && head.extent == Extent::Complete;
+        let begins = head.after.is_beginning();
+        let is_whole = begins && head.end == ChunkEnd::Complete;
         let mut delta = match self.delta.take() {
             Some(delta) if delta.peer == peer && delta.session == head.session => delta,
-            // One that is complete in itself disturbs nothing.
-            Some(other) if alone => {
-                let mut delta = Delta::new(peer, head.session);
+            // A chunk that is a delta by itself does not disturb the one that waits.
+            Some(other) if is_whole => {
+                let mut delta = StagedDelta::new(peer, head.session);
                 delta.cursor = head.after;
-                let outcome = delta.add(head, pieces, limit);
+                let outcome = delta.add(head, pieces, limits);
                 self.delta = Some(other);
                 return match outcome {
-                    Outcome::Kept => delta.apply(map, limit),
+                    ChunkOutcome::Kept => delta.apply(map, limits),
                     outcome => outcome,
                 };
             }
             Some(other) => {
                 self.delta = Some(other);
-                return Outcome::Elsewhere;
+                return ChunkOutcome::Elsewhere;
             }
-            None if begins => Delta::new(peer, head.session),
-            None => return Outcome::Elsewhere,
+            None if begins => StagedDelta::new(peer, head.session),
+            None => return ChunkOutcome::Elsewhere,
         };
-        // One from before what has been taken in may claim what that has left out.
+        // A chunk from before the last one may claim what the last one has left out as dead.
         if !delta.goes_on_with(head) || head.as_of < delta.as_of {
             self.delta = Some(delta);
-            return Outcome::Elsewhere;
+            return ChunkOutcome::Elsewhere;
         }
-        if delta.is_listed_anew_by(head) {
-            delta.segments.clear();
-            // They kill what was collected since their floors were told.
-            for claimed in delta.frontiers.values_mut() {
-                claimed.floor = claimed.frontier;
-            }
+        if delta.has_new_live_set(head) {
+            delta.drop_live_set();
         }
-        let outcome = delta.add(head, pieces, limit);
-        match (outcome, head.extent) {
-            (Outcome::Kept, Extent::Complete) => delta.apply(map, limit),
-            (Outcome::Kept, extent) => {
+        let outcome = delta.add(head, pieces, limits);
+        match (outcome, head.end) {
+            (ChunkOutcome::Kept, ChunkEnd::Complete) => delta.apply(map, limits),
+            (ChunkOutcome::Kept, end) => {
                 self.delta = Some(delta);
-                if extent == Extent::Pause {
-                    Outcome::Ask
+                if end == ChunkEnd::Pause {
+                    ChunkOutcome::Ask
                 } else {
-                    Outcome::Kept
+                    ChunkOutcome::Kept
                 }
             }
             (dropped, _) => dropped,
@@ -245,122 +207,151 @@ impl Staging {
     }
 }
 
-impl Delta {
-    /// Whether a chunk begins where this delta has come to, be it with new lists.
-    fn goes_on_with(&self, head: &Head) -> bool {
+impl StagedDelta {
+    fn new(peer: Origin, session: u32) -> Self {
+        Self {
+            peer,
+            session,
+            cursor: Cursor::default(),
+            as_of: 0,
+            latest: Stamp::ZERO,
+            fragments: None,
+            content: ReceivedDelta::default(),
+        }
+    }
+
+    /// Whether a chunk begins where this delta has come to, with the same live set or a new one.
+    fn goes_on_with(&self, head: &ChunkHead) -> bool {
         let (at, after) = (&self.cursor, &head.after);
-        let is_listed = (after.listing, after.segments) == (at.listing, at.segments);
-        (after.applied, after.offset) == (at.applied, at.offset)
-            && (is_listed || self.is_listed_anew_by(head))
+        let is_same = (after.live_set, after.segments) == (at.live_set, at.segments);
+        (after.position, after.offset) == (at.position, at.offset)
+            && (is_same || self.has_new_live_set(head))
     }
 
-    /// Whether a chunk begins the lists anew.
-    const fn is_listed_anew_by(&self, head: &Head) -> bool {
-        head.after.listing > self.cursor.listing && head.after.segments == 0
+    /// Whether a chunk begins a new live set.
+    const fn has_new_live_set(&self, head: &ChunkHead) -> bool {
+        head.after.live_set > self.cursor.live_set && head.after.segments == 0
     }
 
-    /// Takes in what a chunk brings.
+    /// Drops the live set, which the sender has made anew.
+    fn drop_live_set(&mut self) {
+        self.content.live_set.clear();
+        // The new one leaves out what the sender has collected since it told the floors. So the frontiers
+        // that were told are floors now.
+        for claim in self.content.claims.values_mut() {
+            claim.floor = claim.frontier;
+        }
+    }
+
+    /// Takes in a chunk. `Kept` unless something in it is refused.
     fn add<'a>(
         &mut self,
-        head: &Head,
-        pieces: impl Iterator<Item = Piece<'a>>,
-        limit: Limit,
-    ) -> Outcome {
-        let Limit {
-            stamp: limit,
-            bytes: max_bytes,
-            mut room,
-        } = limit;
-        if head.forgotten.stamp() > limit {
-            return Outcome::TooFarAhead(self.peer, head.forgotten.stamp());
+        head: &ChunkHead,
+        pieces: impl Iterator<Item = DeltaPiece<'a>>,
+        limits: ApplyLimits,
+    ) -> ChunkOutcome {
+        if head.prune_stamp.stamp() > limits.stamp {
+            return ChunkOutcome::TooFarAhead(self.peer, head.prune_stamp.stamp());
         }
-        self.forgotten = self.forgotten.max(head.forgotten);
+        self.content.prune_stamp = self.content.prune_stamp.max(head.prune_stamp);
+        let mut room = limits.room;
         for piece in pieces {
             let origin = piece.origin();
             let began = origin.generation.stamp();
-            if began > limit {
-                return Outcome::TooFarAhead(origin, began);
+            if began > limits.stamp {
+                return ChunkOutcome::TooFarAhead(origin, began);
             }
-            let takes = match piece {
-                Piece::Live(segment) => {
-                    self.list(Kept::new(&segment));
-                    LISTED
-                }
-                Piece::Gone { origin, upto } => {
-                    self.list(Kept::gone(origin, upto));
-                    LISTED
-                }
-                Piece::Frontier(Frontier {
-                    origin,
-                    frontier,
-                    floor,
-                }) => {
-                    let claimed = Claimed { frontier, floor };
-                    if self.frontiers.insert(origin, claimed).is_none() {
-                        self.bytes = self.bytes.saturating_add(size_of::<Frontier>());
-                    }
-                    LOG
-                }
-                Piece::Write {
-                    origin,
-                    total,
-                    offset,
-                    bytes,
-                } => {
-                    self.bytes = self
-                        .bytes
-                        .saturating_add(bytes.len())
-                        .saturating_add(size_of::<(Origin, Box<[u8]>)>());
-                    let whole = match self.assemble(origin, total, offset, bytes) {
-                        Assembled::Whole(whole) => Some(whole),
-                        Assembled::Part => None,
-                        Assembled::Another => return Outcome::Broken,
-                    };
-                    let write = whole.as_deref().map(Write::decode);
-                    if write == Some(None) {
-                        return Outcome::Broken;
-                    }
-                    let write = write.flatten();
-                    let stamp = write.map_or(Stamp::ZERO, |write| write.stamp);
-                    if stamp > limit {
-                        return Outcome::TooFarAhead(origin, stamp);
-                    }
-                    self.latest = self.latest.max(stamp);
-                    let takes = overhead(write.as_ref());
-                    if let Some(whole) = whole {
-                        make_room(&mut self.writes, 1);
-                        self.writes.push((origin, whole));
-                    }
-                    takes
-                }
+            let overhead = match self.add_piece(piece, limits.stamp) {
+                Ok(overhead) => overhead,
+                Err(refused) => return refused,
             };
-            let Some(rest) = room.checked_sub(takes) else {
-                return Outcome::TooLarge;
+            let Some(rest) = room.checked_sub(overhead) else {
+                return ChunkOutcome::TooLarge;
             };
             room = rest;
-            if self.bytes > max_bytes {
-                return Outcome::TooLarge;
+            if self.content.bytes > limits.bytes {
+                return ChunkOutcome::TooLarge;
             }
         }
         (self.cursor, self.as_of) = (head.upto, head.as_of);
-        Outcome::Kept
+        ChunkOutcome::Kept
     }
 
-    fn list(&mut self, kept: Kept) {
-        self.bytes = self.bytes.saturating_add(kept.size());
-        make_room(&mut self.segments, 1);
-        self.segments.push(kept);
+    /// Takes in a piece. Returns how many bytes it takes beyond its own.
+    fn add_piece(&mut self, piece: DeltaPiece<'_>, limit: Stamp) -> Result<usize, ChunkOutcome> {
+        match piece {
+            DeltaPiece::Live(segment) => Ok(self.add_part(LiveSetPart::segment(&segment))),
+            DeltaPiece::Pruned { origin, upto } => {
+                Ok(self.add_part(LiveSetPart::pruned(origin, upto)))
+            }
+            DeltaPiece::Frontier(Frontier {
+                origin,
+                frontier,
+                floor,
+            }) => {
+                let claim = Claim { frontier, floor };
+                if self.content.claims.insert(origin, claim).is_none() {
+                    self.count_bytes(size_of::<Frontier>());
+                }
+                Ok(overhead::LOG)
+            }
+            DeltaPiece::Write {
+                origin,
+                total,
+                offset,
+                bytes,
+            } => {
+                self.count_bytes(bytes.len().saturating_add(size_of::<(Origin, Box<[u8]>)>()));
+                match self.assemble(origin, total, offset, bytes) {
+                    Assembled::Whole(whole) => self.add_write(origin, whole, limit),
+                    Assembled::Part => Ok(overhead::of_write(None)),
+                    Assembled::Another => Err(ChunkOutcome::Broken),
+                }
+            }
+        }
     }
 
-    /// Puts the parts of a large write together.
+    fn add_part(&mut self, part: LiveSetPart) -> usize {
+        self.count_bytes(part.size());
+        make_room(&mut self.content.live_set, 1);
+        self.content.live_set.push(part);
+        overhead::LIVE_SET_PART
+    }
+
+    fn add_write(
+        &mut self,
+        origin: Origin,
+        bytes: Box<[u8]>,
+        limit: Stamp,
+    ) -> Result<usize, ChunkOutcome> {
+        let Some(write) = Write::decode(&bytes) else {
+            return Err(ChunkOutcome::Broken);
+        };
+        if write.stamp > limit {
+            return Err(ChunkOutcome::TooFarAhead(origin, write.stamp));
+        }
+        self.latest = self.latest.max(write.stamp);
+        let overhead = overhead::of_write(Some(&write));
+        make_room(&mut self.content.writes, 1);
+        self.content.writes.push((origin, bytes));
+        Ok(overhead)
+    }
+
+    const fn count_bytes(&mut self, bytes: usize) {
+        self.content.bytes = self.content.bytes.saturating_add(bytes);
+    }
+
+    /// Puts the fragments of a large write together.
     fn assemble(&mut self, origin: Origin, total: u32, offset: u32, bytes: &[u8]) -> Assembled {
         let total_bytes = usize::try_from(total).unwrap_or(usize::MAX);
-        let part = self.part.take();
+        let begun = self.fragments.take();
         if offset == 0 && bytes.len() >= total_bytes {
             return Assembled::Whole(bytes.into());
         }
-        let mut read = match part {
-            Some((other, size, read)) if offset > 0 && (other, size) == (origin, total) => read,
+        let mut read = match begun {
+            Some(begun) if offset > 0 && (begun.origin, begun.total) == (origin, total) => {
+                begun.bytes
+            }
             _ => Vec::new(),
         };
         if u32::try_from(read.len()) != Ok(offset) {
@@ -370,212 +361,23 @@ impl Delta {
         if read.len() >= total_bytes {
             return Assembled::Whole(read.into_boxed_slice());
         }
-        self.part = Some((origin, total, read));
+        self.fragments = Some(Fragments {
+            origin,
+            total,
+            bytes: read,
+        });
         Assembled::Part
     }
 
-    /// All of it has arrived: drops, writes, frontiers, floors and D take effect together.
-    fn apply(self, map: &mut Map, limit: Limit) -> Outcome {
-        let own = map.own;
+    /// Applies the delta: all of it has arrived.
+    fn apply(mut self, map: &mut Map, limits: ApplyLimits) -> ChunkOutcome {
+        let latest = self.latest.max(self.content.prune_stamp.stamp());
+        self.content.has_live_set = self.cursor.live_set > 0;
         // A delta may replace most of what is held, so there is room for both.
-        if map.bytes().saturating_add(self.bytes) > limit.bytes.saturating_mul(2) {
-            return Outcome::TooLarge;
+        match map.apply_delta(self.content, limits.bytes.saturating_mul(2)) {
+            Ok(own) => ChunkOutcome::Applied { latest, own },
+            Err(Unapplied::TooLarge) => ChunkOutcome::TooLarge,
+            Err(Unapplied::Outdated) => ChunkOutcome::Outdated,
         }
-        let is_below =
-            |(origin, claimed): (&Origin, &Claimed)| map.frontier(*origin) < claimed.floor;
-        if self.cursor.listing == 0 && map.writes() > 0 && self.frontiers.iter().any(is_below) {
-            // It was made for a replica that knew nothing, and this one has learned something since.
-            return Outcome::Outdated;
-        }
-        let before = map.summary();
-        let listing = (self.cursor.listing > 0).then(|| Listing::new(&self.segments));
-        // Nobody knows more of the own log than it has written, be it that nothing of it lives.
-        let claimed = self.frontiers.get(&own).map_or(0, |own| own.frontier);
-        let listed = listing.as_ref().map_or(0, |listing| listing.upto(own));
-        let contested = map.known(own) < claimed.max(listed);
-        // What a refused log killed is claimed to be dead, but not the log that killed it.
-        let mut unnamed = self.frontiers.keys().any(|origin| map.refuses(*origin));
-        let skipped: BTreeSet<Origin> = self
-            .frontiers
-            .iter()
-            .map(|(origin, claimed)| (*origin, claimed.frontier))
-            .filter(|(origin, upto)| map.refuses(*origin) || map.is_buried(*origin, *upto))
-            .map(|(origin, _)| origin)
-            .collect();
-        let mut dropped = Dropped::default();
-        if let Some(listing) = &listing {
-            dropped = map.drop_unlisted(listing, self.forgotten, contested);
-            unnamed |= dropped.unnamed;
-        }
-        let mut standing = if contested {
-            Own::Contested
-        } else {
-            dropped.own
-        };
-        let position = map.applied.latest();
-        for (origin, claimed) in &self.frontiers {
-            if claimed.frontier > map.known(*origin)
-                && !skipped.contains(origin)
-                && *origin != own
-                && let Some(log) = map.open(*origin)
-            {
-                map.logs.mark(log, position);
-            }
-        }
-        for (origin, bytes) in self.writes {
-            let version = Write::decode(&bytes).map_or(0, |write| write.version);
-            let claimed = self.frontiers.get(&origin).map_or(0, |c| c.frontier);
-            let is_news = version > map.frontier(origin) && version <= claimed;
-            let dead = listing
-                .as_ref()
-                .is_some_and(|listing| listing.is_dead(origin, version));
-            if !is_news || dead || origin == own || skipped.contains(&origin) {
-                continue;
-            }
-            if let Some(log) = map.logs.slot(origin) {
-                map.merged = map.merged.saturating_add(1);
-                map.insert(log, bytes);
-            }
-        }
-        let mut collected = false;
-        for (origin, claimed) in self.frontiers {
-            if skipped.contains(&origin) || origin == own {
-                continue;
-            }
-            if let Some(log) = map.logs.slot(origin) {
-                map.raise(log, claimed.frontier);
-                collected |= map
-                    .logs
-                    .raise_floor(log, claimed.floor.min(claimed.frontier));
-            }
-        }
-        collected |= map.forgotten.raise(self.forgotten);
-        if collected {
-            map.epoch = map.epoch.saturating_add(1);
-        }
-        map.unnamed |= unnamed && (dropped.any || map.summary() != before);
-        if map.unnamed && standing == Own::Sound {
-            if map.is_outdated() {
-                standing = Own::Forgotten;
-            } else {
-                map.name_forgotten();
-            }
-        }
-        Outcome::Applied {
-            latest: self.latest.max(self.forgotten.stamp()),
-            own: standing,
-        }
-    }
-}
-
-/// What became of what a peer knew and did not list.
-#[derive(Debug)]
-struct Dropped {
-    /// Whether anything was dropped.
-    any: bool,
-    /// A log was dropped of which more may have been known than the peer has ever known.
-    unnamed: bool,
-    own: Own,
-}
-
-impl Default for Dropped {
-    fn default() -> Self {
-        Self {
-            any: false,
-            unnamed: false,
-            own: Own::Sound,
-        }
-    }
-}
-
-impl Map {
-    /// Drops what a peer knew and does not list, and takes out of the vector what has left the peer's.
-    /// What the peer cannot know to be dead is told. The own log is left alone where it is `contested`.
-    fn drop_unlisted(
-        &mut self,
-        listing: &Listing,
-        forgotten: Generation,
-        contested: bool,
-    ) -> Dropped {
-        let own = self.own;
-        let is_spared = |origin: Origin| contested && origin == own;
-        let is_forgotten = |origin: Origin| {
-            let unknown = !listing.knows(origin) && listing.grave(origin) == 0;
-            unknown && origin.generation <= forgotten
-        };
-        let is_buried =
-            |log: &Log| !listing.knows(log.origin) && log.frontier <= listing.grave(log.origin);
-        let gone: Vec<Origin> = self
-            .logs
-            .iter()
-            .filter(|log| is_forgotten(log.origin) || is_buried(log))
-            .map(|log| log.origin)
-            .filter(|origin| !is_spared(*origin))
-            .collect();
-        let mut unseen = Vec::new();
-        let mut dead: Vec<Slot> = Vec::new();
-        for (slot, held) in self.slab.slots() {
-            let Some(origin) = self.origin_of(held) else {
-                continue;
-            };
-            if is_spared(origin) {
-                continue;
-            }
-            if listing.is_dead(origin, held.version) {
-                dead.push(slot);
-            } else if origin != own && is_forgotten(origin) {
-                dead.push(slot);
-                unseen.extend(self.unseen(origin, &held.write()));
-            }
-        }
-        let mut dropped = Dropped {
-            any: !dead.is_empty() || !gone.is_empty(),
-            ..Dropped::default()
-        };
-        for slot in dead {
-            // A tombstone that the peer has collected is collected here, too.
-            let collected = self.slab.get(slot).and_then(|held| {
-                held.write().dies_at()?;
-                Some((held.log, held.version))
-            });
-            self.discard(slot);
-            if let Some((log, version)) = collected {
-                self.collected(log, version);
-            }
-        }
-        for origin in gone {
-            if !is_forgotten(origin) {
-                self.bury(origin);
-            } else if origin == own {
-                dropped.own = Own::Forgotten;
-            } else {
-                dropped.unnamed = true;
-                self.logs_remove(origin);
-            }
-        }
-        for (origin, upto) in listing.graves() {
-            if self.logs.slot(origin).is_none() && !is_spared(origin) {
-                self.forgotten.bury(origin, upto);
-            }
-        }
-        for notice in unseen {
-            self.notices.push(notice);
-        }
-        dropped
-    }
-
-    /// What is told of a value that is dropped, though nobody is known to have replaced it.
-    fn unseen(&self, origin: Origin, write: &Write<'_>) -> Option<Notice> {
-        if self.is_dead(write) {
-            return None;
-        }
-        Some(Notice::Dropped(Box::new(changes::Dropped {
-            key: Key::new(write.key_text()).ok()?,
-            dropped: changes::Version {
-                writer: origin.id,
-                stamp: write.stamp,
-                value: Value::new(write.value?).ok(),
-            },
-        })))
     }
 }

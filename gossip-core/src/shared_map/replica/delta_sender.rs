@@ -1,116 +1,126 @@
-//! The giving end of a delta.
+//! The sending end of a delta.
 //!
-//! A session remembers what its peer knew when it asked, and where the stream has come to; the stream
-//! itself is made from the map as it is when each chunk is written. Sessions are few and may be
-//! dropped at any time: the peer asks again, and goes on where it was.
+//! A session remembers what its peer knew when it asked, and where the stream has come to. Each chunk is
+//! made from the map as it is when the chunk is written. Sessions are few and may be dropped at any time:
+//! the peer asks again, and the stream goes on where it was.
+//!
+//! Invariants:
+//! - Each peer has one session at most.
+//! - The vector of a `known` session has the peer's hash.
 
 use alloc::vec::Vec;
 
 use super::Map;
-use super::apply_order::Change;
-use super::delta::{Cursor, Extent, Head, LISTED, LOG, Piece, Pull, Told, Writer, overhead};
-use super::live_set::Kept;
-use super::logs::{Frontier, Origin};
+use super::apply_order::Applied;
+use super::chunk::{ChunkEnd, ChunkHead, Cursor, DeltaPiece};
+use super::delta_codec::Writer;
+use super::live_set::LiveSetPart;
+use super::logs::Origin;
+use super::overhead;
+use super::pull::{Pull, VectorItem};
 use super::slab::Held;
-use super::version_vector::{Summary, Vector};
+use super::version_vector::VersionVector;
 use crate::identity::Generation;
 
-/// The most peers that are served at a time. The one that has asked least lately makes room.
+/// The most peers that are served at a time. The peer that has not asked for the longest time makes room.
 const SESSIONS: usize = 8;
 
 /// What a request, or a summary, leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
-    /// The peer lacks something, and chunks are ready for it.
+pub struct PullReply {
+    /// The peer lacks something and has asked for it: chunks are ready for it.
     pub serve: bool,
-    /// What to tell the peer when asking it, since it has what this replica lacks.
-    pub ask: Option<Vec<Told>>,
-    /// What was told does not explain the peer's hash.
+    /// The peer has something that this replica lacks: what to tell the peer when asking for it.
+    pub ask: Option<Vec<VectorItem>>,
+    /// The frontiers that were told do not explain the peer's hash.
     pub unexplained: bool,
 }
 
 /// The sessions of one replica.
 #[derive(Clone, Debug, Default)]
-pub struct Serving {
-    /// Who asked least lately comes first.
+pub struct DeltaSender {
+    /// The peer that has not asked for the longest time comes first.
     sessions: Vec<Session>,
-    numbers: u32,
+    /// The number of the latest session.
+    latest: u32,
 }
 
 #[derive(Clone, Debug)]
 struct Session {
     peer: Origin,
     number: u32,
-    vector: Vector,
-    /// The hash of the peer's vector, which this one comes to have once enough was told.
+    /// What is known of the peer's frontiers.
+    vector: VersionVector,
+    /// The hash over the peer's frontiers, which `vector` has once the peer has told enough.
     hash: [u8; 16],
-    forgotten: Generation,
-    /// Whether the vector is known to be the peer's.
+    prune_stamp: Generation,
+    /// Whether `vector` is known to be the peer's.
     known: bool,
-    /// The map's epoch when the peer knew of every floor, or was told the lists.
+    /// The map's epoch when the peer was below no floor, or when the live set was made.
     epoch: u64,
-    segments: Vec<Kept>,
-    /// Which lists these segments are.
-    listing: u32,
+    /// The live set that the peer needs first.
+    segments: Vec<LiveSetPart>,
+    /// The number of this live set; 0 for none.
+    live_set: u32,
     cursor: Cursor,
 }
 
-impl Serving {
-    /// Takes in a peer's summary, or its request, and what it tells of its frontiers.
+impl DeltaSender {
+    /// Takes in a peer's request, or its summary, and what it tells of its frontiers.
     pub fn on_pull(
         &mut self,
         map: &Map,
         peer: Origin,
         pull: &Pull,
-        told: impl Iterator<Item = Told> + Clone,
-    ) -> Verdict {
-        let going_on = pull.session != 0 && told.clone().next().is_none();
+        told: impl Iterator<Item = VectorItem> + Clone,
+    ) -> PullReply {
+        let goes_on = pull.session != 0 && told.clone().next().is_none();
         let found = self
             .sessions
             .iter()
             .position(|session| session.peer == peer);
         if let Some(mut session) = found.map(|at| self.sessions.remove(at)) {
             let same = session.known && session.hash == pull.hash;
-            let begun = same && pull.session == 0;
-            if going_on && session.known && session.number == pull.session || begun {
-                // What the peer asks for anew it may have lost, or be about to go on with.
+            let asks_anew = same && pull.session == 0;
+            if goes_on && session.known && session.number == pull.session || asks_anew {
+                // A peer that asks anew may have lost what was sent, or be about to go on with it.
                 session.go_to(pull.cursor);
-                let ask = begun && map.lacks_of(&session.vector, session.forgotten);
-                let verdict = Verdict {
-                    serve: pull.ask && map.has_news_for(&session.vector, session.forgotten),
+                let ask = asks_anew && map.lacks_of(&session.vector, session.prune_stamp);
+                let reply = PullReply {
+                    serve: pull.ask && map.has_news_for(&session.vector, session.prune_stamp),
                     ask: ask.then(|| map.difference(&session.vector)),
                     unexplained: false,
                 };
                 self.sessions.push(session);
-                return verdict;
+                return reply;
             }
-            // A table is told in several parts, in whatever order they arrive.
+            // The parts of a table may arrive in any order.
             if !session.known && session.hash == pull.hash {
                 session.vector.learn(map, told);
                 return self.conclude(map, pull, session);
             }
         }
-        self.numbers = self.numbers.wrapping_add(1).max(1);
+        self.latest = self.latest.wrapping_add(1).max(1);
         let number = if pull.session == 0 {
-            self.numbers
+            self.latest
         } else {
             pull.session
         };
         let mut session = Session {
             peer,
             number,
-            vector: Vector::of(map),
+            vector: VersionVector::of(map),
             hash: pull.hash,
-            forgotten: pull.forgotten,
+            prune_stamp: pull.prune_stamp,
             known: false,
             epoch: 0,
             segments: Vec::new(),
-            listing: pull.cursor.listing,
+            live_set: pull.cursor.live_set,
             cursor: pull.cursor,
         };
         if pull.hash == [0; 16] {
-            // Who knows nothing need not list it.
-            let nothing = [Told::Complete(None, None)];
+            // A peer that knows nothing need not tell so.
+            let nothing = [VectorItem::Complete(None, None)];
             session.vector.learn(map, nothing.into_iter());
         } else {
             session.vector.learn(map, told);
@@ -118,39 +128,44 @@ impl Serving {
         self.conclude(map, pull, session)
     }
 
-    fn conclude(&mut self, map: &Map, pull: &Pull, mut session: Session) -> Verdict {
+    /// Decides what follows from a session's vector, and keeps the session if it is needed.
+    fn conclude(&mut self, map: &Map, pull: &Pull, mut session: Session) -> PullReply {
         session.known = session.vector.hash().to_le_bytes() == pull.hash;
-        session.forgotten = pull.forgotten;
-        let mut verdict = Verdict {
+        session.prune_stamp = pull.prune_stamp;
+        let mut reply = PullReply {
             serve: false,
             ask: None,
             unexplained: !session.known,
         };
         if session.known {
-            if map.lacks_of(&session.vector, session.forgotten) {
-                verdict.ask = Some(map.difference(&session.vector));
+            if map.lacks_of(&session.vector, session.prune_stamp) {
+                reply.ask = Some(map.difference(&session.vector));
             }
-            verdict.serve = pull.ask && map.has_news_for(&session.vector, session.forgotten);
+            reply.serve = pull.ask && map.has_news_for(&session.vector, session.prune_stamp);
             session.begin(map);
         }
-        if verdict.serve || verdict.unexplained {
+        if reply.serve || reply.unexplained {
+            debug_assert!(
+                self.sessions.iter().all(|other| other.peer != session.peer),
+                "the peer's session was taken out"
+            );
             if self.sessions.len() >= SESSIONS {
                 self.sessions.remove(0);
             }
             self.sessions.push(session);
         }
-        verdict
+        reply
     }
 
-    /// Writes the next chunk for a peer into `buffer`; `last` makes it wait for the peer's request
-    /// afterwards. Returns its length and what follows; nothing where there is no such session.
+    /// Writes the next chunk for a peer into `buffer`. After the `last` one the stream pauses until the
+    /// peer asks again. Returns the length and what follows. `None` if there is no such session.
     pub fn write_chunk(
         &mut self,
         map: &Map,
         peer: Origin,
         last: bool,
         buffer: &mut [u8],
-    ) -> Option<(usize, Extent)> {
+    ) -> Option<(usize, ChunkEnd)> {
         let session = self
             .sessions
             .iter_mut()
@@ -160,73 +175,77 @@ impl Serving {
 }
 
 impl Session {
-    /// The peer's vector is known: decides whether it needs lists.
+    /// The peer's vector is known: makes the live set if the peer needs it.
     fn begin(&mut self, map: &Map) {
+        debug_assert!(self.known, "the vector is the peer's");
         self.epoch = map.epoch;
-        if map.is_below_a_floor(&self.vector, self.forgotten) {
-            self.list(map);
+        if map.is_below_a_floor(&self.vector, self.prune_stamp) {
+            self.make_live_set(map);
         }
     }
 
-    /// Makes the lists. What was told of earlier ones counts no more.
-    fn list(&mut self, map: &Map) {
-        self.segments = map.list();
+    /// Makes the live set. What was told of an earlier one does not count any more.
+    fn make_live_set(&mut self, map: &Map) {
+        self.segments = map.live_set();
         self.epoch = map.epoch;
-        self.listing = self.listing.max(self.cursor.listing).saturating_add(1);
-        self.cursor.listing = self.listing;
+        self.live_set = self.live_set.max(self.cursor.live_set).saturating_add(1);
+        self.cursor.live_set = self.live_set;
         self.cursor.segments = 0;
     }
 
-    /// Goes on from a place in the stream, with the lists as they are now.
+    /// Goes on from a place in the stream, with the live set as it is now. The peer chooses the place.
     fn go_to(&mut self, cursor: Cursor) {
         self.cursor = cursor;
-        if cursor.listing != self.listing {
-            self.cursor.listing = self.listing;
+        if cursor.live_set != self.live_set {
+            self.cursor.live_set = self.live_set;
             self.cursor.segments = 0;
         }
     }
 
-    fn write_chunk(&mut self, map: &Map, last: bool, buffer: &mut [u8]) -> Option<(usize, Extent)> {
+    fn write_chunk(
+        &mut self,
+        map: &Map,
+        last: bool,
+        buffer: &mut [u8],
+    ) -> Option<(usize, ChunkEnd)> {
+        debug_assert!(self.epoch <= map.epoch, "epochs only rise");
         if self.epoch != map.epoch {
-            // Tombstones may have been collected that the peer has not been told of.
-            self.epoch = map.epoch;
-            if map.is_below_a_floor(&self.vector, self.forgotten) {
-                self.list(map);
-            }
+            // Tombstones that the peer has not been told may have been collected.
+            self.begin(map);
         }
         let after = self.cursor;
         let mut writer = Writer::new(buffer);
-        let head = |upto, extent| Head {
+        let head = |upto, end| ChunkHead {
             session: self.number,
-            taker: self.peer,
+            receiver: self.peer,
             after,
             upto,
-            as_of: map.applied.latest(),
-            forgotten: map.forgotten.upto(),
-            extent,
+            as_of: map.apply_order.latest(),
+            prune_stamp: map.pruned_origins.prune_stamp(),
+            end,
         };
-        if !writer.put(&head(after, Extent::More)) {
+        if !writer.put(&head(after, ChunkEnd::More)) {
             return None;
         }
         let mut cursor = after;
-        let done = self.write_segments(&mut cursor, &mut writer)
+        let done = self.write_live_set(&mut cursor, &mut writer)
             && self.write_changes(map, &mut cursor, &mut writer);
-        let extent = match (done, last) {
-            (true, _) => Extent::Complete,
-            (false, true) => Extent::Pause,
-            (false, false) => Extent::More,
+        let end = match (done, last) {
+            (true, _) => ChunkEnd::Complete,
+            (false, true) => ChunkEnd::Pause,
+            (false, false) => ChunkEnd::More,
         };
-        writer.rewrite(&head(cursor, extent));
+        writer.rewrite(&head(cursor, end));
         let len = writer.len();
         self.cursor = cursor;
-        Some((len, extent))
+        Some((len, end))
     }
 
-    /// Whether all of them are written.
-    fn write_segments(&self, cursor: &mut Cursor, writer: &mut Writer<'_>) -> bool {
+    /// Writes what is left of the live set. Tells whether all of it is written.
+    fn write_live_set(&self, cursor: &mut Cursor, writer: &mut Writer<'_>) -> bool {
         let told = usize::try_from(cursor.segments).unwrap_or(usize::MAX);
         for segment in self.segments.get(told..).unwrap_or_default() {
-            if !writer.put_taking(&segment.piece(), LISTED) {
+            if !writer.put_with_overhead(&segment.piece(), overhead::LIVE_SET_PART) {
                 return false;
             }
             cursor.segments = cursor.segments.saturating_add(1);
@@ -234,49 +253,51 @@ impl Session {
         true
     }
 
-    /// Whether the stream has caught up.
+    /// Writes what is left of the apply order. Tells whether the stream has caught up.
     fn write_changes(&self, map: &Map, cursor: &mut Cursor, writer: &mut Writer<'_>) -> bool {
-        let start = self.start(map).max(cursor.applied);
-        if start > cursor.applied {
-            (cursor.applied, cursor.offset) = (start, 0);
+        let start = self.start(map).max(cursor.position);
+        if start > cursor.position {
+            (cursor.position, cursor.offset) = (start, 0);
         }
-        let empty = writer.room();
-        for (position, change) in map.applied.after(cursor.applied) {
-            if position > cursor.applied.saturating_add(1) {
-                // What has been told in part is dead, or stands elsewhere.
+        let empty = writer.free();
+        for (position, applied) in map.apply_order.after(cursor.position) {
+            if position > cursor.position.saturating_add(1) {
+                // The write that was told in part is dead, or stands at a later position.
                 cursor.offset = 0;
             }
-            let written = match change {
-                Change::Frontier(log) => map.logs.at(log).is_none_or(|log| {
-                    let frontier = Frontier {
-                        origin: log.origin,
-                        frontier: log.frontier,
-                        floor: log.floor,
-                    };
+            let written = match applied {
+                Applied::Frontier(log) => map.logs.at(log).is_none_or(|log| {
                     log.frontier <= self.vector.frontier(log.origin)
-                        || writer.put_taking(&Piece::Frontier(frontier), LOG)
+                        || writer.put_with_overhead(
+                            &DeltaPiece::Frontier(log.to_frontier()),
+                            overhead::LOG,
+                        )
                 }),
-                Change::Write(slot) => map.slab.get(slot).is_none_or(|held| {
-                    let Some(origin) = map.origin_of(held) else {
-                        return true;
-                    };
-                    held.version <= self.vector.frontier(origin)
-                        || write(origin, held, cursor, empty, writer)
-                }),
+                Applied::Write(slot) => {
+                    let held = map.slab.get(slot);
+                    debug_assert!(held.is_some(), "a dropped write leaves a gap");
+                    held.is_none_or(|held| {
+                        let Some(origin) = map.origin_of(held) else {
+                            return true;
+                        };
+                        held.version <= self.vector.frontier(origin)
+                            || write_fragment(origin, held, cursor, empty, writer)
+                    })
+                }
             };
             if !written {
                 if cursor.offset > 0 {
-                    cursor.applied = position.saturating_sub(1);
+                    cursor.position = position.saturating_sub(1);
                 }
                 return false;
             }
-            (cursor.applied, cursor.offset) = (position, 0);
+            (cursor.position, cursor.offset) = (position, 0);
         }
-        (cursor.applied, cursor.offset) = (map.applied.latest(), 0);
+        (cursor.position, cursor.offset) = (map.apply_order.latest(), 0);
         true
     }
 
-    /// Where in the order of application the first change stands that the peer does not know.
+    /// The position in the apply order before the first entry that the peer does not know.
     fn start(&self, map: &Map) -> u64 {
         map.logs
             .iter()
@@ -285,18 +306,19 @@ impl Session {
                 (known < log.frontier).then(|| log.applied_after(known))
             })
             .min()
-            .unwrap_or_else(|| map.applied.latest())
+            .unwrap_or_else(|| map.apply_order.latest())
     }
 }
 
-/// The least bytes of a write that are worth a piece of their own.
+/// The fewest bytes of a write that are worth a piece of their own.
 const FRAGMENT: usize = 64;
 
 /// What a piece takes beyond the bytes of a write.
 const PIECE_HEAD: usize = 1 + 16 + 5 + 5 + 3;
 
-/// Writes a write, or the next part of one that no datagram holds. Whether all of it is written.
-fn write(
+/// Writes a write, or its next fragment if no datagram holds the whole. Tells whether all of the write is
+/// written. `empty` is how many bytes an empty chunk has for pieces.
+fn write_fragment(
     origin: Origin,
     held: &Held,
     cursor: &mut Cursor,
@@ -307,7 +329,7 @@ fn write(
     let total = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     let told = usize::try_from(cursor.offset).unwrap_or(usize::MAX);
     let rest = bytes.get(told..).unwrap_or_default();
-    let room = writer.room().saturating_sub(PIECE_HEAD);
+    let room = writer.free().saturating_sub(PIECE_HEAD);
     let is_large = bytes.len().saturating_add(PIECE_HEAD) > empty;
     let part = match rest.get(..room) {
         Some(part) if rest.len() > room => {
@@ -318,35 +340,18 @@ fn write(
         }
         _ => rest,
     };
-    let piece = Piece::Write {
+    let piece = DeltaPiece::Write {
         origin,
         total,
         offset: cursor.offset,
         bytes: part,
     };
     let whole = part.len() == bytes.len();
-    let takes = overhead(whole.then(|| held.write()).as_ref());
-    if !writer.put_taking(&piece, takes) {
+    let overhead = overhead::of_write(whole.then(|| held.write()).as_ref());
+    if !writer.put_with_overhead(&piece, overhead) {
         return false;
     }
     let written = u32::try_from(part.len()).unwrap_or(u32::MAX);
     cursor.offset = cursor.offset.saturating_add(written);
     cursor.offset >= total
-}
-
-/// A summary, as the request that it stands for.
-#[must_use]
-pub const fn pull_of(summary: Summary, ask: bool) -> Pull {
-    Pull {
-        session: 0,
-        cursor: Cursor {
-            listing: 0,
-            segments: 0,
-            applied: 0,
-            offset: 0,
-        },
-        hash: summary.hash.to_le_bytes(),
-        forgotten: summary.forgotten,
-        ask,
-    }
 }

@@ -1,27 +1,27 @@
-//! How writes come in and go out, whoever wrote them.
+//! How writes enter and leave the replica, whether this node or another one wrote them.
 
 use alloc::boxed::Box;
 
 use smallvec::SmallVec;
 
-use super::apply_order::Change;
-use super::key_index::Place;
+use super::apply_order::Applied;
+use super::key_index::KeyPlace;
 use super::logs::LogSlot;
-use super::slab::Slot;
-use super::{Context, Map, Write, write};
+use super::slab::WriteSlot;
+use super::{CausalContext, Map, Write, write};
 use crate::command::Key;
 
 impl Map {
-    /// Takes in a write that is above its log's frontier, unless something held replaces it.
+    /// Adds a write that is above its log's frontier, unless a held write replaces it.
     pub(super) fn insert(&mut self, log: LogSlot, bytes: Box<[u8]>) {
-        let place = self.order.find(&self.slab, write::key_of(&bytes));
+        let place = self.key_index.find(&self.slab, write::key_of(&bytes));
         self.insert_at(place, log, bytes);
     }
 
-    /// The same, where the place of its key is known.
+    /// The same, for a write whose key is at this place, or would be.
     pub(super) fn insert_at(
         &mut self,
-        place: Result<Place, Place>,
+        place: Result<KeyPlace, KeyPlace>,
         log: LogSlot,
         bytes: Box<[u8]>,
     ) {
@@ -29,14 +29,16 @@ impl Map {
             return;
         };
         let Ok(write) = postcard::from_bytes::<Write<'_>>(&bytes) else {
+            debug_assert!(false, "a write is decoded before it is inserted");
             return;
         };
+        debug_assert!(write.version > self.frontier(origin), "the write is new");
         let (version, dies) = (write.version, write.dies_at());
-        let mut replaced: SmallVec<[Slot; 2]> = SmallVec::new();
+        let mut replaced: SmallVec<[WriteSlot; 2]> = SmallVec::new();
         let mut collected: SmallVec<[(LogSlot, u64); 2]> = SmallVec::new();
         let mut concurrent = false;
         if let Ok(place) = place {
-            for (slot, held) in self.slab.siblings(self.order.first(place)) {
+            for (slot, held) in self.slab.siblings(self.key_index.first(place)) {
                 let Some(other) = self.origin_of(held) else {
                     continue;
                 };
@@ -46,11 +48,12 @@ impl Map {
                     return;
                 }
                 if write.replaces(origin, other, held.version) {
-                    // Its writer had collected what it replaces: what that had replaced it does not
-                    // tell, as if it had been collected here.
+                    // If the write does not carry the context of what it replaces, its writer had
+                    // collected that. Then nothing tells any more what the collected write had
+                    // replaced, as if this replica had collected it.
                     let carries =
                         |(other, upto)| write.replaces(origin, other, upto) || self.refuses(other);
-                    if !Context(held_write.context).into_iter().all(carries) {
+                    if !CausalContext(held_write.context).into_iter().all(carries) {
                         collected.push((held.log, held.version));
                     }
                     replaced.push(slot);
@@ -59,7 +62,7 @@ impl Map {
                 }
             }
         }
-        let told = self.notices.is_open().then(|| {
+        let told = self.changes.is_open().then(|| {
             let key = Key::new(write.key_text()).ok();
             let old = place.ok().and_then(|place| self.first_value(place));
             (key, old, write.stamp)
@@ -69,13 +72,13 @@ impl Map {
         };
         let place = match place {
             Err(place) => {
-                self.order.insert(&self.slab, place, slot);
+                self.key_index.insert(&self.slab, place, slot);
                 None
             }
             Ok(place) => {
-                self.order.add(&mut self.slab, place, slot);
+                self.key_index.add(&mut self.slab, place, slot);
                 for slot in replaced {
-                    self.unlink(place, slot, (log, version));
+                    self.unlink(place, slot, Some((log, version)));
                 }
                 Some(place)
             }
@@ -85,94 +88,106 @@ impl Map {
         }
         self.logs.hold(log);
         if let Some(at) = dies {
-            self.mortal.insert((at, slot));
+            self.deaths.insert((at, slot));
         }
-        self.append_change(Change::Write(slot));
+        self.append_applied(Applied::Write(slot));
         if let Some((Some(key), old, stamp)) = told {
             self.tell(key, place, slot, old, (origin, stamp), concurrent);
         }
     }
 
-    /// Adds to the order of application, and keeps its gaps few.
-    pub(super) fn append_change(&mut self, change: Change) {
-        self.place_change(change);
+    /// Adds to the apply order, and keeps its gaps few.
+    pub(super) fn append_applied(&mut self, applied: Applied) {
+        self.append_entry(applied);
         for _ in 0..2 {
-            let Some(eldest) = self.applied.turn_over() else {
+            let Some(oldest) = self.apply_order.turn_over() else {
                 return;
             };
-            self.place_change(eldest);
+            self.append_entry(oldest);
         }
     }
 
-    fn place_change(&mut self, change: Change) {
-        let position = self.applied.push(change);
-        match change {
-            Change::Write(slot) => {
-                if let Some(held) = self.slab.get_mut(slot) {
-                    held.applied = position;
+    fn append_entry(&mut self, applied: Applied) {
+        let position = self.apply_order.push(applied);
+        match applied {
+            Applied::Write(slot) => {
+                let held = self.slab.get_mut(slot);
+                debug_assert!(held.is_some(), "a dropped write leaves a gap");
+                if let Some(held) = held {
+                    held.position = position;
                 }
             }
-            Change::Frontier(log) => {
-                let before = self.logs.set_applied(log, position);
-                self.applied.vacate(before);
+            Applied::Frontier(log) => {
+                let before = self.logs.set_position(log, position);
+                self.apply_order.vacate(before);
             }
         }
     }
 
-    /// Raises a frontier, and puts that in the order of application.
+    /// Raises a frontier, and adds that to the apply order.
     pub(super) fn raise(&mut self, log: LogSlot, frontier: u64) {
         if self.logs.raise(log, frontier) {
-            self.append_change(Change::Frontier(log));
+            self.append_applied(Applied::Frontier(log));
         }
     }
 
-    /// Takes a write out that another one replaces.
-    pub(super) fn unlink(&mut self, place: Place, slot: Slot, by: (LogSlot, u64)) -> bool {
+    /// Drops a write of the key at a place, which `by` replaces; `None` stands for a write that cannot be
+    /// pushed together with it. Tells whether the key is gone.
+    pub(super) fn unlink(
+        &mut self,
+        place: KeyPlace,
+        slot: WriteSlot,
+        by: Option<(LogSlot, u64)>,
+    ) -> bool {
         let own = self.logs.slot(self.own);
         if let Some(held) = self.slab.get(slot)
             && Some(held.log) == own
         {
-            let by = (Some(by.0) == own).then_some(by.1);
-            self.unpushed.replaced(held.version, by);
+            let by = by.filter(|(log, _)| Some(*log) == own);
+            let by = by.map(|(_, version)| version);
+            self.unpushed.replace(held.version, by);
         }
-        let gone = self.order.take(&mut self.slab, place, slot);
+        let gone = self.key_index.take(&mut self.slab, place, slot);
         self.drop_write(slot);
         gone
     }
 
-    /// What a write had replaced is told by no other: whoever does not know it needs the lists.
+    /// Notes that a write has been collected. Nothing tells any more what it had replaced, so a replica that
+    /// does not know it needs the live set.
     pub(super) fn collected(&mut self, log: LogSlot, version: u64) {
         if self.logs.raise_floor(log, version) {
-            self.epoch = self.epoch.saturating_add(1);
+            self.begin_epoch();
         }
     }
 
-    fn drop_write(&mut self, slot: Slot) {
+    fn drop_write(&mut self, slot: WriteSlot) {
         let Some(held) = self.slab.remove(slot) else {
+            debug_assert!(false, "a write is dropped once");
             return;
         };
-        self.applied.vacate(held.applied);
+        self.apply_order.vacate(held.position);
         self.logs.release(held.log);
         if let Some(at) = held.write().dies_at() {
-            self.mortal.remove(&(at, slot));
+            let was_due = self.deaths.remove(&(at, slot));
+            debug_assert!(was_due, "every write that dies has its entry");
         }
     }
 
-    /// Takes a write out by its slot alone.
-    pub(super) fn discard(&mut self, slot: Slot) {
+    /// Drops the write in a slot, and tells what that changes.
+    pub(super) fn discard(&mut self, slot: WriteSlot) {
         let Some(key) = self.slab.get(slot).map(|held| held.key().to_vec()) else {
             return;
         };
-        let Ok(place) = self.order.find(&self.slab, &key) else {
+        let Ok(place) = self.key_index.find(&self.slab, &key) else {
+            debug_assert!(false, "the key of a held write is in the index");
             return;
         };
-        let told = self.notices.is_open().then(|| self.first_value(place));
-        let author = self.slab.get(slot).and_then(|held| {
-            let origin = self.logs.at(held.log)?.origin;
-            Some((origin, held.write().stamp))
-        });
-        // As if replaced by another's: it cannot be pushed any more.
-        let gone = self.unlink(place, slot, (LogSlot::MAX, 0));
+        let told = self.changes.is_open().then(|| self.first_value(place));
+        let author = self
+            .slab
+            .get(slot)
+            .and_then(|held| Some((self.origin_of(held)?, held.write().stamp)));
+        let gone = self.unlink(place, slot, None);
         if let (Some(old), Some((origin, stamp))) = (told, author) {
             let new = if gone { None } else { self.first_value(place) };
             self.tell_change(&key, old, new, origin, stamp);

@@ -1,48 +1,57 @@
-//! The order of the keys.
+//! The keys in order, each with its first write.
+//!
+//! Sorted pages, as the leaves of a B-tree. A page and the list of pages keep the common prefix of their
+//! keys once, and of what follows eight bytes of each key. Those tell most keys apart without a look at
+//! the write.
+//!
+//! Invariants:
+//! - No page is empty.
+//! - The heads of a page are those of its slots. The heads of the index are those of all pages but the
+//!   first.
+//! - `len` counts the keys of all pages.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
-use super::slab::{Held, NONE, Slab, Slot};
+use super::slab::{Held, NONE, Slab, WriteSlot};
 use crate::growth::make_room;
 
 /// Pages hold at most this many keys: small enough to move, large enough that few are needed.
 const PAGE: usize = 256;
 
-/// The first write of each key, in the order of the keys: sorted pages, as the leaves of a B-tree.
+/// The first write of each key, in the order of the keys. See the [module](self).
 #[derive(Clone, Debug)]
-pub(super) struct Order {
+pub(super) struct KeyIndex {
     pages: Vec<Page>,
     len: usize,
-    /// What the least keys of all pages but the first begin with.
+    /// The common prefix of the least keys of all pages but the first.
     prefix: Box<[u8]>,
-    /// The eight bytes of each of these after that.
+    /// The eight bytes after that prefix, of each of these keys.
     heads: Vec<u64>,
 }
 
-/// Some keys in order. What all of them begin with is kept once; of what follows, eight bytes of each
-/// tell most of them apart without a look at the write.
+/// Some keys in order.
 #[derive(Clone, Debug, Default)]
 struct Page {
-    /// No key in this page is less, and none in those before is as great.
+    /// No key in this page is less than this one, and every key in the pages before is.
     least: Box<[u8]>,
-    /// What all its keys begin with.
+    /// The common prefix of its keys.
     prefix: Box<[u8]>,
-    /// The eight bytes of each key after that.
+    /// The eight bytes after that prefix, of each key.
     heads: Vec<u64>,
-    /// Its first write.
-    slots: Vec<Slot>,
+    /// The first write of each key.
+    slots: Vec<WriteSlot>,
 }
 
 /// Where a key is, or would be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct KeyPlace {
     page: usize,
     index: usize,
 }
 
-/// The first eight bytes, as a number that sorts as they do.
+/// The first eight bytes as a number. Such numbers sort as the bytes do.
 fn head_of(bytes: &[u8]) -> u64 {
     let mut head = [0; 8];
     for (place, byte) in head.iter_mut().zip(bytes) {
@@ -56,13 +65,14 @@ fn shared(a: &[u8], b: &[u8]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
-fn key_at(slab: &Slab, slot: Slot) -> &[u8] {
+fn key_at(slab: &Slab, slot: WriteSlot) -> &[u8] {
+    debug_assert!(slab.get(slot).is_some(), "a key goes with its last write");
     slab.get(slot).map_or(&[], Held::key)
 }
 
 impl Page {
-    /// A page of these keys, which are in order.
-    fn new(slab: &Slab, least: Box<[u8]>, slots: Vec<Slot>) -> Self {
+    /// A page of these keys. They are in order.
+    fn new(slab: &Slab, least: Box<[u8]>, slots: Vec<WriteSlot>) -> Self {
         let mut page = Self {
             least,
             slots,
@@ -83,12 +93,12 @@ impl Page {
         page
     }
 
-    /// The head of a key that begins as all do.
+    /// The head of a key that begins with the prefix.
     fn head(&self, key: &[u8]) -> u64 {
         head_of(key.get(self.prefix.len()..).unwrap_or_default())
     }
 
-    /// Where a key is in it, or would be.
+    /// The index at which a key is, or would be.
     fn find(&self, slab: &Slab, key: &[u8]) -> Result<usize, usize> {
         if !key.starts_with(&self.prefix) {
             return Err(match key.cmp(&self.prefix) {
@@ -108,14 +118,15 @@ impl Page {
             .map_err(|at| at.saturating_add(start))
     }
 
-    /// Adds a key. Returns the upper part, where it has become too large.
-    fn insert(&mut self, slab: &Slab, index: usize, slot: Slot) -> Option<Self> {
+    /// Adds a key. If the page becomes too large, returns its upper part as another page.
+    fn insert(&mut self, slab: &Slab, index: usize, slot: WriteSlot) -> Option<Self> {
         let key = key_at(slab, slot);
+        debug_assert!(index <= self.slots.len(), "`find` gave the index");
         let index = index.min(self.slots.len());
         make_room(&mut self.slots, 1);
         self.slots.insert(index, slot);
         if self.slots.len() > PAGE {
-            // In order of time keys often rise; leave the lower page well filled.
+            // Keys are often written in rising order, so the lower page stays well filled.
             let upper = self.slots.split_off(PAGE.saturating_mul(3).div_euclid(4));
             self.slots.shrink_to_fit();
             let least = upper.first().map_or(&[][..], |slot| key_at(slab, *slot));
@@ -136,7 +147,7 @@ impl Page {
     }
 }
 
-impl Order {
+impl KeyIndex {
     pub(super) fn new() -> Self {
         Self {
             pages: Vec::new(),
@@ -152,16 +163,16 @@ impl Order {
     }
 
     /// Where a key is, or would be.
-    pub(super) fn find(&self, slab: &Slab, key: &[u8]) -> Result<Place, Place> {
+    pub(super) fn find(&self, slab: &Slab, key: &[u8]) -> Result<KeyPlace, KeyPlace> {
         let page = self.page_of(key);
         let found = self.pages.get(page).map(|page| page.find(slab, key));
         match found.unwrap_or(Err(0)) {
-            Ok(index) => Ok(Place { page, index }),
-            Err(index) => Err(Place { page, index }),
+            Ok(index) => Ok(KeyPlace { page, index }),
+            Err(index) => Err(KeyPlace { page, index }),
         }
     }
 
-    /// The page that a key is in, or would be.
+    /// The index of the page that a key is in, or would be.
     fn page_of(&self, key: &[u8]) -> usize {
         if !key.starts_with(&self.prefix) {
             return match key.cmp(&self.prefix) {
@@ -175,14 +186,14 @@ impl Order {
         let end = rest
             .partition_point(|other| *other == head)
             .saturating_add(start);
-        // One further than its head: the first page has none.
+        // The first page has no head, so the head at an index is that of the page after it.
         let alike = start.saturating_add(1)..end.saturating_add(1);
         let alike = self.pages.get(alike).unwrap_or_default();
         let below = alike.partition_point(|page| *page.least <= *key);
         start.saturating_add(below)
     }
 
-    /// Adds a page, which is not the first.
+    /// Adds a page. It is not the first.
     fn insert_page(&mut self, at: usize, page: Page) {
         let is_alike = page.least.starts_with(&self.prefix) && !self.heads.is_empty();
         let head = page.least.get(self.prefix.len()..).map(head_of);
@@ -204,7 +215,7 @@ impl Order {
         self.prefix = prefix.into();
     }
 
-    /// Takes out a page that is empty. The first begins with the least of keys.
+    /// Takes out a page that has become empty. The first page keeps the least of all keys.
     fn remove_page(&mut self, at: usize) {
         let page = self.pages.remove(at);
         if at == 0
@@ -218,21 +229,21 @@ impl Order {
     }
 
     /// The first write of the key at a place.
-    pub(super) fn first(&self, place: Place) -> Slot {
-        self.pages
-            .get(place.page)
-            .and_then(|page| page.slots.get(place.index))
-            .copied()
-            .unwrap_or(NONE)
+    pub(super) fn first(&self, place: KeyPlace) -> WriteSlot {
+        let page = self.pages.get(place.page);
+        let first = page.and_then(|page| page.slots.get(place.index));
+        debug_assert!(first.is_some(), "`find` found the key here");
+        first.copied().unwrap_or(NONE)
     }
 
-    /// Adds a key that is not there yet, with its only write.
-    pub(super) fn insert(&mut self, slab: &Slab, place: Place, slot: Slot) {
+    /// Adds a key that is not there yet, with its only write. `place` is where it would be.
+    pub(super) fn insert(&mut self, slab: &Slab, place: KeyPlace, slot: WriteSlot) {
         self.len = self.len.saturating_add(1);
         if self.pages.is_empty() {
             self.pages.push(Page::default());
         }
         let Some(page) = self.pages.get_mut(place.page) else {
+            debug_assert!(false, "`find` gives one of the pages");
             return;
         };
         if let Some(upper) = page.insert(slab, place.index, slot) {
@@ -240,20 +251,21 @@ impl Order {
         }
     }
 
-    /// One more write of the key at a place.
-    pub(super) fn add(&mut self, slab: &mut Slab, place: Place, slot: Slot) {
+    /// Adds one more write of the key at a place.
+    pub(super) fn add(&mut self, slab: &mut Slab, place: KeyPlace, slot: WriteSlot) {
         let first = self.first(place);
         slab.link(slot, first);
         self.set(place, slot);
     }
 
-    /// One write less of the key at a place. The write is still in the slab. Tells whether it was
-    /// the last one, and the key is gone.
-    pub(super) fn take(&mut self, slab: &mut Slab, place: Place, slot: Slot) -> bool {
+    /// Takes out a write of the key at a place. The slab still holds it. Tells whether it was the last
+    /// one, so that the key is gone.
+    pub(super) fn take(&mut self, slab: &mut Slab, place: KeyPlace, slot: WriteSlot) -> bool {
         let next = slab.get(slot).map_or(NONE, |held| held.next);
         let first = self.first(place);
         if first != slot {
             let before = slab.siblings(first).find(|(_, held)| held.next == slot);
+            debug_assert!(before.is_some(), "the write is in the list of its key");
             if let Some((before, _)) = before {
                 slab.link(before, next);
             }
@@ -268,7 +280,9 @@ impl Order {
         {
             page.heads.remove(place.index);
             page.slots.remove(place.index);
+            debug_assert!(self.len > 0, "every key is counted");
             self.len = self.len.saturating_sub(1);
+            debug_assert_eq!(page.heads.len(), page.slots.len(), "a head for each");
             if page.slots.is_empty() {
                 self.remove_page(place.page);
             }
@@ -276,7 +290,7 @@ impl Order {
         true
     }
 
-    fn set(&mut self, place: Place, slot: Slot) {
+    fn set(&mut self, place: KeyPlace, slot: WriteSlot) {
         if let Some(first) = self
             .pages
             .get_mut(place.page)
@@ -286,8 +300,8 @@ impl Order {
         }
     }
 
-    /// The first writes of all keys from a place on, in order.
-    pub(super) fn from(&self, place: Place) -> impl Iterator<Item = Slot> {
+    /// The first writes of all keys from a place on, in the order of the keys.
+    pub(super) fn from(&self, place: KeyPlace) -> impl Iterator<Item = WriteSlot> {
         self.pages
             .iter()
             .skip(place.page)
@@ -297,6 +311,22 @@ impl Order {
                 page.slots.get(start..).unwrap_or_default()
             })
             .copied()
+    }
+
+    /// Checks the invariants of this module. O(n).
+    #[cfg(test)]
+    pub(super) fn check(&self, slab: &Slab) {
+        let keys = self.pages.iter().map(|page| page.slots.len());
+        assert_eq!(keys.sum::<usize>(), self.len);
+        assert_eq!(self.heads.len(), self.pages.len().saturating_sub(1));
+        let start = KeyPlace { page: 0, index: 0 };
+        let key = |slot| key_at(slab, slot);
+        assert!(self.from(start).map(key).is_sorted_by(|a, b| a < b));
+        for page in &self.pages {
+            assert!(!page.slots.is_empty() && page.slots.len() <= PAGE);
+            let heads = page.slots.iter().map(|slot| page.head(key(*slot)));
+            assert!(heads.eq(page.heads.iter().copied()));
+        }
     }
 }
 
@@ -310,7 +340,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::string::String;
 
-    fn hold(slab: &mut Slab, key: &[u8]) -> Slot {
+    fn hold(slab: &mut Slab, key: &[u8]) -> WriteSlot {
         let write = Write {
             key,
             stamp: Stamp::ZERO,
@@ -324,7 +354,7 @@ mod tests {
         slab.insert(write.encode(), 0, 1, 0).unwrap()
     }
 
-    /// Keys that begin alike, for a while, and keys that do not.
+    /// Keys with a common prefix and keys without one, each to be put or taken out.
     fn keys() -> impl Strategy<Value = Vec<(String, bool)>> {
         let key = "(a/long/prefix/|a/|)[0-9a-c]{0,3}(\u{0}|x)?";
         proptest::collection::vec((key, prop::bool::weighted(0.7)), 0..1000)
@@ -335,16 +365,16 @@ mod tests {
 
         #[test]
         fn it_is_a_sorted_map(acts in keys()) {
-            let (mut slab, mut order) = (Slab::new(), Order::new());
+            let (mut slab, mut index) = (Slab::new(), KeyIndex::new());
             let mut model = BTreeMap::new();
             for (key, is_put) in acts {
                 let key = key.into_bytes();
-                match order.find(&slab, &key) {
+                match index.find(&slab, &key) {
                     Ok(place) => {
-                        let slot = order.first(place);
+                        let slot = index.first(place);
                         prop_assert_eq!(model.get(&key), Some(&slot));
                         if !is_put {
-                            prop_assert!(order.take(&mut slab, place, slot));
+                            prop_assert!(index.take(&mut slab, place, slot));
                             slab.remove(slot);
                             model.remove(&key);
                         }
@@ -353,16 +383,17 @@ mod tests {
                         prop_assert!(!model.contains_key(&key));
                         if is_put {
                             let slot = hold(&mut slab, &key);
-                            order.insert(&slab, place, slot);
+                            index.insert(&slab, place, slot);
                             model.insert(key, slot);
                         }
                     }
                 }
-                prop_assert_eq!(order.len(), model.len());
+                prop_assert_eq!(index.len(), model.len());
             }
-            let (Ok(start) | Err(start)) = order.find(&slab, b"a/");
-            let found: Vec<Slot> = order.from(start).collect();
-            let expected: Vec<Slot> = model.range(b"a/".to_vec()..).map(|(_, slot)| *slot).collect();
+            index.check(&slab);
+            let (Ok(start) | Err(start)) = index.find(&slab, b"a/");
+            let found: Vec<WriteSlot> = index.from(start).collect();
+            let expected: Vec<WriteSlot> = model.range(b"a/".to_vec()..).map(|(_, slot)| *slot).collect();
             prop_assert_eq!(found, expected);
         }
     }

@@ -1,4 +1,11 @@
-//! The logs of all origins: how far each is known. Together they are the replica's version vector.
+//! The logs of all origins: how far each of them is known. Together the frontiers are the replica's version
+//! vector.
+//!
+//! Invariants:
+//! - A log's floor is not above its frontier.
+//! - The hash is the sum over all logs of what their frontiers contribute.
+//! - The index lists every log once, in the order of the origins.
+//! - An empty log (`empty_since`) holds no write.
 
 use alloc::vec::Vec;
 
@@ -15,52 +22,79 @@ use crate::time::UnixTime;
 pub struct Origin {
     /// The node.
     pub id: NodeId,
-    /// Which life of it.
+    /// The generation.
     pub generation: Generation,
 }
 
 /// How far a replica knows an origin's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Frontier {
-    /// Whose log.
+    /// The origin.
     pub origin: Origin,
-    /// Everything up to this version is known: what is not held of it is dead.
+    /// The replica knows every version up to this one. Versions that it knows and does not hold are dead.
     pub frontier: u64,
-    /// Tombstones up to this version have been collected.
+    /// The replica has collected tombstones up to this version.
     pub floor: u64,
 }
 
-/// The log of one origin. Its writes are kept by key; here is what is known of it as a whole.
+/// What is known of one origin's log as a whole. The writes themselves are found by key.
 #[derive(Clone, Debug)]
-pub(super) struct Log {
+pub(super) struct OriginLog {
     pub(super) origin: Origin,
     pub(super) frontier: u64,
     pub(super) floor: u64,
     /// How many of its writes are held, tombstones included.
     pub(super) held: u32,
-    /// Where the last rise of its frontier stands in the order of application.
-    pub(super) applied: u64,
-    /// Since when it has been closed and empty.
-    pub(super) ghost_since: Option<UnixTime>,
-    /// At (frontier, position): what lies above the frontier was applied after the position.
+    /// The position in the apply order at which its frontier last rose. 0 if it has not.
+    pub(super) position: u64,
+    /// Since when the log is closed and holds nothing: an empty log.
+    pub(super) empty_since: Option<UnixTime>,
+    /// Pairs (frontier, position): versions above the frontier were applied after the position.
     marks: SmallVec<[(u64, u64); 1]>,
 }
 
 /// How many marks a log keeps. The older they are, the wider apart.
 const MARKS: usize = 32;
 
-impl Log {
-    /// A position in the order of application after which everything above `version` stands.
+impl OriginLog {
+    fn new(origin: Origin) -> Self {
+        Self {
+            origin,
+            frontier: 0,
+            floor: 0,
+            held: 0,
+            position: 0,
+            empty_since: None,
+            marks: SmallVec::new(),
+        }
+    }
+
+    /// What the replica tells of this log.
+    pub(super) const fn to_frontier(&self) -> Frontier {
+        Frontier {
+            origin: self.origin,
+            frontier: self.frontier,
+            floor: self.floor,
+        }
+    }
+
+    /// A position in the apply order after which everything above `version` stands.
     pub(super) fn applied_after(&self, version: u64) -> u64 {
         let above = self.marks.partition_point(|(upto, _)| *upto <= version);
         let mark = above.checked_sub(1).and_then(|at| self.marks.get(at));
         mark.map_or(0, |(_, position)| *position)
     }
 
-    /// The frontier is about to rise; `position` is the latest in the order of application.
+    /// Notes that the frontier is about to rise; `position` is the latest in the apply order.
     fn mark(&mut self, position: u64) {
+        debug_assert!(
+            self.marks
+                .last()
+                .is_none_or(|(frontier, at)| *frontier < self.frontier && *at <= position),
+            "a frontier has risen since the last mark"
+        );
         if self.marks.len() >= MARKS {
-            // Keep every second one of the older half.
+            // Keeps every second mark of the older half.
             let mut n = 0_usize;
             self.marks.retain(|_| {
                 n = n.saturating_add(1);
@@ -74,16 +108,18 @@ impl Log {
 /// A number for a log that stays the same while the log exists.
 pub(super) type LogSlot = u32;
 
-/// All logs, in the order of their origins.
+/// All logs.
 #[derive(Clone, Debug)]
 pub(super) struct Logs {
-    logs: Vec<Log>,
+    logs: Vec<OriginLog>,
+    /// Slots whose logs have been removed.
     free: Vec<LogSlot>,
-    /// In the order of their origins.
+    /// The slots of all logs, in the order of the origins.
     index: Vec<LogSlot>,
     hash_key: HashKey,
     hash: u128,
-    ghosts: usize,
+    /// How many logs are empty.
+    empty: usize,
 }
 
 impl Logs {
@@ -94,7 +130,7 @@ impl Logs {
             index: Vec::new(),
             hash_key,
             hash: 0,
-            ghosts: 0,
+            empty: 0,
         }
     }
 
@@ -102,17 +138,17 @@ impl Logs {
         self.index.len()
     }
 
-    /// How many of them are closed and empty.
-    pub(super) const fn ghosts(&self) -> usize {
-        self.ghosts
+    /// How many logs are closed and hold nothing.
+    pub(super) const fn empty(&self) -> usize {
+        self.empty
     }
 
-    /// The sum of all contributions.
+    /// The sum of what all logs contribute.
     pub(super) const fn hash(&self) -> u128 {
         self.hash
     }
 
-    /// What an origin known up to `frontier` contributes to the hash.
+    /// What an origin that is known up to `frontier` contributes to the hash.
     pub(super) fn contribution(&self, origin: Origin, frontier: u64) -> u128 {
         self.hash_key
             .contribution(origin.id, origin.generation, frontier)
@@ -123,23 +159,28 @@ impl Logs {
         self.index.get(at).copied()
     }
 
-    /// Where an origin's log is in the index, or would be.
+    /// The index at which an origin's log is, or would be.
     fn find(&self, origin: Origin) -> Result<usize, usize> {
         let of = |slot: LogSlot| self.at(slot).map(|log| log.origin);
         self.index
             .binary_search_by(|slot| of(*slot).cmp(&Some(origin)))
     }
 
-    pub(super) fn get(&self, origin: Origin) -> Option<&Log> {
+    pub(super) fn get(&self, origin: Origin) -> Option<&OriginLog> {
         self.at(self.slot(origin)?)
     }
 
-    pub(super) fn at(&self, slot: LogSlot) -> Option<&Log> {
-        self.logs.get(usize::try_from(slot).ok()?)
+    /// The log in a slot. Slots come from [`slot`](Self::slot) and [`ensure`](Self::ensure).
+    pub(super) fn at(&self, slot: LogSlot) -> Option<&OriginLog> {
+        let log = self.logs.get(usize::try_from(slot).ok()?);
+        debug_assert!(log.is_some(), "a slot is made with its log");
+        log
     }
 
-    fn at_mut(&mut self, slot: LogSlot) -> Option<&mut Log> {
-        self.logs.get_mut(usize::try_from(slot).ok()?)
+    fn at_mut(&mut self, slot: LogSlot) -> Option<&mut OriginLog> {
+        let log = self.logs.get_mut(usize::try_from(slot).ok()?);
+        debug_assert!(log.is_some(), "a slot is made with its log");
+        log
     }
 
     /// How far an origin is known.
@@ -147,21 +188,13 @@ impl Logs {
         self.get(origin).map_or(0, |log| log.frontier)
     }
 
-    /// The slot of an origin's log, made where there is none.
+    /// The slot of an origin's log, which is made if there is none. `None` if there are too many logs.
     pub(super) fn ensure(&mut self, origin: Origin) -> Option<LogSlot> {
         let place = match self.find(origin) {
             Ok(at) => return self.index.get(at).copied(),
             Err(place) => place,
         };
-        let log = Log {
-            origin,
-            frontier: 0,
-            floor: 0,
-            held: 0,
-            applied: 0,
-            ghost_since: None,
-            marks: SmallVec::new(),
-        };
+        let log = OriginLog::new(origin);
         let slot = match self.free.pop() {
             Some(slot) => {
                 *self.at_mut(slot)? = log;
@@ -179,15 +212,15 @@ impl Logs {
         Some(slot)
     }
 
-    /// What follows of a log will be applied after this position. To be told before a log's
-    /// frontier rises, and before any of what it will then cover is applied.
+    /// Notes that what follows of a log will be applied after this position. To be called before the
+    /// log's frontier rises, and before any write is applied that the risen frontier covers.
     pub(super) fn mark(&mut self, slot: LogSlot, position: u64) {
         if let Some(log) = self.at_mut(slot) {
             log.mark(position);
         }
     }
 
-    /// Raises a frontier, keeping the hash true. Tells whether it rose.
+    /// Raises a frontier. Tells whether it rose.
     pub(super) fn raise(&mut self, slot: LogSlot, frontier: u64) -> bool {
         let Some(log) = self.at(slot) else {
             return false;
@@ -206,7 +239,8 @@ impl Logs {
         true
     }
 
-    /// Raises a floor. Tells whether it rose.
+    /// Raises a floor. Tells whether it rose. While writes are being applied, the floor may be above the
+    /// frontier, which rises after them.
     pub(super) fn raise_floor(&mut self, slot: LogSlot, floor: u64) -> bool {
         let Some(log) = self.at_mut(slot) else {
             return false;
@@ -216,50 +250,57 @@ impl Logs {
         rises
     }
 
-    /// Notes where the last rise of a frontier stands in the order of application. Returns where
-    /// the one before stood; 0 for none.
-    pub(super) fn set_applied(&mut self, slot: LogSlot, applied: u64) -> u64 {
-        self.at_mut(slot)
-            .map_or(0, |log| core::mem::replace(&mut log.applied, applied))
+    /// Notes the position in the apply order at which a log's frontier has just risen. Returns the one
+    /// before; 0 if there is none.
+    pub(super) fn set_position(&mut self, slot: LogSlot, position: u64) -> u64 {
+        self.at_mut(slot).map_or(0, |log| {
+            debug_assert!(log.position < position, "positions only rise");
+            core::mem::replace(&mut log.position, position)
+        })
     }
 
-    /// One more write of it is held. It is no ghost, then.
+    /// One more write of a log is held. So the log is not empty.
     pub(super) fn hold(&mut self, slot: LogSlot) {
-        if let Some(log) = self.at_mut(slot) {
-            log.held = log.held.saturating_add(1);
-            if log.ghost_since.take().is_some() {
-                self.ghosts = self.ghosts.saturating_sub(1);
-            }
+        let Some(log) = self.at_mut(slot) else {
+            return;
+        };
+        log.held = log.held.saturating_add(1);
+        if log.empty_since.take().is_some() {
+            debug_assert!(self.empty > 0, "every empty log is counted");
+            self.empty = self.empty.saturating_sub(1);
         }
     }
 
-    /// One write less of it is held.
+    /// One write of a log is no longer held.
     pub(super) fn release(&mut self, slot: LogSlot) {
         if let Some(log) = self.at_mut(slot) {
+            debug_assert!(log.held > 0, "every held write is counted");
             log.held = log.held.saturating_sub(1);
         }
     }
 
-    /// It is closed: nobody writes it any more. Where it is empty, it is a ghost from now on.
+    /// Nobody writes this log any more. If it holds nothing, it is an empty log from now on.
     pub(super) fn close(&mut self, origin: Origin, wall: UnixTime) {
         let Some(slot) = self.slot(origin) else {
             return;
         };
         if let Some(log) = self.at_mut(slot)
             && log.held == 0
-            && log.ghost_since.is_none()
+            && log.empty_since.is_none()
         {
-            log.ghost_since = Some(wall);
-            self.ghosts = self.ghosts.saturating_add(1);
+            log.empty_since = Some(wall);
+            self.empty = self.empty.saturating_add(1);
         }
     }
 
-    /// Forgets a log that holds nothing.
-    pub(super) fn remove(&mut self, origin: Origin) -> Option<Log> {
+    /// Takes out a log that holds nothing.
+    pub(super) fn remove(&mut self, origin: Origin) -> Option<OriginLog> {
         let slot = self.index.remove(self.find(origin).ok()?);
         let log = self.at(slot)?.clone();
-        if log.ghost_since.is_some() {
-            self.ghosts = self.ghosts.saturating_sub(1);
+        debug_assert_eq!(log.held, 0, "its writes have been dropped");
+        if log.empty_since.is_some() {
+            debug_assert!(self.empty > 0, "every empty log is counted");
+            self.empty = self.empty.saturating_sub(1);
         }
         self.hash = self
             .hash
@@ -269,17 +310,95 @@ impl Logs {
     }
 
     /// All logs in the order of their origins.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Log> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &OriginLog> {
         self.index.iter().filter_map(|slot| self.at(*slot))
     }
 
     /// The logs after an origin, in order.
-    pub(super) fn after(&self, origin: Option<Origin>) -> impl Iterator<Item = &Log> {
+    pub(super) fn after(&self, origin: Option<Origin>) -> impl Iterator<Item = &OriginLog> {
         let start = origin.map_or(0, |origin| match self.find(origin) {
             Ok(at) => at.saturating_add(1),
             Err(at) => at,
         });
         let after = self.index.get(start..).unwrap_or_default();
         after.iter().filter_map(|slot| self.at(*slot))
+    }
+
+    /// Checks the invariants of this module. O(n).
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        let sum = |sum: u128, log: &OriginLog| {
+            sum.wrapping_add(self.contribution(log.origin, log.frontier))
+        };
+        assert_eq!(self.iter().fold(0, sum), self.hash);
+        assert!(self.iter().is_sorted_by(|a, b| a.origin < b.origin));
+        assert_eq!(self.index.len() + self.free.len(), self.logs.len());
+        let is_empty = |log: &&OriginLog| log.empty_since.is_some();
+        assert_eq!(self.iter().filter(is_empty).count(), self.empty);
+        assert!(self.iter().filter(is_empty).all(|log| log.held == 0));
+        for log in self.iter() {
+            assert!(log.floor <= log.frontier, "{log:?}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hlc::Stamp;
+
+    fn origin(id: u64) -> Origin {
+        Origin {
+            id: NodeId::from_u64(id),
+            generation: Generation::new(Stamp::from_bits(id)),
+        }
+    }
+
+    #[test]
+    fn a_removed_log_leaves_no_trace_in_the_hash_and_its_slot_is_used_again() {
+        let mut logs = Logs::new(HashKey::of("test"));
+        let first = logs.ensure(origin(1)).unwrap();
+        logs.raise(first, 7);
+        let hash = logs.hash();
+        let second = logs.ensure(origin(2)).unwrap();
+        assert!(logs.raise(second, 3) && !logs.raise(second, 2));
+        logs.close(origin(2), UnixTime::from_millis(9));
+        assert_eq!((logs.len(), logs.empty()), (2, 1));
+        logs.check();
+        assert_eq!(logs.remove(origin(2)).unwrap().frontier, 3);
+        assert_eq!((logs.hash(), logs.empty()), (hash, 0));
+        assert_eq!(logs.ensure(origin(3)), Some(second));
+        assert_eq!(logs.frontier(origin(3)), 0);
+        logs.check();
+    }
+
+    #[test]
+    fn a_log_that_holds_a_write_again_is_not_empty() {
+        let mut logs = Logs::new(HashKey::of("test"));
+        let slot = logs.ensure(origin(1)).unwrap();
+        logs.close(origin(1), UnixTime::from_millis(9));
+        logs.hold(slot);
+        assert_eq!(logs.empty(), 0);
+        logs.close(origin(1), UnixTime::from_millis(10));
+        assert_eq!(logs.empty(), 0, "it holds a write");
+        logs.release(slot);
+        logs.check();
+    }
+
+    #[test]
+    fn marks_tell_a_position_before_every_later_version() {
+        let mut logs = Logs::new(HashKey::of("test"));
+        let slot = logs.ensure(origin(1)).unwrap();
+        for version in 1..=1000 {
+            logs.mark(slot, version * 10);
+            logs.raise(slot, version);
+        }
+        let log = logs.get(origin(1)).unwrap();
+        assert!(log.marks.len() <= MARKS);
+        for known in 0..1000 {
+            // Version `known + 1` was applied after position `(known + 1) * 10`.
+            assert!(log.applied_after(known) <= (known + 1) * 10);
+        }
+        assert_eq!(log.applied_after(999), 10_000);
     }
 }

@@ -1,43 +1,44 @@
-//! What is pushed: a run of one origin's latest writes, to be applied at once or not at all.
+//! What is pushed: a run of one origin's latest writes, applied as a whole or not at all.
 //!
-//! A run `(after, upto]` holds all that lives of these versions, and whatever is missing from it was
-//! replaced by what is in it. So a replica whose frontier is at `after`, and whose frontiers cover the
-//! contexts in it, may take it in and raise its frontier to `upto`. Any other replica pulls.
+//! A run `(after, upto]` holds every write of these versions that lives. Every other write of these
+//! versions was replaced by a write in the run. So a replica may apply the run and raise its frontier to
+//! `upto` if
+//! - its frontier is at `after` or above, and
+//! - its frontiers cover the contexts in the run.
+//!
+//! Any other replica pulls.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use postcard::take_from_bytes;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::Map;
-use super::apply_order::Change;
-use super::delta::{LOG, overhead};
+use super::apply_order::Applied;
+use super::delta_codec::as_bytes;
 use super::logs::Origin;
-use super::write::{Context, Write};
+use super::overhead;
+use super::write::{CausalContext, Write};
 use crate::state::room;
 use crate::wire::codec;
 
 /// A run of one origin's writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run<'a> {
-    /// Whose writes.
+    /// The origin of the writes.
     pub origin: Origin,
     /// The version before the first.
     pub after: u64,
     /// The version of the last.
     pub upto: u64,
     /// The writes in the order of their versions, each with its length before it.
-    #[serde(serialize_with = "bytes")]
+    #[serde(serialize_with = "as_bytes")]
     pub writes: &'a [u8],
 }
 
-fn bytes<S: Serializer>(bytes: &&[u8], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_bytes(bytes)
-}
-
 impl<'a> Run<'a> {
-    /// The writes one after the other; ends early where the bytes make no sense.
+    /// The writes one after the other. Ends early where the bytes cannot be read.
     pub fn writes(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let mut rest = self.writes;
         core::iter::from_fn(move || {
@@ -50,15 +51,16 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// Bytes that it makes a replica hold that does not know it, beyond its own.
+    /// Bytes that a replica must hold to apply the run, beyond those of the writes.
     #[must_use]
-    pub fn takes(&self) -> usize {
+    pub fn overhead(&self) -> usize {
         self.writes()
-            .map(|bytes| overhead(Write::decode(bytes).as_ref()))
-            .fold(LOG, usize::saturating_add)
+            .map(|bytes| overhead::of_write(Write::decode(bytes).as_ref()))
+            .fold(overhead::LOG, usize::saturating_add)
     }
 
-    /// Whether it is a run: legal writes of rising versions in `(after, upto]`, nothing left over.
+    /// Whether this is a run: legal writes of rising versions in `(after, upto]`, the last of which is
+    /// `upto`, and no bytes left over.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         let mut last = self.after;
@@ -78,53 +80,60 @@ impl<'a> Run<'a> {
     }
 }
 
-/// What became of a pushed run.
+/// What has become of a pushed run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pushed {
-    /// It was applied.
+    /// The replica has applied it.
     Applied,
-    /// It is known already.
+    /// The replica knew it already.
     Known,
-    /// What lies before it, or what it builds on, is missing: pull.
+    /// The replica lacks versions before it, or a part of its contexts: pull.
     Gap,
-    /// Its origin has been forgotten.
+    /// Its origin may have been pruned and forgotten.
     Refused,
-    /// Under this replica's own origin, which has not written it: reopen the own log.
+    /// It is under this replica's own origin, but this replica has not written it: reopen the own log.
     Own,
 }
 
-/// Own writes that have not been pushed yet, in the order of their versions.
+/// Own writes that have not been pushed yet: consecutive versions in their order.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Unpushed {
     writes: VecDeque<(u64, Fate)>,
 }
 
-/// Unpushed writes beyond this are left to the periodic exchange.
+/// The most unpushed writes. If there are more, all are left to the periodic exchange.
 const MAX_UNPUSHED: usize = 4096;
 
-/// What has become of an own write since.
+/// What has become of an unpushed write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Lives,
     /// Replaced by an own write of this version.
     Replaced(u64),
-    /// Replaced by another origin's write: the receiver may not know it.
+    /// Dropped, or replaced by another origin's write, which the receiver may not know.
     Lost,
 }
 
 impl Unpushed {
-    pub(super) fn written(&mut self, version: u64) {
+    /// Notes the write of one more version.
+    pub(super) fn add(&mut self, version: u64) {
+        debug_assert!(
+            (self.writes.back()).is_none_or(|(last, _)| last.checked_add(1) == Some(version)),
+            "versions are consecutive"
+        );
         if self.writes.len() >= MAX_UNPUSHED {
             self.writes.clear();
         }
         self.writes.push_back((version, Fate::Lives));
     }
 
-    pub(super) fn replaced(&mut self, version: u64, by: Option<u64>) {
+    /// Notes that a version, if it is among them, was replaced by an own write of version `by`, or lost.
+    pub(super) fn replace(&mut self, version: u64, by: Option<u64>) {
         let first = self.writes.front().map_or(u64::MAX, |(first, _)| *first);
         let index = version.checked_sub(first);
         let index = index.and_then(|index| usize::try_from(index).ok());
         if let Some((_, fate)) = index.and_then(|index| self.writes.get_mut(index)) {
+            debug_assert_eq!(*fate, Fate::Lives, "a write dies once");
             *fate = by.map_or(Fate::Lost, Fate::Replaced);
         }
     }
@@ -137,30 +146,30 @@ impl Map {
         !self.unpushed.writes.is_empty()
     }
 
-    /// Leaves what has not been pushed to be pulled.
-    pub fn forget_unpushed(&mut self) {
+    /// Drops what has not been pushed. Peers will pull it.
+    pub fn drop_unpushed(&mut self) {
         self.unpushed.writes.clear();
     }
 
-    /// The next run of own writes to push, of at most `limit` bytes of writes; `buffer` is cleared
-    /// and takes them. `None` where there is nothing left, or what is left has to be pulled.
+    /// The next run of own writes to push, with at most `limit` bytes of writes, which are written into
+    /// `buffer`. `None` if nothing is left, or if what is left has to be pulled.
     pub fn poll_push<'b>(&mut self, limit: usize, buffer: &'b mut Vec<u8>) -> Option<Run<'b>> {
         buffer.clear();
         let own = self.logs.slot(self.own)?;
         let first = self.unpushed.writes.front()?.0;
         let after = first.saturating_sub(1);
         let start = self.logs.at(own)?.applied_after(after);
-        let mut live = self.applied.after(start).filter_map(|(_, change)| {
-            let Change::Write(slot) = change else {
+        let mut live = self.apply_order.after(start).filter_map(|(_, applied)| {
+            let Applied::Write(slot) = applied else {
                 return None;
             };
             self.slab
                 .get(slot)
                 .filter(|held| held.log == own && held.version > after)
         });
-        // A run may end where everything missing from it was replaced within it.
+        // A run may end at a version if every write that is missing from it was replaced within it.
         let mut end = None;
-        let (mut needs, mut takes) = (0_u64, LOG);
+        let (mut needs, mut held_beside) = (0_u64, overhead::LOG);
         for (count, (version, fate)) in (1_usize..).zip(&self.unpushed.writes) {
             match fate {
                 Fate::Lost => break,
@@ -171,8 +180,9 @@ impl Map {
                     };
                     let bytes: &[u8] = &held.bytes;
                     codec::append(buffer, &bytes);
-                    takes = takes.saturating_add(overhead(Some(&held.write())));
-                    if buffer.len() > limit || takes > room(buffer.len()) {
+                    held_beside =
+                        held_beside.saturating_add(overhead::of_write(Some(&held.write())));
+                    if buffer.len() > limit || held_beside > room(buffer.len()) {
                         break;
                     }
                     if needs <= *version {
@@ -188,15 +198,17 @@ impl Map {
         };
         self.unpushed.writes.drain(..count);
         buffer.truncate(len);
-        Some(Run {
+        let run = Run {
             origin: self.own,
             after,
             upto,
             writes: buffer,
-        })
+        };
+        debug_assert!(after < upto, "a run has versions");
+        Some(run)
     }
 
-    /// Takes in a valid run, if it follows on what is known.
+    /// Applies a valid run if it follows on what is known.
     pub fn apply_push(&mut self, run: &Run<'_>) -> Pushed {
         let known = self.known(run.origin);
         if run.upto <= known {
@@ -214,7 +226,7 @@ impl Map {
         let Some(log) = self.open(run.origin) else {
             return Pushed::Refused;
         };
-        self.logs.mark(log, self.applied.latest());
+        self.logs.mark(log, self.apply_order.latest());
         for bytes in run.writes() {
             if Write::decode(bytes).is_some_and(|write| write.version > known) {
                 self.merged = self.merged.saturating_add(1);
@@ -228,7 +240,7 @@ impl Map {
     /// Whether the frontiers cover everything that a write replaces.
     fn knows_context_of(&self, bytes: &[u8]) -> bool {
         Write::decode(bytes).is_some_and(|write| {
-            Context(write.context)
+            CausalContext(write.context)
                 .into_iter()
                 .all(|(origin, version)| self.known(origin) >= version || self.refuses(origin))
         })

@@ -1,22 +1,25 @@
 //! Local writes: what they replace, and how large they are.
 
-use super::key_index::Place;
-use super::slab::Slot;
-use super::{Context, Dotted, Map, Origin, Replaces, Write};
+use super::key_index::KeyPlace;
+use super::slab::WriteSlot;
+use super::{CausalContext, DotList, Map, Origin, Replaces, Write};
 use crate::command::{Key, Policy};
 use crate::hlc::Stamp;
 
 /// The most bytes that a write takes beyond its key, its value and its context.
 const WRITE_HEAD: usize = 48;
 
+/// The most bytes of a dot in a context: an origin and a varint.
+const DOT: usize = 26;
+
 /// What a local write says.
 #[derive(Clone, Copy, Debug)]
 pub struct Put<'a> {
     /// The value, or `None` to delete.
     pub value: Option<&'a [u8]>,
-    /// What becomes of it when somebody else writes the key without knowing it.
+    /// What happens when another node writes the key without knowing this write.
     pub policy: Policy,
-    /// Milliseconds after the stamp at which it dies by itself.
+    /// Milliseconds after the stamp at which it expires.
     pub lifetime: Option<u64>,
 }
 
@@ -43,46 +46,46 @@ impl<'a> Put<'a> {
 }
 
 impl Map {
-    /// Writes a key: replaces everything that is known of it. `stamp` must be later than every
-    /// stamp seen. Returns the version.
+    /// Writes a key. The write replaces everything that is known of the key. `stamp` must be later than
+    /// every stamp seen. Returns the version.
     pub fn put(&mut self, stamp: Stamp, key: &Key, put: Put<'_>) -> u64 {
         let key = key.as_str().as_bytes();
-        let place = self.order.find(&self.slab, key);
+        let place = self.key_index.find(&self.slab, key);
         let dots = match place {
-            Ok(place) => self.context_of(self.order.first(place), Replaces::Own, |_| true),
-            Err(_) => Dotted::new(),
+            Ok(place) => self.context_of(self.key_index.first(place), Replaces::Own, |_| true),
+            Err(_) => DotList::new(),
         };
         self.append(stamp, (key, place), put, Replaces::Own, &dots)
     }
 
-    /// How many values are read under a key, and how large a write of it would be, in bytes at most.
+    /// How many values are read under a key, and the most bytes that a write of this value would take.
     #[must_use]
     pub fn weigh(&self, key: &Key, value: Option<&[u8]>) -> (usize, usize) {
         let key = key.as_str().as_bytes();
-        let (siblings, context) = match self.order.find(&self.slab, key) {
+        let (siblings, context) = match self.key_index.find(&self.slab, key) {
             Ok(place) => {
-                let first = self.order.first(place);
+                let first = self.key_index.first(place);
                 let dots = self.context_of(first, Replaces::Own, |_| true);
                 (self.read(first).len(), dots.len())
             }
             Err(_) => (0, 0),
         };
         let size = context
-            .saturating_mul(26)
+            .saturating_mul(DOT)
             .saturating_add(key.len())
             .saturating_add(value.map_or(0, <[u8]>::len))
             .saturating_add(WRITE_HEAD);
         (siblings, size)
     }
 
-    /// The version vector of those of a key's writes that are to be replaced.
+    /// The context of a write that replaces the `chosen` writes of a key.
     pub(super) fn context_of(
         &self,
-        first: Slot,
+        first: WriteSlot,
         replaces: Replaces,
         chosen: impl Fn(&Write<'_>) -> bool,
-    ) -> Dotted {
-        let mut dots = Dotted::new();
+    ) -> DotList {
+        let mut dots = DotList::new();
         let mut note = |origin: Origin, version: u64| {
             let implied = origin == self.own && replaces == Replaces::Own;
             if implied || self.refuses(origin) {
@@ -95,7 +98,7 @@ impl Map {
         };
         for (origin, write) in self.writes_of(first) {
             if chosen(&write) {
-                for (origin, version) in Context(write.context) {
+                for (origin, version) in CausalContext(write.context) {
                     note(origin, version);
                 }
                 note(origin, write.version);
@@ -104,17 +107,17 @@ impl Map {
         dots
     }
 
-    /// One more write of the own log, of a key that is at this place, or would be.
+    /// Adds one more write to the own log. `place` is where its key is, or would be.
     pub(super) fn append(
         &mut self,
         stamp: Stamp,
-        (key, place): (&[u8], Result<Place, Place>),
+        (key, place): (&[u8], Result<KeyPlace, KeyPlace>),
         put: Put<'_>,
         replaces: Replaces,
-        dots: &Dotted,
+        dots: &DotList,
     ) -> u64 {
         let version = self.known(self.own).saturating_add(1);
-        let context = Context::encode(dots);
+        let context = CausalContext::encode(dots);
         let write = Write {
             key,
             stamp,
@@ -126,12 +129,13 @@ impl Map {
             context: &context,
         };
         let Some(log) = self.open(self.own) else {
+            debug_assert!(false, "there is room for the own log");
             return version;
         };
-        self.logs.mark(log, self.applied.latest());
+        self.logs.mark(log, self.apply_order.latest());
         self.insert_at(place, log, write.encode());
         self.raise(log, version);
-        self.unpushed.written(version);
+        self.unpushed.add(version);
         version
     }
 }

@@ -4,8 +4,8 @@ use core::cmp::Reverse;
 
 use smallvec::SmallVec;
 
-use super::key_index::Place;
-use super::slab::Slot;
+use super::key_index::KeyPlace;
+use super::slab::WriteSlot;
 use super::{Map, Origin, Write};
 use crate::command::{Policy, Value};
 use crate::hlc::Stamp;
@@ -16,24 +16,24 @@ use crate::hlc::Stamp;
 pub struct Reading<'a> {
     /// The value.
     pub value: &'a [u8],
-    /// Who wrote it.
+    /// The origin that wrote it.
     pub writer: Origin,
-    /// When, by the writer's clock.
+    /// The time of the write, by the writer's clock.
     pub stamp: Stamp,
-    /// What becomes of it when somebody else writes the key without knowing it.
+    /// What happens when another node writes the key without knowing this write.
     pub policy: Policy,
 }
 
 impl Map {
-    /// What is read under a key: the latest where there are several.
+    /// What is read under a key: the latest value if there are several.
     #[must_use]
     pub fn get(&self, key: &[u8]) -> Option<Reading<'_>> {
-        let place = self.order.find(&self.slab, key).ok()?;
-        self.latest_of(self.order.first(place))
+        let place = self.key_index.find(&self.slab, key).ok()?;
+        self.latest_of(self.key_index.first(place))
     }
 
-    /// What is read first of the siblings that begin with `first`. O(siblings), and allocates nothing.
-    pub(super) fn latest_of(&self, first: Slot) -> Option<Reading<'_>> {
+    /// The first of what [`read`](Self::read) returns. O(siblings), and allocates nothing.
+    pub(super) fn latest_of(&self, first: WriteSlot) -> Option<Reading<'_>> {
         let at = |(origin, write): &(Origin, Write<'_>)| (write.stamp, *origin);
         let mut kept: Option<(Origin, Write<'_>)> = None;
         let mut last: Option<(Origin, Write<'_>)> = None;
@@ -52,11 +52,11 @@ impl Map {
         latest.and_then(|(origin, write)| self.reading(origin, &write))
     }
 
-    /// Everything that is read under a key, the latest first.
+    /// Every value that is read under a key, the latest first.
     #[must_use]
     pub fn siblings(&self, key: &[u8]) -> SmallVec<[Reading<'_>; 2]> {
-        match self.order.find(&self.slab, key) {
-            Ok(place) => self.read(self.order.first(place)),
+        match self.key_index.find(&self.slab, key) {
+            Ok(place) => self.read(self.key_index.first(place)),
             Err(_) => SmallVec::new(),
         }
     }
@@ -66,8 +66,8 @@ impl Map {
         &'a self,
         prefix: &'a [u8],
     ) -> impl Iterator<Item = (&'a str, Reading<'a>)> + 'a {
-        let (Ok(start) | Err(start)) = self.order.find(&self.slab, prefix);
-        self.order
+        let (Ok(start) | Err(start)) = self.key_index.find(&self.slab, prefix);
+        self.key_index
             .from(start)
             .map_while(move |first| {
                 let key = self.slab.get(first)?.key();
@@ -79,8 +79,8 @@ impl Map {
             })
     }
 
-    /// What is read of the siblings that begin with `first`, the latest first.
-    pub(super) fn read(&self, first: Slot) -> SmallVec<[Reading<'_>; 2]> {
+    /// What is read of the siblings from `first` on, the latest first.
+    pub(super) fn read(&self, first: WriteSlot) -> SmallVec<[Reading<'_>; 2]> {
         let mut readings: SmallVec<[Reading<'_>; 2]> = SmallVec::new();
         let mut last: Option<((Stamp, Origin), Write<'_>)> = None;
         for (origin, write) in self.writes_of(first) {
@@ -115,20 +115,22 @@ impl Map {
         })
     }
 
-    /// Whether it is a tombstone, or has died by itself.
+    /// Whether a write is a tombstone or has expired.
     pub(super) fn is_dead(&self, write: &Write<'_>) -> bool {
         write
             .dies_at()
             .is_some_and(|at| write.value.is_none() || at <= self.wall.as_millis())
     }
 
-    pub(super) fn writes_of(&self, first: Slot) -> impl Iterator<Item = (Origin, Write<'_>)> {
+    /// The writes of one key from `first` on, each with its origin.
+    pub(super) fn writes_of(&self, first: WriteSlot) -> impl Iterator<Item = (Origin, Write<'_>)> {
         self.slab
             .siblings(first)
-            .filter_map(|(_, held)| Some((self.logs.at(held.log)?.origin, held.write())))
+            .filter_map(|(_, held)| Some((self.origin_of(held)?, held.write())))
     }
 
-    pub(super) fn first_value(&self, place: Place) -> Option<Value> {
-        Value::new(self.latest_of(self.order.first(place))?.value).ok()
+    /// The value that `get` returns for the key at a place.
+    pub(super) fn first_value(&self, place: KeyPlace) -> Option<Value> {
+        Value::new(self.latest_of(self.key_index.first(place))?.value).ok()
     }
 }

@@ -1,5 +1,5 @@
-//! The map as a whole: what is read, what is told, how it travels.
-//! `conformance` plays random schedules over the same code.
+//! The map as a whole: what is read, what is told, how it travels. `conformance` plays random schedules
+//! over the same code.
 
 mod failures;
 mod laws;
@@ -15,17 +15,17 @@ use std::format;
 use std::string::{String, ToString};
 use std::vec;
 
-const LIMIT: Limit = Limit {
+const LIMIT: ApplyLimits = ApplyLimits {
     stamp: Stamp::from_bits(u64::MAX),
     bytes: usize::MAX,
     room: usize::MAX,
 };
 
-/// Everything that can be forgotten.
-const FORGET: Memory = Memory {
+/// Prunes every empty log.
+const PRUNE: PruneLimits = PruneLimits {
     after: Duration::ZERO,
-    ghosts: 0,
-    graves: 32,
+    empty_logs: 0,
+    pruned_origins: 32,
 };
 
 fn origin(id: u64, generation: u64) -> Origin {
@@ -70,35 +70,37 @@ fn get(map: &Map, text: &str) -> Option<String> {
 fn collect(map: &mut Map, time: u64) {
     map.tick(UnixTime::from_millis(time));
     map.collect(Duration::ZERO);
+    map.check();
 }
 
-/// `to` learns all that `from` knows, in datagrams of `room` bytes. Returns how many it took.
+/// `to` learns all that `from` knows, in datagrams of `room` bytes. Returns how many that took.
 fn learn_in(to: &mut Map, from: &Map, room: usize) -> usize {
     let (me, it) = (to.own(), from.own());
-    let (mut serving, mut staging) = (Serving::default(), Staging::default());
+    let (mut sender, mut receiver) = (DeltaSender::default(), DeltaReceiver::default());
     let mut buffer = vec![0; room];
-    let mut pull = staging.pull(to, it);
-    let mut told: Vec<Told> = vec![Told::Complete(None, None)];
-    told.extend(to.tell_after(None));
+    let mut pull = receiver.pull(to, it);
+    let mut told: Vec<VectorItem> = vec![VectorItem::Complete(None, None)];
+    told.extend(to.frontiers_after(None));
     let mut chunks = 0;
     loop {
-        let verdict = serving.on_pull(from, me, &pull, core::mem::take(&mut told).into_iter());
-        if !verdict.serve {
+        let reply = sender.on_pull(from, me, &pull, core::mem::take(&mut told).into_iter());
+        if !reply.serve {
             return chunks;
         }
-        let (len, _) = serving.write_chunk(from, me, true, &mut buffer).unwrap();
+        let (len, _) = sender.write_chunk(from, me, true, &mut buffer).unwrap();
         chunks += 1;
         let (head, pieces) = read_chunk(&buffer[..len]).unwrap();
-        let limit = Limit {
+        let limit = ApplyLimits {
             room: crate::state::room(len),
             ..LIMIT
         };
-        match staging.accept(to, me, it, &head, pieces, limit) {
-            Outcome::Ask => pull = staging.pull(to, it),
-            Outcome::Applied { own, .. } => {
-                if own != Own::Sound {
+        match receiver.accept(to, me, it, &head, pieces, limit) {
+            ChunkOutcome::Ask => pull = receiver.pull(to, it),
+            ChunkOutcome::Applied { own, .. } => {
+                if own != OwnLog::Sound {
                     to.reopen(Generation::new(at(1_000_000)), own);
                 }
+                to.check();
                 return chunks;
             }
             outcome => panic!("{outcome:?}"),
@@ -124,8 +126,8 @@ fn the_latest_write_wins_and_the_loser_is_told() {
     meet(&mut a, &mut b);
     for replica in [&mut a, &mut b] {
         assert_eq!(get(replica, "X").unwrap(), "20");
-        let mut conflicts = core::iter::from_fn(|| replica.poll_notice()).filter_map(|n| match n {
-            Notice::Conflict(conflict) => Some(*conflict),
+        let mut conflicts = core::iter::from_fn(|| replica.poll_change()).filter_map(|n| match n {
+            MapChange::Conflict(conflict) => Some(*conflict),
             _ => None,
         });
         let conflict = conflicts.next().unwrap();
@@ -136,7 +138,7 @@ fn the_latest_write_wins_and_the_loser_is_told() {
 }
 
 #[test]
-fn of_writes_at_the_same_time_all_read_the_same_one() {
+fn replicas_read_the_same_one_of_writes_with_equal_stamps() {
     let (mut a, mut b) = (map(1), map(2));
     put(&mut a, 100, "X", "10");
     put(&mut b, 100, "X", "20");
@@ -173,12 +175,12 @@ fn a_later_write_that_has_seen_the_earlier_is_no_conflict() {
     put(&mut b, 105, "X", "20");
     meet(&mut a, &mut b);
     assert_eq!(get(&a, "X").unwrap(), "20");
-    let notices: Vec<_> = core::iter::from_fn(|| a.poll_notice()).collect();
-    assert!(!notices.iter().any(|n| matches!(n, Notice::Conflict(_))));
+    let changes: Vec<_> = core::iter::from_fn(|| a.poll_change()).collect();
+    assert!(!changes.iter().any(|n| matches!(n, MapChange::Conflict(_))));
 }
 
 #[test]
-fn values_die_by_themselves_and_stay_dead() {
+fn values_expire_on_every_replica_and_stay_dead() {
     let (mut a, mut b) = (map(1), map(2));
     let session = Put {
         lifetime: Some(100),
@@ -201,7 +203,7 @@ fn values_die_by_themselves_and_stay_dead() {
 }
 
 #[test]
-fn of_siblings_that_die_together_each_change_is_told_once() {
+fn siblings_that_expire_together_are_told_as_one_change_each() {
     let (mut a, mut b) = (map(1), map(2));
     for (map, time, value) in [(&mut a, 1_000, b"1"), (&mut b, 1_010, b"2")] {
         let session = Put {
@@ -211,11 +213,11 @@ fn of_siblings_that_die_together_each_change_is_told_once() {
         map.put(at(time), &key("session"), session);
     }
     meet(&mut a, &mut b);
-    while a.poll_notice().is_some() {}
+    while a.poll_change().is_some() {}
     a.tick(UnixTime::from_millis(2_000));
-    let told: Vec<_> = core::iter::from_fn(|| a.poll_notice())
+    let told: Vec<_> = core::iter::from_fn(|| a.poll_change())
         .map(|notice| match notice {
-            Notice::Changed(changed) => (changed.old, changed.new),
+            MapChange::Value(changed) => (changed.old, changed.new),
             other => panic!("{other:?}"),
         })
         .collect();
@@ -223,7 +225,7 @@ fn of_siblings_that_die_together_each_change_is_told_once() {
 }
 
 #[test]
-fn a_write_that_no_datagram_holds_travels_in_parts() {
+fn a_write_larger_than_a_datagram_travels_in_fragments() {
     let mut writers: Vec<Map> = (0..60).map(map).collect();
     let mut first = map(100);
     for (n, writer) in writers.iter_mut().enumerate() {
@@ -253,33 +255,33 @@ fn a_chunk_from_before_a_write_does_not_end_a_delta_from_after_it() {
         let (me, it) = (b.own(), a.own());
         put(&mut a, 1, "x", &"1".repeat(1000));
         put(&mut a, 2, "y", &"2".repeat(1000));
-        let (mut serving, mut staging) = (Serving::default(), Staging::default());
-        let mut ask = |a: &Map, b: &Map, staging: &Staging, told: Vec<Told>| {
-            let pull = staging.pull(b, it);
-            assert!(serving.on_pull(a, me, &pull, told.into_iter()).serve);
+        let (mut sender, mut receiver) = (DeltaSender::default(), DeltaReceiver::default());
+        let mut ask = |a: &Map, b: &Map, receiver: &DeltaReceiver, told: Vec<VectorItem>| {
+            let pull = receiver.pull(b, it);
+            assert!(sender.on_pull(a, me, &pull, told.into_iter()).serve);
             let mut chunks = Vec::new();
             loop {
                 let mut chunk = vec![0; room];
-                let (len, extent) = serving.write_chunk(a, me, false, &mut chunk).unwrap();
+                let (len, end) = sender.write_chunk(a, me, false, &mut chunk).unwrap();
                 chunk.truncate(len);
                 chunks.push(chunk);
-                if extent == Extent::Complete {
+                if end == ChunkEnd::Complete {
                     return chunks;
                 }
             }
         };
-        let take = |b: &mut Map, staging: &mut Staging, chunk: &[u8]| {
+        let take = |b: &mut Map, receiver: &mut DeltaReceiver, chunk: &[u8]| {
             let (head, pieces) = read_chunk(chunk).unwrap();
-            staging.accept(b, me, it, &head, pieces, LIMIT)
+            receiver.accept(b, me, it, &head, pieces, LIMIT)
         };
-        let late = ask(&a, &b, &staging, vec![Told::Complete(None, None)]);
-        take(&mut b, &mut staging, &late[0]);
+        let late = ask(&a, &b, &receiver, vec![VectorItem::Complete(None, None)]);
+        take(&mut b, &mut receiver, &late[0]);
         // What the first chunk began is replaced before the rest arrives, and is asked for again.
         put(&mut a, 3, "x", "3");
-        let again = ask(&a, &b, &staging, Vec::new());
-        take(&mut b, &mut staging, &again[0]);
+        let again = ask(&a, &b, &receiver, Vec::new());
+        take(&mut b, &mut receiver, &again[0]);
         for chunk in &late {
-            take(&mut b, &mut staging, chunk);
+            take(&mut b, &mut receiver, chunk);
         }
         assert_eq!(
             b.frontier(it),
@@ -287,7 +289,10 @@ fn a_chunk_from_before_a_write_does_not_end_a_delta_from_after_it() {
             "at {room}: x is not there, in either state"
         );
         for chunk in &again {
-            if matches!(take(&mut b, &mut staging, chunk), Outcome::Applied { .. }) {
+            if matches!(
+                take(&mut b, &mut receiver, chunk),
+                ChunkOutcome::Applied { .. }
+            ) {
                 ended += 1;
             }
         }
@@ -296,14 +301,14 @@ fn a_chunk_from_before_a_write_does_not_end_a_delta_from_after_it() {
 }
 
 #[test]
-fn the_parts_of_a_table_are_understood_in_whatever_order_they_come() {
+fn the_parts_of_a_table_are_understood_in_any_order() {
     let (mut a, mut b) = (map(1), map(2));
     for id in 3..60 {
         let mut writer = map(id);
         put(&mut writer, id, &id.to_string(), "v");
         learn(if id % 3 == 0 { &mut a } else { &mut b }, &writer);
     }
-    let pull = pull_of(b.summary(), true);
+    let pull = b.summary().to_pull(true);
     let (mut parts, mut after) = (Vec::new(), None);
     loop {
         let mut part = vec![0; 400];
@@ -318,19 +323,19 @@ fn the_parts_of_a_table_are_understood_in_whatever_order_they_come() {
     assert!(parts.len() > 3);
     for turn in 0..parts.len() {
         parts.rotate_left(1);
-        let mut serving = Serving::default();
+        let mut sender = DeltaSender::default();
         for (n, part) in parts.iter().rev().enumerate() {
             let (pull, told) = read_pull(part).unwrap();
-            let verdict = serving.on_pull(&a, b.own(), &pull, told);
+            let reply = sender.on_pull(&a, b.own(), &pull, told);
             let all = n + 1 == parts.len();
-            let (serve, asks) = (verdict.serve, verdict.ask.is_some());
+            let (serve, asks) = (reply.serve, reply.ask.is_some());
             assert_eq!((serve, asks), (all, all), "turn {turn}, part {n}");
         }
     }
 }
 
 #[test]
-fn lists_that_are_made_anew_belong_where_the_delta_has_come_to() {
+fn a_live_set_that_is_made_anew_goes_on_where_the_delta_has_come_to() {
     let (mut a, mut b) = (map(1), map(2));
     for n in 0..40 {
         put(&mut a, n, &format!("k{n}"), &"v".repeat(100));
@@ -345,32 +350,32 @@ fn lists_that_are_made_anew_belong_where_the_delta_has_come_to() {
         put(&mut a, 2_000, &format!("k{n}"), &"w".repeat(100));
     }
     let (me, it) = (b.own(), a.own());
-    let (mut serving, mut staging) = (Serving::default(), Staging::default());
-    let pull = staging.pull(&b, it);
-    let mut told = vec![Told::Complete(None, None)];
-    told.extend(b.tell_after(None));
-    assert!(serving.on_pull(&a, me, &pull, told.into_iter()).serve);
-    let (mut buffer, mut listings) = ([0; 500], Vec::new());
+    let (mut sender, mut receiver) = (DeltaSender::default(), DeltaReceiver::default());
+    let pull = receiver.pull(&b, it);
+    let mut told = vec![VectorItem::Complete(None, None)];
+    told.extend(b.frontiers_after(None));
+    assert!(sender.on_pull(&a, me, &pull, told.into_iter()).serve);
+    let (mut buffer, mut live_sets) = ([0; 500], Vec::new());
     for n in 0.. {
         if n == 2 {
             forget(&mut a, "k1", 3_000);
         }
-        let (len, extent) = serving.write_chunk(&a, me, false, &mut buffer).unwrap();
+        let (len, end) = sender.write_chunk(&a, me, false, &mut buffer).unwrap();
         let (head, pieces) = read_chunk(&buffer[..len]).unwrap();
-        listings.push(head.upto.listing);
-        assert!(n == 0 || staging.goes_on_with(&head));
-        assert!(!staging.is_ahead(it, &head), "chunk {n}");
-        staging.accept(&mut b, me, it, &head, pieces, LIMIT);
-        if extent == Extent::Complete {
+        live_sets.push(head.upto.live_set);
+        assert!(n == 0 || receiver.goes_on_with(&head));
+        assert!(!receiver.is_ahead(it, &head), "chunk {n}");
+        receiver.accept(&mut b, me, it, &head, pieces, LIMIT);
+        if end == ChunkEnd::Complete {
             break;
         }
     }
-    assert_eq!(listings[..3], [1, 1, 2]);
+    assert_eq!(live_sets[..3], [1, 1, 2]);
     assert_eq!((b.summary(), b.writes()), (a.summary(), a.writes()));
 }
 
 #[test]
-fn a_push_is_applied_where_it_follows_and_only_there() {
+fn a_push_is_applied_only_where_it_follows_on_what_is_known() {
     let (mut a, mut b, mut c) = (map(1), map(2), map(3));
     let mut buffer = Vec::new();
     put(&mut a, 1, "x", "1");
@@ -395,39 +400,39 @@ fn a_push_is_applied_where_it_follows_and_only_there() {
 }
 
 #[test]
-fn what_is_too_much_or_from_too_far_ahead_is_refused_and_changes_nothing() {
+fn a_delta_beyond_the_limits_is_refused_and_changes_nothing() {
     let (mut a, mut b) = (map(1), map(2));
     put(&mut a, 1_000, "k", "v");
-    let mut serving = Serving::default();
-    let mut staging = Staging::default();
-    let pull = staging.pull(&b, a.own());
+    let mut sender = DeltaSender::default();
+    let mut receiver = DeltaReceiver::default();
+    let pull = receiver.pull(&b, a.own());
     assert!(
-        serving
+        sender
             .on_pull(&a, b.own(), &pull, core::iter::empty())
             .serve
     );
     let mut buffer = [0; 500];
-    let (len, _) = serving.write_chunk(&a, b.own(), true, &mut buffer).unwrap();
+    let (len, _) = sender.write_chunk(&a, b.own(), true, &mut buffer).unwrap();
     let (head, pieces) = read_chunk(&buffer[..len]).unwrap();
     let own = b.own();
     for (limit, refused) in [
         (
-            Limit {
+            ApplyLimits {
                 stamp: at(999),
                 ..LIMIT
             },
-            Outcome::TooFarAhead(a.own(), at(1_000)),
+            ChunkOutcome::TooFarAhead(a.own(), at(1_000)),
         ),
-        (Limit { bytes: 10, ..LIMIT }, Outcome::TooLarge),
+        (ApplyLimits { bytes: 10, ..LIMIT }, ChunkOutcome::TooLarge),
     ] {
-        let outcome = staging.accept(&mut b, own, a.own(), &head, pieces.clone(), limit);
+        let outcome = receiver.accept(&mut b, own, a.own(), &head, pieces.clone(), limit);
         assert_eq!(outcome, refused);
-        assert_eq!((b.logs(), staging.bytes()), (0, 0));
+        assert_eq!((b.logs(), receiver.bytes()), (0, 0));
     }
 }
 
 #[test]
-fn a_sender_tells_no_more_in_a_datagram_than_a_taker_takes() {
+fn a_sender_puts_no_more_into_a_datagram_than_a_receiver_accepts() {
     let mut a = map(1);
     for id in 2..60 {
         let mut other = map(id);
@@ -443,7 +448,7 @@ fn a_sender_tells_no_more_in_a_datagram_than_a_taker_takes() {
     let mut buffer = Vec::new();
     let mut b = map(1000);
     while let Some(run) = a.poll_push(1300, &mut buffer) {
-        let (takes, room) = (run.takes(), crate::state::room(run.writes.len()));
+        let (takes, room) = (run.overhead(), crate::state::room(run.writes.len()));
         assert!(takes <= room, "{takes} bytes beside it, of {room}");
         assert_eq!(b.apply_push(&run), Pushed::Applied);
     }
@@ -461,28 +466,28 @@ fn a_chunk_that_brings_more_than_its_length_allows_is_refused() {
     let (mut a, mut b) = (map(1), map(2));
     put(&mut a, 1, "k", "v");
     delete(&mut a, 2, "gone");
-    let mut serving = Serving::default();
-    let mut staging = Staging::default();
-    let pull = staging.pull(&b, a.own());
-    serving.on_pull(&a, b.own(), &pull, core::iter::empty());
+    let mut sender = DeltaSender::default();
+    let mut receiver = DeltaReceiver::default();
+    let pull = receiver.pull(&b, a.own());
+    sender.on_pull(&a, b.own(), &pull, core::iter::empty());
     let mut buffer = [0; 500];
-    let (len, _) = serving.write_chunk(&a, b.own(), true, &mut buffer).unwrap();
+    let (len, _) = sender.write_chunk(&a, b.own(), true, &mut buffer).unwrap();
     let (head, pieces) = read_chunk(&buffer[..len]).unwrap();
     // A log, a write, and a tombstone.
     for (room, expected) in [(112 + 80 + 80 + 47, 0), (112 + 80 + 80 + 48, 1)] {
-        let limit = Limit { room, ..LIMIT };
+        let limit = ApplyLimits { room, ..LIMIT };
         let own = b.own();
-        let outcome = staging.accept(&mut b, own, a.own(), &head, pieces.clone(), limit);
-        assert_eq!(outcome == Outcome::TooLarge, expected == 0);
-        assert_eq!((b.logs(), staging.bytes()), (expected, 0));
+        let outcome = receiver.accept(&mut b, own, a.own(), &head, pieces.clone(), limit);
+        assert_eq!(outcome == ChunkOutcome::TooLarge, expected == 0);
+        assert_eq!((b.logs(), receiver.bytes()), (expected, 0));
     }
 }
 
 #[test]
-fn parts_of_a_write_without_end_are_refused() {
+fn fragments_of_a_write_without_end_are_refused() {
     let mut b = map(2);
-    let mut staging = Staging::default();
-    let limit = Limit {
+    let mut receiver = DeltaReceiver::default();
+    let limit = ApplyLimits {
         bytes: 10_000,
         ..LIMIT
     };
@@ -494,16 +499,16 @@ fn parts_of_a_write_without_end_are_refused() {
             offset: at.offset + 1000,
             ..at
         };
-        let head = Head {
+        let head = ChunkHead {
             session: 1,
-            taker: b.own(),
+            receiver: b.own(),
             after: at,
             upto,
             as_of: 1,
-            forgotten: Generation::ZERO,
-            extent: Extent::More,
+            prune_stamp: Generation::ZERO,
+            end: ChunkEnd::More,
         };
-        let part = Piece::Write {
+        let part = DeltaPiece::Write {
             origin: origin(1, 1),
             total: u32::MAX,
             offset: n * 1000,
@@ -511,9 +516,9 @@ fn parts_of_a_write_without_end_are_refused() {
         };
         let own = b.own();
         let pieces = core::iter::once(part);
-        outcomes.push(staging.accept(&mut b, own, origin(1, 1), &head, pieces, limit));
-        assert!(staging.bytes() <= 10_000);
+        outcomes.push(receiver.accept(&mut b, own, origin(1, 1), &head, pieces, limit));
+        assert!(receiver.bytes() <= 10_000);
         at = upto;
     }
-    assert!(outcomes.contains(&Outcome::TooLarge));
+    assert!(outcomes.contains(&ChunkOutcome::TooLarge));
 }

@@ -1,9 +1,9 @@
-//! What a replica knows of another's frontiers, and how it comes to know them.
+//! What a replica knows of a peer's frontiers, and how it learns them.
 //!
-//! A table of frontiers is as long as there are writers; its hash has 16 bytes. Two replicas that
-//! talk differ in few origins. So a peer tells its hash, and the frontiers that have changed lately:
-//! laid over the own table, they have the peer's hash, and everything is known; or they do not, and
-//! one of the two tells all.
+//! A table of frontiers is as long as there are writers, and its hash has 16 bytes. Two replicas that talk
+//! to each other differ in few origins. So a peer tells its hash, and the frontiers that rose lately. The
+//! replica lays these over its own frontiers. If the result has the peer's hash, the replica knows all of
+//! the peer's frontiers. Otherwise one of the two tells its whole table.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -12,29 +12,45 @@ use core::ops::Bound;
 use smallvec::SmallVec;
 
 use super::Map;
-use super::apply_order::Change;
-use super::delta::Told;
-use super::logs::{Log, Origin};
+use super::apply_order::Applied;
+use super::chunk::Cursor;
+use super::logs::{Origin, OriginLog};
+use super::pull::{Pull, VectorItem};
 use crate::identity::Generation;
 
-/// What a replica tells of itself first.
+/// What a replica tells of itself first: replicas with the same summary know the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Summary {
-    /// The sum over all frontiers.
+pub struct ReplicaSummary {
+    /// The hash over all frontiers.
     pub hash: u128,
-    /// The stamp D.
-    pub forgotten: Generation,
+    /// The prune stamp: unknown origins with a generation up to this one are refused.
+    pub prune_stamp: Generation,
 }
 
-/// Another replica's frontiers, as far as they are known; what it has not told is taken to be as
+impl ReplicaSummary {
+    /// The summary as the head of a request for a new delta, or, without `ask`, of a request that only
+    /// tells.
+    #[must_use]
+    pub fn to_pull(self, ask: bool) -> Pull {
+        Pull {
+            session: 0,
+            cursor: Cursor::default(),
+            hash: self.hash.to_le_bytes(),
+            prune_stamp: self.prune_stamp,
+            ask,
+        }
+    }
+}
+
+/// A peer's frontiers, as far as they are known. Until the peer tells otherwise, they are taken to be as
 /// here.
 #[derive(Clone, Debug)]
-pub(super) struct Vector {
+pub(super) struct VersionVector {
     frontiers: BTreeMap<Origin, u64>,
     hash: u128,
 }
 
-impl Vector {
+impl VersionVector {
     /// The frontiers of `map` itself.
     pub(super) fn of(map: &Map) -> Self {
         Self {
@@ -59,7 +75,8 @@ impl Vector {
         self.frontiers.iter().map(|(origin, upto)| (*origin, *upto))
     }
 
-    fn tell(&mut self, map: &Map, origin: Origin, frontier: u64) {
+    /// Sets a frontier, and keeps the hash true.
+    fn set(&mut self, map: &Map, origin: Origin, frontier: u64) {
         let before = if frontier == 0 {
             self.frontiers.remove(&origin)
         } else {
@@ -71,28 +88,28 @@ impl Vector {
             .wrapping_add(map.logs.contribution(origin, frontier));
     }
 
-    /// Takes in what the peer tells.
-    pub(super) fn learn(&mut self, map: &Map, told: impl Iterator<Item = Told> + Clone) {
-        for item in told.clone() {
-            let Told::Complete(after, upto) = item else {
+    /// Takes over what the peer tells.
+    pub(super) fn learn(&mut self, map: &Map, items: impl Iterator<Item = VectorItem> + Clone) {
+        for item in items.clone() {
+            let VectorItem::Complete(after, upto) = item else {
                 continue;
             };
+            // `range` panics where a range ends before it begins.
+            if matches!((after, upto), (Some(after), Some(upto)) if upto <= after) {
+                continue;
+            }
             let bounds = (
                 after.map_or(Bound::Unbounded, Bound::Excluded),
                 upto.map_or(Bound::Unbounded, Bound::Included),
             );
-            // No range ends before it begins.
-            if matches!((after, upto), (Some(after), Some(upto)) if upto <= after) {
-                continue;
-            }
-            let unnamed: Vec<Origin> = self.frontiers.range(bounds).map(|(o, _)| *o).collect();
-            for origin in unnamed {
-                self.tell(map, origin, 0);
+            let untold: Vec<Origin> = self.frontiers.range(bounds).map(|(o, _)| *o).collect();
+            for origin in untold {
+                self.set(map, origin, 0);
             }
         }
-        for item in told {
-            if let Told::Frontier(origin, frontier) = item {
-                self.tell(map, origin, frontier);
+        for item in items {
+            if let VectorItem::Frontier(origin, frontier) = item {
+                self.set(map, origin, frontier);
             }
         }
     }
@@ -101,92 +118,96 @@ impl Vector {
 impl Map {
     /// What this replica tells of itself first.
     #[must_use]
-    pub const fn summary(&self) -> Summary {
-        Summary {
+    pub const fn summary(&self) -> ReplicaSummary {
+        ReplicaSummary {
             hash: self.logs.hash(),
-            forgotten: self.forgotten.upto(),
+            prune_stamp: self.pruned_origins.prune_stamp(),
         }
     }
 
-    /// The position of the latest change in the order of application. Rises with every change.
+    /// The latest position in the apply order. It rises with every change.
     #[must_use]
-    pub fn latest(&self) -> u64 {
-        self.applied.latest()
+    pub fn latest_position(&self) -> u64 {
+        self.apply_order.latest()
     }
 
     /// The frontiers that rose after a position, the latest first, at most `limit`.
     #[must_use]
-    pub fn recent(&self, after: u64, limit: usize) -> SmallVec<[Told; 16]> {
-        self.applied
+    pub fn recent(&self, after: u64, limit: usize) -> SmallVec<[VectorItem; 16]> {
+        self.apply_order
             .backwards()
             .take_while(|(position, _)| *position > after)
             .take(limit.saturating_mul(16))
-            .filter_map(|(_, change)| match change {
-                Change::Frontier(log) => self.logs.at(log),
-                Change::Write(_) => None,
+            .filter_map(|(_, applied)| match applied {
+                Applied::Frontier(log) => self.logs.at(log),
+                Applied::Write(_) => None,
             })
-            .map(|log| Told::Frontier(log.origin, log.frontier))
+            .map(|log| VectorItem::Frontier(log.origin, log.frontier))
             .take(limit)
             .collect()
     }
 
-    /// All frontiers after an origin, as they are told one after the other.
-    pub fn tell_after(&self, after: Option<Origin>) -> impl Iterator<Item = Told> {
+    /// All frontiers of the origins after this one, in order, as a table tells them.
+    pub fn frontiers_after(&self, after: Option<Origin>) -> impl Iterator<Item = VectorItem> {
         self.logs
             .after(after)
-            .map(|log| Told::Frontier(log.origin, log.frontier))
+            .map(|log| VectorItem::Frontier(log.origin, log.frontier))
     }
 
-    /// The own frontiers where they differ from another's.
-    pub(super) fn difference(&self, vector: &Vector) -> Vec<Told> {
-        let ours = self
+    /// The frontiers of this replica that differ from a peer's.
+    pub(super) fn difference(&self, peer: &VersionVector) -> Vec<VectorItem> {
+        let known_here = self
             .logs
             .iter()
-            .filter(|log| vector.frontier(log.origin) != log.frontier)
-            .map(|log| Told::Frontier(log.origin, log.frontier));
-        let theirs = vector
+            .filter(|log| peer.frontier(log.origin) != log.frontier)
+            .map(|log| VectorItem::Frontier(log.origin, log.frontier));
+        let unknown_here = peer
             .iter()
             .filter(|(origin, _)| self.logs.slot(*origin).is_none())
-            .map(|(origin, _)| Told::Frontier(origin, 0));
-        ours.chain(theirs).collect()
+            .map(|(origin, _)| VectorItem::Frontier(origin, 0));
+        known_here.chain(unknown_here).collect()
     }
 
-    /// Whether a replica with these frontiers lacks what this one has: knowledge of writes, of D, or
-    /// of an origin having left the vector.
-    pub(super) fn has_news_for(&self, vector: &Vector, forgotten: Generation) -> bool {
-        let lacks = |log: &Log| vector.frontier(log.origin) < log.frontier;
-        self.forgotten.upto() > forgotten || self.logs.iter().any(lacks) || self.has_left(vector)
+    /// Whether a peer with these frontiers and this prune stamp lacks something that this replica has:
+    /// - a version,
+    /// - a higher prune stamp,
+    /// - the knowledge that an origin has been pruned.
+    pub(super) fn has_news_for(&self, peer: &VersionVector, prune_stamp: Generation) -> bool {
+        let lacks = |log: &OriginLog| peer.frontier(log.origin) < log.frontier;
+        self.pruned_origins.prune_stamp() > prune_stamp
+            || self.logs.iter().any(lacks)
+            || self.has_pruned_any_of(peer)
     }
 
-    /// Whether a replica with these frontiers has what this one lacks.
-    pub(super) fn lacks_of(&self, vector: &Vector, forgotten: Generation) -> bool {
-        forgotten > self.forgotten.upto()
-            || vector
+    /// Whether a peer with these frontiers and this prune stamp has something that this replica lacks.
+    pub(super) fn lacks_of(&self, peer: &VersionVector, prune_stamp: Generation) -> bool {
+        let is_forgotten_there = |log: &OriginLog| {
+            log.origin.generation <= prune_stamp && peer.frontier(log.origin) == 0
+        };
+        prune_stamp > self.pruned_origins.prune_stamp()
+            || peer
                 .iter()
                 .any(|(origin, upto)| upto > self.known(origin) && !self.refuses(origin))
-            || self
-                .logs
-                .iter()
-                .any(|log| log.origin.generation <= forgotten && vector.frontier(log.origin) == 0)
+            || self.logs.iter().any(is_forgotten_there)
     }
 
-    /// Whether a replica with these frontiers needs the lists: one of them lies below a floor, or
-    /// it does not know that an origin has left the vector.
-    pub(super) fn is_below_a_floor(&self, vector: &Vector, forgotten: Generation) -> bool {
-        let is_below = |log: &Log| vector.frontier(log.origin) < log.floor;
-        self.forgotten.upto() > forgotten || self.logs.iter().any(is_below) || self.has_left(vector)
+    /// Whether a peer with these frontiers and this prune stamp needs the live set: one of its frontiers
+    /// is below a floor, or it does not know that an origin has been pruned.
+    pub(super) fn is_below_a_floor(&self, peer: &VersionVector, prune_stamp: Generation) -> bool {
+        let is_below = |log: &OriginLog| peer.frontier(log.origin) < log.floor;
+        self.pruned_origins.prune_stamp() > prune_stamp
+            || self.logs.iter().any(is_below)
+            || self.has_pruned_any_of(peer)
     }
 
-    /// Whether an origin with such a frontier has left the vector here.
-    fn has_left(&self, vector: &Vector) -> bool {
-        vector
-            .iter()
-            .any(|(origin, upto)| self.is_buried(origin, upto) || self.refuses(origin))
+    /// Whether this replica has pruned an origin that is in a peer's vector.
+    fn has_pruned_any_of(&self, peer: &VersionVector) -> bool {
+        peer.iter()
+            .any(|(origin, upto)| self.is_pruned(origin, upto) || self.refuses(origin))
     }
 
-    /// Whether all that an origin has written up to here is known to be dead, and it has left the
-    /// vector.
-    pub(super) fn is_buried(&self, origin: Origin, upto: u64) -> bool {
-        self.logs.slot(origin).is_none() && upto <= self.forgotten.grave(origin)
+    /// Whether an origin has been pruned, and nothing of it lives up to this version.
+    pub(super) fn is_pruned(&self, origin: Origin, upto: u64) -> bool {
+        self.logs.slot(origin).is_none() && upto <= self.pruned_origins.upto(origin)
     }
 }

@@ -1,4 +1,4 @@
-//! One write of a key, in the bytes in which it is kept and travels.
+//! One write of a key, in the encoding in which it is kept and travels.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use postcard::{take_from_bytes, to_extend};
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::delta_codec::as_bytes;
 use super::logs::Origin;
 use crate::command::{MAX_KEY, MAX_VALUE, Policy};
 use crate::hlc::Stamp;
@@ -14,40 +15,37 @@ use crate::wire::codec;
 /// What a write replaces.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Replaces {
-    /// All earlier ones of its own origin, and those in its context.
+    /// All earlier writes of its own origin, and those in its context.
     #[default]
     Own,
-    /// Those in its context and no others: a tombstone that takes the part of others' and leaves
-    /// what its origin keeps beside them.
+    /// Those in its context and no others. A tombstone of this kind takes the place of other origins'
+    /// tombstones. It leaves what its own origin keeps beside them.
     Context,
 }
 
-/// A write as its origin made it. Its **dot**, (origin, version), is its name for ever.
+/// A write as its origin made it. Its **dot**, the pair (origin, version), identifies it for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Write<'a> {
-    /// What is written. First, and shorter than 128 bytes, so that it is found without decoding.
-    #[serde(serialize_with = "bytes")]
+    /// The key. It comes first and is shorter than 128 bytes, so that it can be found without decoding
+    /// the rest.
+    #[serde(serialize_with = "as_bytes")]
     pub key: &'a [u8],
-    /// When, by its origin's clock: later than everything that its origin had seen.
+    /// The time by the origin's clock: later than everything that the origin had seen.
     pub stamp: Stamp,
-    /// The origin's number for it: 1, 2, 3, …
+    /// The origin's number for the write: 1, 2, 3, …
     pub version: u64,
-    /// What becomes of it when somebody else writes the key without knowing it.
+    /// What happens when another origin writes the key without knowing this write.
     pub policy: Policy,
     /// Whether it replaces earlier writes of its own origin.
     pub replaces: Replaces,
-    /// Milliseconds after the stamp at which it dies by itself. It loses its value then.
+    /// Milliseconds after the stamp at which it expires. It loses its value then.
     pub lifetime: Option<u64>,
-    /// What it says, or `None` for a tombstone.
+    /// The value, or `None` for a tombstone.
     #[serde(serialize_with = "optional_bytes")]
     pub value: Option<&'a [u8]>,
-    /// The key's version vector as its origin knew it; see [`Context`].
-    #[serde(serialize_with = "bytes")]
+    /// The key's version vector as the origin knew it; see [`CausalContext`].
+    #[serde(serialize_with = "as_bytes")]
     pub context: &'a [u8],
-}
-
-fn bytes<S: Serializer>(bytes: &&[u8], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_bytes(bytes)
 }
 
 struct Bytes<'a>(&'a [u8]);
@@ -63,8 +61,9 @@ fn optional_bytes<S: Serializer>(bytes: &Option<&[u8]>, serializer: S) -> Result
 }
 
 impl<'a> Write<'a> {
-    /// Reads one that may come from anywhere: all of `bytes`, every part of a legal size and in its
-    /// shortest form. [`encode`](Self::encode) gives the same bytes.
+    /// Reads a write that may come from anywhere. `None` unless it takes all of `bytes`, every part has a
+    /// legal size, and every number stands in its shortest form. So [`encode`](Self::encode) gives the
+    /// same bytes again.
     #[must_use]
     pub fn decode(bytes: &'a [u8]) -> Option<Self> {
         let (write, rest): (Self, _) = codec::take(bytes)?;
@@ -74,7 +73,7 @@ impl<'a> Write<'a> {
             && !key.chars().any(char::is_control)
             && write.version > 0
             && write.value.is_none_or(|value| value.len() <= MAX_VALUE)
-            && Context(write.context).is_valid();
+            && CausalContext(write.context).is_valid();
         legal.then_some(write)
     }
 
@@ -85,30 +84,30 @@ impl<'a> Write<'a> {
         let size = [self.key.len(), value, self.context.len(), 24]
             .into_iter()
             .fold(0, usize::saturating_add);
-        // Extending a Vec cannot fail.
-        to_extend(self, Vec::with_capacity(size))
-            .unwrap_or_default()
-            .into_boxed_slice()
+        let encoded = to_extend(self, Vec::with_capacity(size));
+        debug_assert!(encoded.is_ok(), "extending a Vec cannot fail");
+        encoded.unwrap_or_default().into_boxed_slice()
     }
 
-    /// Whether it replaces the write with this dot, it being of `origin` itself.
+    /// Whether this write, being of `origin`, replaces the write with the dot (`other`, `version`).
     #[must_use]
     pub fn replaces(&self, origin: Origin, other: Origin, version: u64) -> bool {
         origin == other && version < self.version && self.replaces == Replaces::Own
-            || Context(self.context).covers(other, version)
+            || CausalContext(self.context).covers(other, version)
     }
 
-    /// The key, which is UTF-8 by construction.
+    /// The key as text: a legal write has a key in UTF-8.
     #[must_use]
     pub fn key_text(&self) -> &'a str {
         core::str::from_utf8(self.key).unwrap_or_default()
     }
 
-    /// Since when it is dead, in Unix milliseconds, if ever: since it was written, for a tombstone.
+    /// When the write dies, in Unix milliseconds. A tombstone without a lifetime is dead since it was
+    /// written. `None` if the write has a value for ever.
     pub(crate) const fn dies_at(&self) -> Option<u64> {
         let written = self.stamp.time().as_millis();
         match (self.value, self.lifetime) {
-            // Without a value, it is one whose life is over.
+            // A tombstone with a lifetime has expired, or stands for one that hid values.
             (_, Some(lifetime)) => Some(written.saturating_add(lifetime)),
             (None, None) => Some(written),
             (Some(_), None) => None,
@@ -122,15 +121,16 @@ pub(super) fn key_of(bytes: &[u8]) -> &[u8] {
     bytes.get(1..length.saturating_add(1)).unwrap_or_default()
 }
 
-/// The dots that a write replaces: of each origin, its writes of the key up to a version.
+/// The causal context of a write: for each origin, the version up to which the write replaces that
+/// origin's writes of the key.
 ///
-/// The writer's own are not listed, as a rule: see [`Replaces`]. Dots are
+/// It usually leaves out the writer's own origin: see [`Replaces`]. Encoded, it is a sequence of dots of
 /// 16 bytes of origin and a varint each.
 #[derive(Clone, Copy, Debug)]
-pub struct Context<'a>(pub &'a [u8]);
+pub struct CausalContext<'a>(pub &'a [u8]);
 
-impl Context<'_> {
-    /// Whether it replaces this dot.
+impl CausalContext<'_> {
+    /// Whether it covers the write with this dot.
     #[must_use]
     pub fn covers(self, origin: Origin, version: u64) -> bool {
         self.into_iter()
@@ -148,7 +148,7 @@ impl Context<'_> {
         true
     }
 
-    /// The bytes that say so.
+    /// The bytes of a context of these dots.
     #[must_use]
     pub fn encode(dots: &[(Origin, u64)]) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -159,20 +159,20 @@ impl Context<'_> {
     }
 }
 
-impl<'a> IntoIterator for Context<'a> {
+impl<'a> IntoIterator for CausalContext<'a> {
     type Item = (Origin, u64);
-    type IntoIter = Dots<'a>;
+    type IntoIter = ContextDots<'a>;
 
-    fn into_iter(self) -> Dots<'a> {
-        Dots(self.0)
+    fn into_iter(self) -> ContextDots<'a> {
+        ContextDots(self.0)
     }
 }
 
-/// The dots of a [`Context`].
+/// The dots of a [`CausalContext`].
 #[derive(Clone, Debug)]
-pub struct Dots<'a>(&'a [u8]);
+pub struct ContextDots<'a>(&'a [u8]);
 
-impl Iterator for Dots<'_> {
+impl Iterator for ContextDots<'_> {
     type Item = (Origin, u64);
 
     fn next(&mut self) -> Option<(Origin, u64)> {
@@ -210,8 +210,8 @@ mod tests {
     }
 
     #[test]
-    fn a_write_is_read_back_as_it_was_made() {
-        let context = Context::encode(&[(origin(1), 3), (origin(2), 900)]);
+    fn an_encoded_write_is_decoded_as_it_was() {
+        let context = CausalContext::encode(&[(origin(1), 3), (origin(2), 900)]);
         let write = Write {
             key: b"user/123",
             stamp: Stamp::from_bits(77),
@@ -225,13 +225,13 @@ mod tests {
         let bytes = write.encode();
         assert_eq!(Write::decode(&bytes), Some(write));
         assert_eq!(key_of(&bytes), b"user/123");
-        let context = Context(&context);
+        let context = CausalContext(&context);
         assert!(context.covers(origin(1), 3) && !context.covers(origin(1), 4));
         assert!(context.covers(origin(2), 1) && !context.covers(origin(3), 1));
     }
 
     #[test]
-    fn what_is_not_legal_is_no_write() {
+    fn an_illegal_write_is_not_decoded() {
         assert!(Write::decode(&LEGAL.encode()).is_some());
         let long = [b'k'; MAX_KEY + 1];
         let large = [0; MAX_VALUE + 1];
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_whose_length_is_told_in_two_bytes_is_refused() {
+    fn a_key_length_of_two_bytes_is_refused() {
         let mut bytes = LEGAL.encode().into_vec();
         bytes.splice(..1, [0x81, 0]);
         assert_eq!(Write::decode(&bytes), None);
@@ -275,7 +275,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_read_is_written_the_same(bytes: Vec<u8>) {
+        fn what_is_decoded_encodes_to_the_same_bytes(bytes: Vec<u8>) {
             if let Some(write) = Write::decode(&bytes) {
                 prop_assert_eq!(&*write.encode(), &bytes[..]);
                 prop_assert_eq!(key_of(&bytes), write.key);

@@ -4,7 +4,7 @@ use core::fmt;
 
 use super::{Dissection, Part, Parts};
 use crate::shared_map::replica::{
-    self, Cursor, Frontier, Origin, Piece, Told, Write, read_chunk, read_pull,
+    self, Cursor, DeltaPiece, Frontier, Origin, VectorItem, Write, read_chunk, read_pull,
 };
 use crate::state::attribute::{self, Declared};
 use crate::state::broadcast;
@@ -65,7 +65,11 @@ impl fmt::Display for Dissection<'_> {
                     return Ok(());
                 };
                 let hash = u128::from_le_bytes(pull.hash);
-                write!(f, "\n  map {hash:032x}, forgotten up to {}", pull.forgotten)?;
+                write!(
+                    f,
+                    "\n  map {hash:032x}, forgotten up to {}",
+                    pull.prune_stamp
+                )?;
                 if pull.ask {
                     write!(
                         f,
@@ -80,13 +84,13 @@ impl fmt::Display for Dissection<'_> {
                 let Some((head, pieces)) = read_chunk(items) else {
                     return Ok(());
                 };
-                let (session, taker) = (head.session, Whose(&head.taker));
-                let extent = match head.extent {
-                    replica::Extent::More => "more follows",
-                    replica::Extent::Pause => "more follows when it is asked for",
-                    replica::Extent::Complete => "this is all",
+                let (session, receiver) = (head.session, Whose(&head.receiver));
+                let end = match head.end {
+                    replica::ChunkEnd::More => "more follows",
+                    replica::ChunkEnd::Pause => "more follows when it is asked for",
+                    replica::ChunkEnd::Complete => "this is all",
                 };
-                write!(f, "\n  stream {session} for {taker}; {extent}")?;
+                write!(f, "\n  stream {session} for {receiver}; {end}")?;
                 write!(f, "\n  from {} to {}", At(head.after), At(head.upto))?;
                 pieces.clone().try_for_each(|piece| fmt_piece(&piece, f))
             }
@@ -184,17 +188,17 @@ struct At(Cursor);
 impl fmt::Display for At {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Cursor {
-            listing,
+            live_set,
             segments,
-            applied,
+            position,
             offset,
         } = self.0;
-        write!(f, "change {applied}")?;
+        write!(f, "change {position}")?;
         if offset > 0 {
             write!(f, " byte {offset}")?;
         }
-        if listing > 0 {
-            write!(f, " (list {listing}, segment {segments})")?;
+        if live_set > 0 {
+            write!(f, " (list {live_set}, segment {segments})")?;
         }
         Ok(())
     }
@@ -276,24 +280,24 @@ fn fmt_write(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     }
 }
 
-fn fmt_told(told: &Told, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+fn fmt_told(told: &VectorItem, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match told {
-        Told::Frontier(origin, upto) => write!(f, "\n  knows {} up to {upto}", Whose(origin)),
-        Told::Complete(None, None) => write!(f, "\n  and nobody else"),
-        Told::Complete(..) => write!(f, "\n  and nobody else in its part of the writers"),
+        VectorItem::Frontier(origin, upto) => write!(f, "\n  knows {} up to {upto}", Whose(origin)),
+        VectorItem::Complete(None, None) => write!(f, "\n  and nobody else"),
+        VectorItem::Complete(..) => write!(f, "\n  and nobody else in its part of the writers"),
     }
 }
 
-fn fmt_piece(piece: &Piece<'_>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+fn fmt_piece(piece: &DeltaPiece<'_>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match piece {
-        Piece::Live(segment) => write!(
+        DeltaPiece::Live(segment) => write!(
             f,
             "\n  lists what lives of {} from {} to {}",
             Whose(&segment.origin),
             segment.after,
             segment.upto
         ),
-        Piece::Write {
+        DeltaPiece::Write {
             origin,
             total,
             offset,
@@ -307,7 +311,7 @@ fn fmt_piece(piece: &Piece<'_>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             )?;
             fmt_write(bytes, f)
         }
-        Piece::Frontier(Frontier {
+        DeltaPiece::Frontier(Frontier {
             origin,
             frontier,
             floor,
@@ -316,7 +320,7 @@ fn fmt_piece(piece: &Piece<'_>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             "\n  knows {} up to {frontier}, collected up to {floor}",
             Whose(origin)
         ),
-        Piece::Gone { origin, upto } => {
+        DeltaPiece::Pruned { origin, upto } => {
             write!(
                 f,
                 "\n  has forgotten {}, of which nothing lives up to {upto}",

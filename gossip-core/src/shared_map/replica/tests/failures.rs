@@ -15,7 +15,7 @@ fn a_node_that_was_away_longer_than_the_grace_time_brings_nothing_back() {
 }
 
 #[test]
-fn who_drops_a_tombstone_that_another_has_collected_remembers_that_there_was_one() {
+fn a_replica_that_drops_a_collected_tombstone_raises_its_floor() {
     let (mut a, mut b, mut c) = (map(1), map(2), map(3));
     put(&mut a, 50, "k", "old");
     put(&mut b, 60, "other", "v");
@@ -41,7 +41,7 @@ fn a_write_after_a_collected_delete_does_not_hide_what_the_delete_had_replaced()
     learn(&mut b, &a);
     collect(&mut a, 1_000);
     let mut buffer = Vec::new();
-    a.forget_unpushed();
+    a.drop_unpushed();
     keep(&mut a, 1_100, "k", "new");
     // It replaces a's delete, and does not tell what that had replaced.
     let run = a.poll_push(1000, &mut buffer).unwrap();
@@ -53,7 +53,7 @@ fn a_write_after_a_collected_delete_does_not_hide_what_the_delete_had_replaced()
 }
 
 #[test]
-fn two_that_knew_different_amounts_of_a_departed_node_agree_when_it_is_forgotten() {
+fn replicas_that_knew_different_amounts_of_a_departed_node_agree_when_its_log_is_pruned() {
     let (mut a, mut b, mut c) = (map(1), map(2), map(3));
     put(&mut a, 40, "k", "old");
     meet(&mut a, &mut b);
@@ -66,7 +66,7 @@ fn two_that_knew_different_amounts_of_a_departed_node_agree_when_it_is_forgotten
         put(replica, 1_000, "other", "v");
         replica.close(c.own());
         replica.tick(UnixTime::from_millis(1_000));
-        replica.forget(FORGET);
+        replica.prune(PRUNE);
         assert_eq!(replica.frontier(c.own()), 0);
     }
     assert_eq!((get(&a, "k").as_deref(), get(&b, "k")), (Some("old"), None));
@@ -79,15 +79,15 @@ fn two_that_knew_different_amounts_of_a_departed_node_agree_when_it_is_forgotten
 }
 
 #[test]
-fn a_member_that_was_taken_for_gone_for_long_loses_nothing_and_brings_nothing_back() {
+fn a_member_whose_log_was_pruned_by_mistake_loses_nothing_and_brings_nothing_back() {
     let (mut a, mut b) = (map(1), map(2));
     put(&mut b, 40, "deleted", "v");
     meet(&mut a, &mut b);
     delete(&mut a, 50, "deleted");
     collect(&mut a, 1_000);
     a.close(b.own());
-    a.forget(FORGET);
-    assert_eq!(a.graves().collect::<Vec<_>>(), [(b.own(), 1)]);
+    a.prune(PRUNE);
+    assert_eq!(a.pruned_origins().collect::<Vec<_>>(), [(b.own(), 1)]);
     put(&mut b, 60, "new", "v");
     for _ in 0..2 {
         learn(&mut a, &b);
@@ -152,7 +152,7 @@ fn a_mass_delete_on_twenty_nodes_stays() {
 }
 
 #[test]
-fn of_a_delete_and_a_write_that_did_not_know_each_other_the_later_stands() {
+fn the_later_of_a_delete_and_a_concurrent_write_stands() {
     for (deleted, written, expected) in [(100, 150, Some("new")), (150, 100, None)] {
         let (mut a, mut b) = (map(1), map(2));
         put(&mut a, 50, "k", "old");
@@ -181,13 +181,13 @@ fn the_writes_of_a_departed_node_stay() {
     meet(&mut a, &mut b);
     b.close(a.own());
     b.tick(UnixTime::from_millis(1_000_000));
-    b.forget(FORGET);
+    b.prune(PRUNE);
     learn(&mut c, &b);
     assert_eq!(get(&c, "k").unwrap(), "v");
 }
 
 #[test]
-fn a_member_that_was_away_for_longer_than_others_remember_takes_their_word() {
+fn a_member_that_was_away_for_longer_than_others_remember_drops_what_they_dropped() {
     let (mut a, mut b, mut c) = (map(1), map(2), map(3));
     put(&mut c, 40, "of c", "v");
     put(&mut b, 50, "k", "old");
@@ -201,8 +201,8 @@ fn a_member_that_was_away_for_longer_than_others_remember_takes_their_word() {
     collect(&mut a, 1_000);
     a.close(b.own());
     a.close(c.own());
-    a.forget(FORGET);
-    assert_eq!(a.ghosts(), 0);
+    a.prune(PRUNE);
+    assert_eq!(a.empty_logs(), 0);
     meet(&mut a, &mut c);
     meet(&mut a, &mut c);
     assert_eq!((get(&a, "k"), get(&c, "k")), (None, None));
@@ -210,7 +210,7 @@ fn a_member_that_was_away_for_longer_than_others_remember_takes_their_word() {
 }
 
 #[test]
-fn a_restarted_node_that_forgot_everything_and_writes_at_once_is_heard() {
+fn the_first_writes_of_a_restarted_node_are_applied() {
     let (mut a, mut b) = (map(1), map(2));
     put(&mut b, 50, "k", "first life");
     put(&mut b, 51, "other", "first life");
@@ -223,7 +223,7 @@ fn a_restarted_node_that_forgot_everything_and_writes_at_once_is_heard() {
 }
 
 #[test]
-fn a_node_that_finds_its_log_written_by_another_life_writes_anew() {
+fn a_node_whose_log_another_process_has_written_opens_a_new_one() {
     let (mut a, mut b) = (map(1), map(2));
     for n in 0..5 {
         put(&mut b, 50 + n, &n.to_string(), "first life");
@@ -244,7 +244,7 @@ fn a_node_that_finds_its_log_written_by_another_life_writes_anew() {
 
 /// A tombstone that hides a value is replaced when it is old: by one that deletes no more than it did.
 #[test]
-fn what_is_written_after_a_delete_outlives_the_collection_of_that_delete() {
+fn a_write_after_a_delete_outlives_the_collection_of_that_delete() {
     let (mut a, mut b) = (map(1), map(2));
     put(&mut a, 10, "k", "hidden");
     delete(&mut b, 20, "k");

@@ -49,33 +49,33 @@ fn merged(maps: &[&Map], room: usize) -> Map {
 /// says. Returns all of them.
 fn learn_in_any_order(to: &mut Map, from: &Map, picks: &[usize]) -> Vec<Vec<u8>> {
     let (me, it) = (to.own(), from.own());
-    let (mut serving, mut staging) = (Serving::default(), Staging::default());
+    let (mut sender, mut receiver) = (DeltaSender::default(), DeltaReceiver::default());
     let mut picks = picks.iter().cycle();
     let mut sent: Vec<Vec<u8>> = Vec::new();
     for _ in 0..10_000 {
-        let pull = staging.pull(to, it);
-        let mut told: Vec<Told> = Vec::new();
+        let pull = receiver.pull(to, it);
+        let mut told: Vec<VectorItem> = Vec::new();
         if pull.session == 0 {
-            told.push(Told::Complete(None, None));
-            told.extend(to.tell_after(None));
+            told.push(VectorItem::Complete(None, None));
+            told.extend(to.frontiers_after(None));
         }
-        if !serving.on_pull(from, me, &pull, told.into_iter()).serve {
+        if !sender.on_pull(from, me, &pull, told.into_iter()).serve {
             break;
         }
         for n in 1..=4 {
             let mut chunk = vec![0; 300];
-            let (len, extent) = serving.write_chunk(from, me, n == 4, &mut chunk).unwrap();
+            let (len, end) = sender.write_chunk(from, me, n == 4, &mut chunk).unwrap();
             chunk.truncate(len);
             sent.push(chunk);
-            if extent == Extent::Complete {
+            if end == ChunkEnd::Complete {
                 break;
             }
         }
         for _ in 0..6 {
             let pick = picks.next().unwrap();
             let chunk = sent[pick % sent.len()].clone();
-            if let Some(Own::Contested | Own::Forgotten) = take(to, &mut staging, it, &chunk) {
-                to.reopen(Generation::new(at(1_000_000)), Own::Contested);
+            if let Some(OwnLog::Contested | OwnLog::Pruned) = take(to, &mut receiver, it, &chunk) {
+                to.reopen(Generation::new(at(1_000_000)), OwnLog::Contested);
             }
         }
     }
@@ -83,11 +83,13 @@ fn learn_in_any_order(to: &mut Map, from: &Map, picks: &[usize]) -> Vec<Vec<u8>>
 }
 
 /// `to` takes in a datagram; what became of its own log, if a delta was applied.
-fn take(to: &mut Map, staging: &mut Staging, from: Origin, chunk: &[u8]) -> Option<Own> {
+fn take(to: &mut Map, receiver: &mut DeltaReceiver, from: Origin, chunk: &[u8]) -> Option<OwnLog> {
     let (head, pieces) = read_chunk(chunk).unwrap();
     let me = to.own();
-    match staging.accept(to, me, from, &head, pieces, LIMIT) {
-        Outcome::Applied { own, .. } => Some(own),
+    let outcome = receiver.accept(to, me, from, &head, pieces, LIMIT);
+    to.check();
+    match outcome {
+        ChunkOutcome::Applied { own, .. } => Some(own),
         _ => None,
     }
 }
@@ -96,7 +98,7 @@ fn take(to: &mut Map, staging: &mut Staging, from: Origin, chunk: &[u8]) -> Opti
 type Living = (Origin, u64, Option<Vec<u8>>);
 
 /// What lives, and what is known.
-fn content(map: &Map) -> (Summary, Vec<Living>) {
+fn content(map: &Map) -> (ReplicaSummary, Vec<Living>) {
     let mut held: Vec<_> = map
         .held()
         .filter(|(_, write)| write.value.is_some())
@@ -171,9 +173,9 @@ proptest! {
         collect(&mut all, 1_000);
         let before = content(&all);
         for (from, chunks) in &sent {
-            let mut staging = Staging::default();
+            let mut receiver = DeltaReceiver::default();
             for chunk in chunks.iter().chain(chunks) {
-                take(&mut all, &mut staging, *from, chunk);
+                take(&mut all, &mut receiver, *from, chunk);
                 prop_assert_eq!(content(&all), before.clone());
             }
         }
@@ -185,8 +187,8 @@ proptest! {
         if let Some((head, pieces)) = read_chunk(&bytes) {
             let mut map = map(1);
             let me = map.own();
-            let head = Head { taker: me, ..head };
-            Staging::default().accept(&mut map, me, origin(2, 2), &head, pieces, LIMIT);
+            let head = ChunkHead { receiver: me, ..head };
+            DeltaReceiver::default().accept(&mut map, me, origin(2, 2), &head, pieces, LIMIT);
         }
     }
 }

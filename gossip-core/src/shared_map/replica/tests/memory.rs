@@ -21,13 +21,17 @@ fn churn(members: u64, keys: u64) -> Map {
         for origin in logs {
             a.close(origin);
         }
-        a.forget(Memory {
+        a.prune(PruneLimits {
             after: Duration::from_millis(1_000),
-            ghosts: 32,
-            graves: 32,
+            empty_logs: 32,
+            pruned_origins: 32,
         });
-        assert!(a.ghosts() <= 36, "{}", a.ghosts());
-        assert!(a.graves().count() <= 37, "{}", a.graves().count());
+        assert!(a.empty_logs() <= 36, "{}", a.empty_logs());
+        assert!(
+            a.pruned_origins().count() <= 37,
+            "{}",
+            a.pruned_origins().count()
+        );
         assert!(a.logs() <= 36 + 60, "{}", a.logs());
         let living = usize::try_from(60 * keys).unwrap();
         assert!(a.writes() <= living, "{}", a.writes());
@@ -49,8 +53,8 @@ fn memory_follows_what_lives_with_ten_thousand_members_and_a_hundred_thousand_ke
     std::println!(
         "logs {}, ghosts {}, graves {}, writes {}, bytes {}",
         a.logs(),
-        a.ghosts(),
-        a.graves().count(),
+        a.empty_logs(),
+        a.pruned_origins().count(),
         a.writes(),
         a.bytes()
     );
