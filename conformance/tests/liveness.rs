@@ -294,10 +294,14 @@ fn fifty_against_fifty() {
     a_split_settles_and_heals(100, 50);
 }
 
-/// Each of the thirty observes more who have fallen than a list of votes takes.
-#[test]
-fn thirty_against_two_hundred_and_seventy() {
-    a_split_settles_and_heals(300, 30);
+/// What takes most of a minute in a debug build: `.ci/run` runs it, in the profile `checked`.
+mod long {
+    /// Each of the thirty observes more who have fallen than a list of votes takes.
+    #[test]
+    #[ignore = "long: cargo test --profile checked -p conformance long:: -- --ignored"]
+    fn thirty_against_two_hundred_and_seventy() {
+        super::a_split_settles_and_heals(300, 30);
+    }
 }
 
 #[test]

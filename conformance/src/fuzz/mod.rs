@@ -2,6 +2,7 @@
 //! `cargo test` replays their corpus through the same code.
 
 mod bytes;
+pub mod corpus;
 mod merge;
 mod phi;
 mod script;
@@ -256,30 +257,16 @@ fn narrow(number: usize) -> u16 {
 mod tests {
     use super::*;
     use std::fs;
-    use std::path::Path;
 
-    fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../fuzz/corpus")
-            .join(target);
-        let files = fs::read_dir(folder).expect("the corpus is in the repository");
-        let mut inputs: Vec<_> = files
-            .map(|file| file.unwrap().path())
-            .map(|path| {
-                let name = path.file_name().unwrap().to_string_lossy().into_owned();
-                (name, fs::read(path).unwrap())
-            })
-            .collect();
-        inputs.sort();
-        assert!(!inputs.is_empty(), "there is something to replay");
-        inputs
-    }
-
-    /// Plays a whole corpus, and says which file of it does not hold.
+    /// Plays a whole corpus. The last line printed before a failure tells the input that fails.
     fn replay(target: &str, play: fn(&[u8])) {
-        for (name, input) in corpus(target) {
-            println!("fuzz/corpus/{target}/{name}");
-            play(&input);
+        let text = fs::read_to_string(corpus::file(target)).expect("a corpus of the repository");
+        let inputs = corpus::parse(&text).expect("a corpus in the right form");
+        assert!(!inputs.is_empty(), "there is something to replay");
+        for (index, input) in inputs.iter().enumerate() {
+            let name = input.name.as_deref().unwrap_or_default();
+            println!("fuzz/corpus/{target}.txt:{} {name}", index + 1);
+            play(&input.bytes);
         }
     }
 
