@@ -96,3 +96,6 @@ pub fn key(text: &str) -> Key {
 pub fn value(bytes: impl AsRef<[u8]>) -> Value {
     Value::new(bytes.as_ref()).expect("a legal value")
 }
+
+#[cfg(test)]
+mod tests;
