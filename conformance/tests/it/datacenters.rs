@@ -6,10 +6,12 @@
 use core::time::Duration;
 use std::collections::BTreeSet;
 
-use conformance::scenario::{Clock, Datacenters, Figure, Gauges, Scenario, Setup};
+use conformance::scenario::{Datacenters, Scenario, Setup};
 use conformance::sim::network::{Effect, Scope};
 use conformance::testkit::{Cluster, SECOND, host, hosts};
 use gossip_core::{Config, Dissemination, Status};
+
+use super::{figure, play};
 
 /// A cluster of several datacenters.
 struct Trial {
@@ -86,14 +88,8 @@ fn a_tenth_crosses_of_what_would_cross_in_one_datacenter() {
         nodes: 100,
         ..Setup::default()
     };
-    let outcome = scenario.play(&setup, &Clock::default(), Gauges::default());
-    let outcome = outcome.expect("the cluster forms");
-    assert_eq!(outcome.findings, []);
-    let figure = |key| match outcome.report.figure(key) {
-        Some(Figure::Real(real)) => *real,
-        Some(Figure::Count(count)) => f64::from(u32::try_from(*count).unwrap()),
-        other => panic!("{key} is {other:?}"),
-    };
+    let outcome = play(scenario, &setup);
+    let figure = |key| figure(&outcome, key);
     assert!(figure("rest_ratio") >= 10.0, "{}", figure("rest_ratio"));
     assert!(figure("write_ratio") >= 10.0, "{}", figure("write_ratio"));
     // One hop more than at home, of at most 10 ms.

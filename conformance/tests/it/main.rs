@@ -28,6 +28,7 @@ mod scenarios;
 mod shared_map;
 mod swarm;
 
+use conformance::scenario::{Clock, Figure, Gauges, Outcome, Scenario, Setup};
 use conformance::testkit::{Cluster, SECOND};
 
 /// Guests under names of their own come one after the other, and go in this way.
@@ -38,5 +39,23 @@ fn receive(cluster: &mut Cluster, guests: u32, go: impl Fn(&mut Cluster, usize))
         cluster.pass(20 * SECOND);
         go(cluster, number);
         cluster.pass(20 * SECOND);
+    }
+}
+
+/// Plays a scenario, in which no invariant is broken.
+fn play(scenario: Scenario, setup: &Setup) -> Outcome {
+    let outcome = scenario
+        .play(setup, &Clock::default(), Gauges::default())
+        .expect("the cluster forms");
+    assert_eq!(outcome.findings, []);
+    outcome
+}
+
+/// A figure as a number; panics where it is missing.
+fn figure(outcome: &Outcome, key: &str) -> f64 {
+    match outcome.report.figure(key) {
+        Some(Figure::Real(real)) => *real,
+        Some(Figure::Count(count)) => f64::from(u32::try_from(*count).expect("a small count")),
+        other => panic!("{key} is {other:?}"),
     }
 }

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use conformance::scenario::{Clock, Figure, Gauges, Partition, Scenario, Setup};
+use conformance::scenario::{Partition, Scenario, Setup};
 use conformance::sim::network::{Effect, Scope};
 use conformance::testkit::{Cluster, MINUTE, SECOND, hosts};
 use gossip_core::{Command, Config, Event};
+
+use super::{figure, play};
 
 #[test]
 fn one_broken_link_takes_nobody_down_while_another_observer_vouches() {
@@ -32,15 +34,8 @@ fn a_split_settles_and_heals(nodes: u32, smaller: u32) {
         nodes,
         ..Setup::default()
     };
-    let outcome = Scenario::Partition(partition)
-        .play(&setup, &Clock::default(), Gauges::default())
-        .unwrap();
-    assert_eq!(outcome.findings, []);
-    let figure = |key| match outcome.report.figure(key) {
-        Some(Figure::Real(real)) => *real,
-        Some(Figure::Count(count)) => f64::from(u32::try_from(*count).unwrap()),
-        other => panic!("{smaller} of {nodes}: {key} is {other:?}"),
-    };
+    let outcome = play(Scenario::Partition(partition), &setup);
+    let figure = |key| figure(&outcome, key);
     assert!(figure("settled_s") <= 15.0);
     assert!(figure("heal_s") <= 3.0);
     assert_eq!(figure("wrong_down_during"), 0.0);
