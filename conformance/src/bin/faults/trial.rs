@@ -103,7 +103,7 @@ impl Bench {
             return Ok(Outcome::Endless);
         };
         let said = String::from_utf8_lossy(&fs::read(&self.log)?).into_owned();
-        Ok(read(status, &said, &fault.test))
+        Ok(read(status.success(), &said, &fault.test))
     }
 
     /// Where the latest test left what it said.
@@ -113,28 +113,23 @@ impl Bench {
 }
 
 /// What a test said of a fault.
-fn read(status: ExitStatus, said: &str, test: &str) -> Outcome {
-    let of_test = |line: &&str| line.starts_with("test ") && line.contains(test);
-    let mut lines = said.lines().filter(of_test).peekable();
-    let (is_there, fails) = (
-        lines.peek().is_some(),
-        lines.any(|line| line.ends_with("FAILED")),
-    );
-    // A test that is ended by a signal has no line of its own.
-    let dies = said.contains("(signal: ");
-    if status.success() {
-        if is_there {
-            Outcome::Missed
-        } else {
-            Outcome::NoTest
-        }
-    } else if fails || (dies && !said.contains("could not compile")) {
-        Outcome::Caught
-    } else if said.contains("could not compile") {
-        let error = said.lines().find(|line| line.starts_with("error"));
-        Outcome::Broken(error.unwrap_or_default().to_owned())
-    } else {
-        Outcome::Elsewhere
+fn read(succeeds: bool, said: &str, test: &str) -> Outcome {
+    let any = |begin: &str| {
+        let mut lines = said.lines();
+        lines.any(|line| line.starts_with(begin) && line.contains(test))
+    };
+    let is_there = any("test ");
+    // Each failure has a heading. A test that is ended by a signal has none.
+    let fails = any("---- ");
+    let dies = is_there && said.contains("(signal: ");
+    match (succeeds, is_there) {
+        (true, true) => Outcome::Missed,
+        (true, false) => Outcome::NoTest,
+        (false, _) if fails || dies => Outcome::Caught,
+        (false, _) => match said.lines().find(|line| line.starts_with("error")) {
+            Some(error) if said.contains("could not compile") => Outcome::Broken(error.to_owned()),
+            _ => Outcome::Elsewhere,
+        },
     }
 }
 
@@ -164,4 +159,46 @@ fn wait(mut child: Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
     }
     child.wait()?;
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_test_says_is_told_from_what_a_compiler_says() {
+        let cases = [
+            (true, "test a::it_is_so ... ok", Outcome::Missed),
+            (true, "running 0 tests", Outcome::NoTest),
+            (
+                false,
+                "test a::it_is_so ... FAILED\n---- a::it_is_so stdout ----",
+                Outcome::Caught,
+            ),
+            // What prints its own words between the name and the result.
+            (
+                false,
+                "test it_is_so ... why\nFAILED\n---- it_is_so ----",
+                Outcome::Caught,
+            ),
+            (
+                false,
+                "test it_is_so ...\n(signal: 6, SIGABRT)",
+                Outcome::Caught,
+            ),
+            (
+                false,
+                "test other ... FAILED\n---- other ----",
+                Outcome::Elsewhere,
+            ),
+            (
+                false,
+                "error[E0425]: what?\nerror: could not compile",
+                Outcome::Broken("error[E0425]: what?".to_owned()),
+            ),
+        ];
+        for (succeeds, said, expected) in cases {
+            assert_eq!(read(succeeds, said, "it_is_so"), expected, "{said}");
+        }
+    }
 }
