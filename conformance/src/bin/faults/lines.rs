@@ -1,5 +1,8 @@
 //! Whether the faults can still be put in.
 
+use core::cmp::Reverse;
+use std::collections::BTreeSet;
+
 use crate::list::{Fault, List};
 use crate::tree::Tree;
 
@@ -30,7 +33,11 @@ pub(crate) fn check(
     for fault in faults {
         for trouble in troubles(fault, &code) {
             let told = match trouble {
-                Trouble::Gone => format!("the lines are in no file; they were in {}", fault.file),
+                Trouble::Gone => format!(
+                    "the lines are in no file; they were in {}\n     {}",
+                    fault.file,
+                    nearest(fault, &code).unwrap_or_default()
+                ),
                 Trouble::Moved(to) if mend => {
                     moved.push((fault.number, to.clone()));
                     troubled = troubled.saturating_sub(1);
@@ -76,6 +83,28 @@ fn troubles(fault: &Fault, code: &[(&str, String)]) -> Vec<Trouble> {
         troubles.push(Trouble::NoTest);
     }
     troubles
+}
+
+/// The line that has most words in common with the lines of a fault, and where it is.
+fn nearest(fault: &Fault, code: &[(&str, String)]) -> Option<String> {
+    let wanted: BTreeSet<&str> = words(fault.old()).collect();
+    let lines = code.iter().flat_map(|(file, text)| {
+        let lines = text.lines().zip(1_usize..);
+        lines.map(move |(line, number)| (*file, number, line))
+    });
+    let common = |line: &str| {
+        let words: BTreeSet<&str> = words(line).collect();
+        let common = words.intersection(&wanted).count();
+        // Of lines that have as much in common, the shortest.
+        (common, Reverse(words.len()))
+    };
+    let (file, number, line) = lines.max_by_key(|(_, _, line)| common(line))?;
+    Some(format!("perhaps {file}:{number}: {}", line.trim()))
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.filter(|word| word.len() > 2)
 }
 
 /// Whether there is a test whose name contains a text: a function, or a string where the tests bring

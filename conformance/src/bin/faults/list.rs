@@ -75,6 +75,11 @@ impl Target {
 }
 
 impl Fault {
+    /// The lines that it changes.
+    pub(crate) fn old(&self) -> &str {
+        &self.old
+    }
+
     /// Where the fault is to be put in a text.
     pub(crate) fn find(&self, text: &str) -> Option<Range<usize>> {
         find(text, &self.old)
