@@ -2,7 +2,7 @@
 //! as many writers: its work must follow from the length of the datagram, not from the cluster's.
 //!
 //! `cargo bench -p conformance --bench hostile`. What a datagram makes a node hold is the business of the
-//! test `allocation`, who lies about what of `hostile`.
+//! test `allocation`, who lies about what of the tests `floods`, `exchange` and `map_lies`.
 
 #![allow(
     clippy::unwrap_used,

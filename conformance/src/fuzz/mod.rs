@@ -22,7 +22,7 @@ const WALL: UnixTime = UnixTime::from_millis(1_767_225_600_000);
 
 /// A few nodes that hand one another every datagram at once.
 #[derive(Debug)]
-pub struct Cluster {
+pub struct Trio {
     nodes: Vec<Node>,
     now: Instant,
     /// Every datagram sent so far, up to a bound.
@@ -40,7 +40,7 @@ const FORMS: Duration = Duration::from_millis(1500);
 /// quantiles for each number of them when it is made, which would take most of a target's time.
 const FEW_SAMPLES: u8 = 8;
 
-impl Cluster {
+impl Trio {
     /// Three nodes that know one another and have a few attributes.
     ///
     /// # Panics
@@ -186,7 +186,7 @@ impl Cluster {
 /// # Panics
 /// Where a node does, or where it breaks its contract.
 pub fn decode(bytes: &[u8]) {
-    let mut cluster = Cluster::formed();
+    let mut cluster = Trio::formed();
     let before = cluster.dropped();
     cluster.deliver(0, bytes);
     let framed = cluster.framed(bytes);
@@ -203,7 +203,7 @@ pub fn decode(bytes: &[u8]) {
 /// # Panics
 /// Where a node does, or where it breaks its contract.
 pub fn datagrams(script: &[u8]) {
-    let mut cluster = Cluster::formed();
+    let mut cluster = Trio::formed();
     for step in script.chunks_exact(4).take(64) {
         let &[which, place, change, act] = step else {
             continue;
@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn a_framed_body_is_let_through_to_the_decoder() {
-        let mut cluster = Cluster::formed();
+        let mut cluster = Trio::formed();
         let framed = cluster.framed(b"not a message");
         cluster.deliver(0, &framed);
         let dropped = cluster.nodes[0].metrics().dropped;

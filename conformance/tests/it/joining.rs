@@ -1,17 +1,8 @@
-//! One node joins a large cluster with much state: how soon it knows all, and who bears it (issue
-//! figures; on demand, since forming the cluster takes minutes):
-//! `cargo test --release -p conformance --test newcomer -- --ignored --nocapture --exact` with the name of
-//! one of the tests; the last needs 11 GB.
+//! Nodes that join a cluster with much state: how soon they know all, and who bears it.
 
-use core::time::Duration;
-
-use conformance::sim::network::Delay;
-use conformance::sim::{Action, HostId, Time, World};
-use gossip_core::{Command, Config, Key, Value};
-
-fn host(number: usize) -> HostId {
-    HostId::new(u32::try_from(number).expect("a small number"))
-}
+use conformance::sim::{Action, World};
+use conformance::testkit::{Cluster, MILLI, MINUTE, SECOND, host, key, value};
+use gossip_core::{Command, Mode};
 
 /// How a newcomer came to have what the others have.
 #[derive(Clone, Copy)]
@@ -27,30 +18,23 @@ struct Caught {
 
 /// `nodes` that hold so many KB each, and one that joins.
 fn join(nodes: usize, kilobytes: usize) -> Caught {
-    let millis = Duration::from_millis;
-    let mut world = World::new(1, Delay::uniform(millis(1), millis(10)));
-    let mut config = Config::lan();
-    config.seeds = (1..=3).map(|n| ([10, 0, 0, n], 7946).into()).collect();
-    for number in 0..=nodes {
-        let added = world.add(&format!("n{number}"), config.clone());
-        assert_eq!(added.expect("it can be"), host(number));
-    }
-    for number in 0..nodes {
-        world.perform(Action::Start(host(number)));
-    }
-    world.run_until(Time::from_secs(20));
+    let mut cluster = Cluster::of(nodes).spare(1).start();
+    // From here on, nobody keeps what nodes tell: it would be more than they hold.
+    let world = &mut cluster.world;
+    let begun = world.now() + 20 * SECOND;
+    world.run_until(begun);
     for part in 0..kilobytes {
         for number in 0..nodes {
             let command = Command::Set {
-                key: Key::new(&format!("state{part}")).expect("a legal key"),
-                value: Value::new([b'x'; 1000]).expect("a legal value"),
+                key: key(&format!("state{part}")),
+                value: value([b'x'; 1000]),
             };
             world.perform(Action::Command(host(number), command));
         }
-        let written = world.now();
-        world.run_until(written + millis(500));
+        let written = world.now() + 500 * MILLI;
+        world.run_until(written);
     }
-    let mut rested = world.now() + millis(40_000);
+    let mut rested = world.now() + 40 * SECOND;
     world.run_until(rested);
     assert_eq!(world.check_quiescence(), []);
 
@@ -66,21 +50,21 @@ fn join(nodes: usize, kilobytes: usize) -> Caught {
         let node = world.host(host(number)).node().expect("it runs");
         node.metrics().state_bytes
     };
-    let before = sent(&world);
+    let before = sent(world);
     world.perform(Action::Start(host(nodes)));
     let (mut up, mut rate) = (0, 0);
     let mut second = before.clone();
-    while state(&world, nodes) < state(&world, 0) && up < 60_000 {
+    while state(world, nodes) < state(world, 0) && up < 60_000 {
         up += 10;
-        rested = rested + millis(10);
+        rested = rested + 10 * MILLI;
         world.run_until(rested);
         if up % 1000 == 0 {
-            let now = sent(&world);
+            let now = sent(world);
             rate = rate.max(most(&now, &second));
             second = now;
         }
     }
-    let now = sent(&world);
+    let now = sent(world);
     Caught {
         up,
         taken: world.host(host(nodes)).traffic().bytes_in,
@@ -108,7 +92,7 @@ fn catches_up(nodes: usize, kilobytes: usize) -> Caught {
 }
 
 #[test]
-#[ignore = "minutes: cargo test --release -p conformance --test newcomer -- --ignored --nocapture catches_up_and"]
+#[ignore = "minutes: cargo test --release -p conformance --test it -- --ignored --nocapture catches_up_and"]
 fn a_newcomer_catches_up_and_no_peer_bears_it_all() {
     for nodes in [100, 1000] {
         let caught = catches_up(nodes, 1);
@@ -117,7 +101,7 @@ fn a_newcomer_catches_up_and_no_peer_bears_it_all() {
 }
 
 #[test]
-#[ignore = "minutes: cargo test --release -p conformance --test newcomer -- --ignored --nocapture --exact a_newcomer_catches_up_with_ten_kilobytes_of_each"]
+#[ignore = "minutes: cargo test --release -p conformance --test it -- --ignored --nocapture --exact a_newcomer_catches_up_with_ten_kilobytes_of_each"]
 fn a_newcomer_catches_up_with_ten_kilobytes_of_each() {
     for nodes in [100, 300] {
         catches_up(nodes, 10);
@@ -125,7 +109,34 @@ fn a_newcomer_catches_up_with_ten_kilobytes_of_each() {
 }
 
 #[test]
-#[ignore = "11 GB, half an hour: cargo test --release -p conformance --test newcomer -- --ignored --nocapture of_a_thousand"]
+#[ignore = "11 GB, half an hour: cargo test --release -p conformance --test it -- --ignored --nocapture of_a_thousand"]
 fn a_newcomer_catches_up_with_ten_kilobytes_of_each_of_a_thousand() {
     catches_up(1000, 10);
+}
+
+/// A leg is twelve datagrams, and each log here is longer.
+#[test]
+fn a_newcomer_learns_logs_that_are_longer_than_a_leg() {
+    for (mode, datagram, filled) in [
+        (Mode::PushPull, 512, 9_500),
+        (Mode::Pull, 512, 9_500),
+        (Mode::PushPull, 1400, 50_000),
+    ] {
+        println!("{mode:?} {datagram}");
+        let nodes = 7;
+        let options = Cluster::of(nodes).seeds([0, 1]).spare(1).config(|config| {
+            config.mode = mode;
+            config.max_datagram = datagram;
+            config.max_state = 1 << 16;
+        });
+        let mut cluster = options.form();
+        for (number, key) in (0..nodes).flat_map(|n| (0..filled / 270).map(move |key| (n, key))) {
+            cluster.set(number, &format!("key{key}"), [b'.'; 250]);
+        }
+        cluster.pass(MINUTE);
+        cluster.assert_at_rest();
+        cluster.start(nodes);
+        cluster.pass(MINUTE);
+        cluster.assert_at_rest();
+    }
 }

@@ -1,36 +1,15 @@
 //! Small runs of the scenarios: the figures that a reader relies on.
 
-use core::time::Duration;
-
-use conformance::scenario::{
-    Clock, Crash, Figure, Gauges, Join, Outcome, Partition, Place, Restart, Scenario, Setup,
-    Spread, Steady,
-};
+use conformance::scenario::{Crash, Join, Partition, Place, Restart, Scenario, Setup, Spread, Steady};
+use conformance::testkit::{MILLI, SECOND};
 use gossip_core::{Dissemination, Mode};
 
-const SECOND: Duration = Duration::from_secs(1);
-
-fn play(scenario: Scenario, setup: &Setup) -> Outcome {
-    let outcome = scenario
-        .play(setup, &Clock::default(), Gauges::default())
-        .expect("the cluster forms");
-    assert_eq!(outcome.findings, []);
-    outcome
-}
+use super::{figure, play};
 
 fn nodes(nodes: u32) -> Setup {
     Setup {
         nodes,
         ..Setup::default()
-    }
-}
-
-/// A figure as a number; panics where it is missing.
-fn figure(outcome: &Outcome, key: &str) -> f64 {
-    match outcome.report.figure(key) {
-        Some(Figure::Real(real)) => *real,
-        Some(Figure::Count(count)) => f64::from(u32::try_from(*count).expect("a small count")),
-        other => panic!("{key} is {other:?}"),
     }
 }
 
@@ -128,7 +107,7 @@ fn a_healed_partition_is_forgotten_and_both_writes_are_everywhere() {
 fn a_restarted_node_is_recognised_at_once() {
     let restart = Scenario::Restart(Restart {
         warm_up: 10 * SECOND,
-        away: Duration::from_millis(10),
+        away: 10 * MILLI,
         limit: 60 * SECOND,
     });
     // Of 100, the table comes in several datagrams, and the last may come first. Of ten, one brings

@@ -2,7 +2,7 @@
 
 /// One thing that an adapter does wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub(crate) enum Defect {
     /// Never tells the node that time has passed.
     DropsTimeouts,
     /// Tells the node that time has passed only when no datagram has come for a while.

@@ -1,4 +1,4 @@
-//! The suite itself. A plain adapter passes all of it; each adapter that does one thing wrong fails
+//! The suite itself. A blocking adapter passes all of it; each adapter that does one thing wrong fails
 //! the case that is named here, and for the reason that is named here.
 #![expect(
     clippy::unwrap_used,
@@ -6,172 +6,183 @@
     reason = "a test may panic"
 )]
 
-mod plain;
+mod adapter;
+mod defect;
+mod turns;
 
 use std::time::Duration;
 
+use adapter::Blocking;
 use conformance::suite::{self, Outcome};
+use defect::Defect;
 use libtest_mimic::{Arguments, Failed, Trial};
-use plain::{Fault, Plain};
 
 /// What a broken adapter fails, and a part of what is then said.
-const CAUGHT: &[(Fault, &str, &str)] = &[
-    (Fault::DropsTimeouts, "nodes_find_each_other", "is up"),
+const CAUGHT: &[(Defect, &str, &str)] = &[
+    (Defect::DropsTimeouts, "nodes_find_each_other", "is up"),
     (
-        Fault::StarvesTimers,
+        Defect::StarvesTimers,
         "a_flood_of_garbage_changes_nothing",
         "heartbeats",
     ),
     (
-        Fault::TicksOnceASecond,
+        Defect::TicksOnceASecond,
         "an_idle_node_sleeps_between_heartbeats",
         "heartbeats",
     ),
     (
-        Fault::TicksEveryMillisecond,
+        Defect::TicksEveryMillisecond,
         "an_idle_node_sleeps_between_heartbeats",
         "wake-ups",
     ),
-    (Fault::SendsOneAtATime, "a_command_is_sent_at_once", "is up"),
     (
-        Fault::SleepsThroughCommands,
+        Defect::SendsOneAtATime,
+        "a_command_is_sent_at_once",
+        "is up",
+    ),
+    (
+        Defect::SleepsThroughCommands,
         "a_command_is_sent_at_once",
         "that round of",
     ),
     (
-        Fault::LosesCommands,
+        Defect::LosesCommands,
         "commands_come_from_many_threads",
         "does not hold it",
     ),
     (
-        Fault::LosesDeletes,
+        Defect::LosesDeletes,
         "a_delete_stays_when_a_node_returns",
         "to read [] under",
     ),
     (
-        Fault::LosesDeletes,
+        Defect::LosesDeletes,
         "a_delete_beats_what_is_earlier_and_no_more",
         "to read [] under",
     ),
     (
-        Fault::StartsItsClockLate,
+        Defect::StartsItsClockLate,
         "a_write_bears_the_time_of_day",
         "was written at",
     ),
     (
-        Fault::DecidesConflicts,
+        Defect::DecidesConflicts,
         "siblings_are_kept_until_they_are_resolved",
         r#"to read ["20", "10"]"#,
     ),
     (
-        Fault::RepeatsEvents,
+        Defect::RepeatsEvents,
         "of_keys_that_are_not_watched_nothing_is_told",
         "b was told",
     ),
     (
-        Fault::HidesConflicts,
+        Defect::HidesConflicts,
         "the_last_write_wins_on_both_sides_of_a_split",
         "that 10 has lost to 20",
     ),
     (
-        Fault::SwallowsRefusals,
+        Defect::SwallowsRefusals,
         "a_refused_command_is_told",
         "beyond max_state came to Ok",
     ),
     (
-        Fault::LocksWhileItWaits,
+        Defect::LocksWhileItWaits,
         "a_command_is_sent_at_once",
         "never returned",
     ),
-    (Fault::ReordersEvents, "events_come_in_order", "order"),
-    (Fault::RepeatsEvents, "nodes_find_each_other", "was told of"),
+    (Defect::ReordersEvents, "events_come_in_order", "order"),
     (
-        Fault::ForgetsLagged,
+        Defect::RepeatsEvents,
+        "nodes_find_each_other",
+        "was told of",
+    ),
+    (
+        Defect::ForgetsLagged,
         "a_stalled_consumer_is_told_that_it_lagged",
         "that it has lagged",
     ),
     (
-        Fault::BlocksOnItsConsumer,
+        Defect::BlocksOnItsConsumer,
         "a_stalled_consumer_holds_up_nobody",
         "a to go on with change",
     ),
     (
-        Fault::HoardsEvents,
+        Defect::HoardsEvents,
         "a_stalled_consumer_is_told_that_it_lagged",
         "where are they",
     ),
     (
-        Fault::LeavesItsConsumerWaiting,
+        Defect::LeavesItsConsumerWaiting,
         "an_event_wakes_a_consumer_that_waits",
         "late",
     ),
     (
-        Fault::NeverEndsItsEvents,
+        Defect::NeverEndsItsEvents,
         "a_leave_is_told_as_left_and_not_as_down",
         "c's events to end",
     ),
     (
-        Fault::DropsWhatWouldBlock,
+        Defect::DropsWhatWouldBlock,
         "a_full_socket_loses_nothing",
         "that said of",
     ),
     (
-        Fault::StallsWhileItsSocketIsFull,
+        Defect::StallsWhileItsSocketIsFull,
         "a_full_socket_loses_nothing",
         "never returned",
     ),
     (
-        Fault::CutsOversize,
+        Defect::CutsOversize,
         "every_useless_datagram_is_counted_by_reason",
         "oversize to be counted",
     ),
     (
-        Fault::EndsAtAnEmptyDatagram,
+        Defect::EndsAtAnEmptyDatagram,
         "every_useless_datagram_is_counted_by_reason",
         "empty to be counted",
     ),
     (
-        Fault::DiesOfAFailedSend,
+        Defect::DiesOfAFailedSend,
         "unreachable_seeds_change_nothing",
         "its events ended",
     ),
     (
-        Fault::KeepsDatagrams,
+        Defect::KeepsDatagrams,
         "a_flood_of_garbage_changes_nothing",
         "bytes larger",
     ),
     (
-        Fault::PollsBusily,
+        Defect::PollsBusily,
         "an_idle_node_sleeps_between_heartbeats",
         "does not sleep",
     ),
     (
-        Fault::SwallowsTheBindError,
+        Defect::SwallowsTheBindError,
         "an_address_in_use_is_refused",
         "its address was in use",
     ),
     (
-        Fault::HidesItsPauses,
+        Defect::HidesItsPauses,
         "a_node_that_was_held_up_blames_nobody",
         "held others down",
     ),
     (
-        Fault::SaysGoodbyeInACrash,
+        Defect::SaysGoodbyeInACrash,
         "a_crash_is_told_as_down",
         "that c is down",
     ),
     (
-        Fault::IgnoresShutdown,
+        Defect::IgnoresShutdown,
         "a_node_that_is_shut_down_while_busy_stops",
         "never returned",
     ),
     (
-        Fault::StaysAfterLeaving,
+        Defect::StaysAfterLeaving,
         "a_leave_is_told_as_left_and_not_as_down",
         "c's events to end",
     ),
     (
-        Fault::RunsForEver,
+        Defect::RunsForEver,
         "a_node_runs_as_long_as_it_is_held",
         "that nobody holds to stop",
     ),
@@ -182,17 +193,17 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 fn main() {
     let sound = suite::cases().into_iter().map(|case| {
-        let name = format!("the plain adapter: {}", case.name);
+        let name = format!("the blocking adapter: {}", case.name);
         Trial::test(name, move || {
-            match case.ask(Plain::default(), suite::PATIENCE) {
+            match case.ask(Blocking::default(), suite::PATIENCE) {
                 Outcome::Passed => Ok(()),
                 other => Err(format!("{other:?}").into()),
             }
         })
     });
-    let broken = CAUGHT.iter().map(|&(fault, case, reason)| {
-        let name = format!("{fault:?} is caught by {case}");
-        Trial::test(name, move || is_caught(fault, case, reason))
+    let broken = CAUGHT.iter().map(|&(defect, case, reason)| {
+        let name = format!("{defect:?} is caught by {case}");
+        Trial::test(name, move || is_caught(defect, case, reason))
     });
     let mut arguments = Arguments::from_args();
     // They wait, most of the time.
@@ -200,8 +211,10 @@ fn main() {
     libtest_mimic::run(&arguments, sound.chain(broken).collect()).exit()
 }
 
-fn is_caught(fault: Fault, case: &str, reason: &str) -> Result<(), Failed> {
-    let broken = Plain { fault: Some(fault) };
+fn is_caught(defect: Defect, case: &str, reason: &str) -> Result<(), Failed> {
+    let broken = Blocking {
+        defect: Some(defect),
+    };
     match suite::ask(case, broken, PATIENCE) {
         None => Err(format!("there is no case {case}").into()),
         Some(Outcome::Failed(failure)) if failure.to_string().contains(reason) => Ok(()),

@@ -1,23 +1,19 @@
 //! What a cluster remembers of a shared map through which many members and keys have passed.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 use core::time::Duration;
 use std::collections::BTreeSet;
 
-use conformance::sim::network::Delay;
-use conformance::sim::{Action, HostId, Time, World};
-use gossip_core::{Command, Config, Key, Value};
+use conformance::sim::{Action, World};
+use conformance::testkit::{Cluster, MILLI, MINUTE, SECOND, host, key, value};
+use gossip_core::{Command, Key};
 
-const MILLI: Duration = Duration::from_millis(1);
-const SECOND: Duration = Duration::from_secs(1);
-const GRACE: Duration = Duration::from_secs(60);
+const GRACE: Duration = MINUTE;
 
 /// Guests that pass through a cluster.
 struct Churn {
     /// Nodes that stay.
-    nodes: u32,
-    guests: u32,
+    nodes: usize,
+    guests: usize,
     /// Keys that each guest writes, and another node deletes while it is there.
     keys: u32,
     /// Time between two guests. Each stays for four seconds.
@@ -39,51 +35,45 @@ struct Held {
     filled: usize,
 }
 
-fn key(guest: u32, number: u32) -> Key {
-    Key::new(&format!("guest/{guest}/{number}")).unwrap()
-}
-
 impl Churn {
-    fn world(&self) -> (World, Config) {
-        let mut world = World::new(3, Delay::uniform(MILLI, 10 * MILLI));
-        let mut config = Config::lan();
-        config.seeds = vec![([10, 0, 0, 1], 7946).into(), ([10, 0, 0, 2], 7946).into()];
-        config.remove_after = 10 * SECOND;
-        config.gc_grace = GRACE;
-        config.forget_after = GRACE;
-        config.max_ghosts = self.max_ghosts;
-        for n in 0..self.nodes {
-            let host = world.add(&format!("n{n}"), config.clone()).unwrap();
-            world.perform(Action::Start(host));
-        }
-        world.run_until(Time::from_secs(20));
-        (world, config)
+    fn formed(&self) -> Cluster {
+        let options = Cluster::of(self.nodes).seed(3).seeds([0, 1]);
+        let options = options.config(|config| {
+            config.remove_after = 10 * SECOND;
+            config.gc_grace = GRACE;
+            config.forget_after = GRACE;
+            config.max_ghosts = self.max_ghosts;
+        });
+        options.form()
     }
 
     /// A guest comes, writes, sees its keys deleted by another node, and goes, with a word or without.
-    fn invite(&self, world: &mut World, config: &Config, guest: u32) {
-        let host = world.add(&format!("g{guest}"), config.clone()).unwrap();
+    fn invite(&self, cluster: &mut Cluster, guest: usize) {
+        let number = cluster.add(&format!("g{guest}"));
+        let (guest_host, other) = (host(number), host(guest % self.nodes));
+        let world = &mut cluster.world;
         let now = world.now();
-        world.schedule(now, Action::Start(host));
-        let other = HostId::new(guest % self.nodes);
-        let value = Value::new(vec![b'v'; 32]).unwrap();
+        world.schedule(now, Action::Start(guest_host));
         for number in 0..self.keys {
-            let key = key(guest, number);
-            let put = Command::put(key.clone(), value.clone());
-            world.schedule(now + 2 * SECOND, Action::Command(host, put));
+            let key = key(&format!("guest/{guest}/{number}"));
+            let put = Command::put(key.clone(), value([b'v'; 32]));
+            world.schedule(now + 2 * SECOND, Action::Command(guest_host, put));
             let delete = Command::Delete { key };
             world.schedule(now + 3 * SECOND, Action::Command(other, delete));
         }
         if guest.is_multiple_of(2) {
-            world.schedule(now + 3500 * MILLI, Action::Command(host, Command::Leave));
+            world.schedule(
+                now + 3500 * MILLI,
+                Action::Command(guest_host, Command::Leave),
+            );
         }
-        world.schedule(now + 4 * SECOND, Action::Crash(host));
+        world.schedule(now + 4 * SECOND, Action::Crash(guest_host));
     }
 
-    fn held(&self, world: &World) -> Held {
+    fn held(&self, cluster: &Cluster) -> Held {
         let mut most = Held::default();
         for n in 0..self.nodes {
-            let node = world.host(HostId::new(n)).node().unwrap();
+            let node = cluster.node(n);
             let map = node.map();
             let filled: BTreeSet<_> = map.held().map(|(origin, _)| origin).collect();
             most = Held {
@@ -125,50 +115,49 @@ impl Churn {
     }
 
     /// Lets them pass through, and looks every so many guests at what is held.
-    fn pour(&self, each: u32) -> World {
-        let (mut world, config) = self.world();
-        let mut before = world.traffic();
+    fn pour(&self, each: usize) -> Cluster {
+        let mut cluster = self.formed();
+        let mut before = cluster.traffic();
         for guest in 1..=self.guests {
-            self.invite(&mut world, &config, guest);
-            self.pass(&mut world);
+            self.invite(&mut cluster, guest);
+            // Nobody keeps what nodes tell.
+            self.pass(&mut cluster.world);
             if guest % each == 0 {
-                let held = self.held(&world);
-                let sent = world.traffic().since(before);
-                before = world.traffic();
+                let held = self.held(&cluster);
+                let sent = cluster.traffic().since(before);
+                before = cluster.traffic();
                 println!(
                     "{} s, {guest} guests: {held:?}; {} datagrams, {} bytes",
-                    world.now(),
+                    cluster.world.now(),
                     sent.datagrams_out,
                     sent.bytes_out
                 );
                 self.check(&held);
             }
         }
-        world
+        cluster
     }
 
     /// The same, and what is held when the last one has gone and all keys are deleted.
-    fn play(&self, each: u32) {
-        let mut world = self.pour(each);
+    fn play(&self, each: usize) {
+        let mut cluster = self.pour(each);
         // Some keys were not known yet where they were to be deleted.
-        world.run_until(world.now() + 10 * SECOND);
-        let node = world.host(HostId::new(0)).node().unwrap();
+        cluster.pass(10 * SECOND);
+        let node = cluster.node(0);
         let left: Vec<Key> = (node.entries("").map(|(key, _)| Key::new(key).unwrap())).collect();
         for key in left {
-            let command = Command::Delete { key };
-            world.perform(Action::Command(HostId::new(0), command));
+            cluster.command(0, Command::Delete { key });
         }
-        world.run_until(world.now() + 5 * GRACE);
-        let held = self.held(&world);
-        println!("{} s, at rest: {held:?}", world.now());
+        cluster.pass(5 * GRACE);
+        let held = self.held(&cluster);
+        println!("{} s, at rest: {held:?}", cluster.world.now());
         let (nodes, graves) = (self.nodes, self.max_ghosts + self.max_ghosts / 8);
         assert_eq!((held.writes, held.bytes, held.ghosts), (0, 0, 0));
-        assert!(held.logs <= usize::try_from(nodes).unwrap(), "{held:?}");
+        assert!(held.logs <= nodes, "{held:?}");
         assert!(held.graves <= usize::try_from(graves).unwrap(), "{held:?}");
-        let first = world.host(HostId::new(0)).node().unwrap().map().summary();
+        let first = cluster.node(0).map().summary();
         for n in 0..nodes {
-            let node = world.host(HostId::new(n)).node().unwrap();
-            assert_eq!(node.map().summary(), first, "n{n}");
+            assert_eq!(cluster.node(n).map().summary(), first, "n{n}");
         }
     }
 }
@@ -187,7 +176,7 @@ fn metadata_follows_what_lives_in_a_cluster() {
 
 /// On demand, with `--release`: 10,000 members, 100,000 keys.
 #[test]
-#[ignore = "half an hour: cargo test --release -p conformance --test map_memory -- --ignored --nocapture"]
+#[ignore = "half an hour: cargo test --release -p conformance --test it map_memory -- --ignored --nocapture"]
 fn metadata_follows_what_lives_with_ten_thousand_members_in_a_cluster_of_fifty() {
     let churn = Churn {
         nodes: 50,

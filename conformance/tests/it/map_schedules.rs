@@ -1,13 +1,13 @@
 //! A few random schedules over replicas of the shared map on every test run; the binary `map` plays
 //! as many as there is time for. Without one of the rules, the same schedules must fail.
 
-use conformance::map::{Budget, Missing, Tally, explore, play};
+use conformance::map::{Budget, Missing, Score, explore, play};
 
 const SCHEDULES: u64 = 1_500;
 
 #[test]
 fn nothing_comes_back_nothing_is_lost_and_all_agree() {
-    let tally = Tally::of(1, SCHEDULES, Missing::Nothing, true);
+    let tally = Score::of(1, SCHEDULES, Missing::Nothing, true);
     assert!(
         tally.failures.is_empty(),
         "{tally}\ncargo run --release -p conformance --bin map -- --schedules {SCHEDULES}"
@@ -16,7 +16,7 @@ fn nothing_comes_back_nothing_is_lost_and_all_agree() {
 
 /// Seeds that once failed.
 #[test]
-fn what_once_failed_does_not_fail_again() {
+fn schedules_that_once_failed_pass() {
     // Half of a write was told as half of another: 23_466. What a forgotten log had killed lived on
     // elsewhere: 116_598, 145_937, 290_403. A refused log's writes escaped their deletes: 4_399.
     // A write hid that its writer had collected a delete: 2_632_623. Lists made anew killed what was

@@ -1,111 +1,77 @@
-//! Whether all live members show the same (R19): in simulated clusters, and whatever happens to them.
-#![expect(clippy::indexing_slicing, reason = "a test may panic")]
+//! Whether all live members show the same: in simulated clusters, and whatever happens to them.
 
 use core::time::Duration;
 
-use conformance::sim::network::Delay;
-use conformance::sim::{Action, HostId, Step, Time, World};
+use conformance::sim::{Action, HostId, Step, World};
 use conformance::swarm::Plan;
-use gossip_core::{Command, Config, Dissemination, Event, Key, Node, Standing, Value};
-
-const MILLI: Duration = Duration::from_millis(1);
-const SECOND: Duration = Duration::from_secs(1);
-
-fn key(text: &str) -> Key {
-    Key::new(text).expect("a legal key")
-}
+use conformance::testkit::{Cluster, MILLI, MINUTE, SECOND, Told, host, key, value};
+use gossip_core::{Command, Config, Dissemination, Event, Standing, Value};
 
 fn v5() -> Value {
-    Value::new("v5").expect("a legal value")
-}
-
-fn host(number: usize) -> HostId {
-    HostId::new(u32::try_from(number).expect("a small number"))
-}
-
-fn position(host: HostId) -> usize {
-    usize::try_from(host.number()).expect("a small number")
-}
-
-fn node(world: &World, host: HostId) -> &Node {
-    world.host(host).node().expect("it runs")
+    value("v5")
 }
 
 /// Nodes that know one another and watch the schema.
-fn formed(seed: u64, nodes: usize, dissemination: Dissemination) -> World {
-    let mut world = World::new(seed, Delay::uniform(MILLI, 10 * MILLI));
-    let mut config = Config::lan();
-    config.seeds = vec![([10, 0, 0, 1], 7946).into()];
-    config.dissemination = dissemination;
+fn formed(seed: u64, nodes: usize, dissemination: Dissemination) -> Cluster {
+    let change = |config: &mut Config| config.dissemination = dissemination;
+    let mut cluster = Cluster::of(nodes).seed(seed).config(change).form();
     for number in 0..nodes {
-        let added = world.add(&format!("n{number}"), config.clone());
-        world.perform(Action::Start(added.expect("it can be")));
-    }
-    world.run_until(Time::from_secs(20));
-    assert_eq!(world.check_quiescence(), []);
-    for number in 0..nodes {
-        let watch = Command::Watch { key: key("schema") };
-        world.perform(Action::Command(host(number), watch));
+        cluster.command(number, Command::Watch { key: key("schema") });
         let reached = Event::AgreementReached {
             key: key("schema"),
             value: None,
         };
-        assert_eq!(world.events(), [reached], "nobody has one yet");
+        let told = cluster.take_told().into_iter().map(|told| told.event);
+        assert_eq!(told.collect::<Vec<_>>(), [reached], "nobody has one yet");
     }
-    world
+    cluster
 }
 
-fn migrate(world: &mut World, host: HostId) {
-    let command = Command::Set {
-        key: key("schema"),
-        value: v5(),
-    };
-    world.perform(Action::Command(host, command));
+fn migrate(cluster: &mut Cluster, number: usize) {
+    cluster.set(number, "schema", "v5");
 }
 
 /// The schema as applications do it: each takes over what the first node shows.
 struct Migration {
-    world: World,
+    cluster: Cluster,
     nodes: usize,
     known: Vec<Option<Duration>>,
     agreed: Vec<Option<Duration>>,
 }
 
 impl Migration {
-    fn play(mut world: World, nodes: usize) -> Self {
-        let begins = world.now();
-        migrate(&mut world, host(0));
+    fn play(mut cluster: Cluster, nodes: usize) -> Self {
+        let begins = cluster.now();
+        migrate(&mut cluster, 0);
         let mut migration = Self {
-            world,
+            cluster,
             nodes,
             known: vec![None; nodes],
             agreed: vec![None; nodes],
         };
         migration.known[0] = Some(Duration::ZERO);
-        while let Some(step) = migration.world.step(begins + 60 * SECOND) {
-            migration.look(begins, step);
-            if migration.agreed.iter().all(Option::is_some) {
-                break;
-            }
+        while migration.agreed.contains(&None) && migration.cluster.now() < begins + MINUTE {
+            migration.cluster.pass(MILLI);
+            migration.look(begins);
         }
         migration
     }
 
-    fn look(&mut self, begins: Time, step: Step) {
-        let first = self.world.host(host(0)).node_id();
-        let passed = step.at.since(begins);
-        for event in self.world.events().to_vec() {
+    /// Looks at what nodes have told in the last millisecond.
+    fn look(&mut self, begins: Duration) {
+        let first = self.cluster.id(0);
+        for Told { by, event, .. } in self.cluster.take_told() {
+            let passed = self.cluster.now() - begins;
             match event {
                 Event::AttributeChanged { id, value, .. } if id == first => {
                     assert_eq!(value, Some(v5()));
-                    self.known[position(step.host)] = Some(passed);
-                    migrate(&mut self.world, step.host);
-                    // Which may be the last that was missing.
-                    self.look(begins, step);
+                    self.known[by] = Some(passed);
+                    // Which may be the last that was missing, and is told at once then.
+                    migrate(&mut self.cluster, by);
                 }
                 Event::AgreementReached { value, .. } => {
                     assert_eq!(value, Some(v5()));
-                    self.agreed[position(step.host)] = Some(passed);
+                    self.agreed[by] = Some(passed);
                 }
                 _ => {}
             }
@@ -120,7 +86,7 @@ impl Migration {
             times.into_iter().max().expect("there are nodes")
         };
         for number in 0..self.nodes {
-            let agreement = node(&self.world, host(number)).agreement(&key("schema"));
+            let agreement = self.cluster.node(number).agreement(&key("schema"));
             assert!(agreement.is_reached());
             assert_eq!(agreement.agreeing(), self.nodes);
         }
@@ -131,68 +97,59 @@ impl Migration {
 #[test]
 fn five_nodes_follow_a_schema_within_three_rounds_and_know_that_all_do() {
     for seed in 1..=20 {
-        let world = formed(seed, 5, Dissemination::Periodic);
-        let (known, agreed) = Migration::play(world, 5).took();
+        let cluster = formed(seed, 5, Dissemination::Periodic);
+        let (known, agreed) = Migration::play(cluster, 5).took();
         assert!(known <= 3 * SECOND, "seed {seed}: {known:?}");
         assert!(agreed <= 5 * SECOND, "seed {seed}: {agreed:?}");
     }
 }
 
 #[test]
-fn with_eager_push_they_do_at_once() {
+fn five_nodes_follow_a_schema_at_once_with_eager_push() {
     for seed in 1..=20 {
-        let world = formed(seed, 5, Dissemination::Eager);
-        let (known, agreed) = Migration::play(world, 5).took();
+        let cluster = formed(seed, 5, Dissemination::Eager);
+        let (known, agreed) = Migration::play(cluster, 5).took();
         assert!(known <= 50 * MILLI, "seed {seed}: {known:?}");
         assert!(agreed <= 100 * MILLI, "seed {seed}: {agreed:?}");
     }
 }
 
 #[test]
-fn who_differs_is_told_and_who_is_down_does_not_count() {
-    let mut world = formed(1, 5, Dissemination::Eager);
-    let hosts: Vec<HostId> = (0..5).map(host).collect();
-    for host in &hosts[..4] {
-        migrate(&mut world, *host);
-    }
-    world.run_until(world.now() + SECOND);
-    let last = world.host(hosts[4]).node_id();
-    for host in &hosts {
-        let agreement = node(&world, *host).agreement(&key("schema"));
+fn a_node_that_differs_is_named_and_a_down_node_does_not_count() {
+    let mut cluster = formed(1, 5, Dissemination::Eager);
+    (0..4).for_each(|number| migrate(&mut cluster, number));
+    cluster.pass(SECOND);
+    let last = cluster.id(4);
+    for number in cluster.numbers() {
+        let agreement = cluster.node(number).agreement(&key("schema"));
         assert!(!agreement.is_reached());
-        assert!(!node(&world, *host).has_agreement(&key("schema")));
+        assert!(!cluster.node(number).has_agreement(&key("schema")));
         let mut apart = agreement.shown.iter();
         let apart = apart.find(|shown| shown.members == [last]);
         assert_eq!(apart.map(|shown| &shown.value), Some(&None));
     }
-    let first = node(&world, hosts[0]).agreement(&key("schema"));
+    let first = cluster.node(0).agreement(&key("schema"));
     assert_eq!(
         (first.agreeing(), first.differing().collect()),
         (4, vec![last])
     );
 
-    world.perform(Action::Crash(hosts[4]));
-    let mut reached = 0;
-    let until = world.now() + 20 * SECOND;
-    while world.step(until).is_some() {
-        let told = world.events().iter();
-        reached += told
-            .filter(|event| matches!(event, Event::AgreementReached { .. }))
-            .count();
-    }
-    assert_eq!(reached, 4);
+    cluster.take_told();
+    cluster.crash(4);
+    cluster.pass(20 * SECOND);
+    let is_reached = |event: &Event| matches!(event, Event::AgreementReached { .. });
+    assert_eq!(cluster.count_told(is_reached), 4);
 
     // It comes back without a schema, and is told apart again.
-    world.perform(Action::Start(hosts[4]));
-    let mut lost = 0;
-    let until = world.now() + 5 * SECOND;
-    while world.step(until).is_some() {
-        let told = world.events().iter();
-        lost += told
-            .filter(|event| matches!(event, Event::AgreementLost { .. }))
-            .count();
-    }
-    assert_eq!(lost, 4);
+    cluster.take_told();
+    cluster.start(4);
+    cluster.pass(5 * SECOND);
+    let is_lost = |event: &Event| matches!(event, Event::AgreementLost { .. });
+    assert_eq!(cluster.count_told(is_lost), 4);
+}
+
+fn position(host: HostId) -> usize {
+    usize::try_from(host.number()).unwrap()
 }
 
 /// What the nodes of one world were told last of the attribute `a`, where that is known.
@@ -267,7 +224,7 @@ impl Watched {
 /// A watched attribute is counted as it changes. Whatever happens, that must say what a look at all
 /// members says, and be told in turns.
 #[test]
-fn what_is_counted_is_what_is_there_whatever_happens() {
+fn an_agreement_counts_what_members_show_whatever_happens() {
     let mut watched = Watched {
         told: Vec::new(),
         checks: 0,

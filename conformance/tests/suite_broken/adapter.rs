@@ -1,9 +1,6 @@
 //! The simplest adapter that does everything, over a blocking `std::net::UdpSocket`; and what is
 //! left of it when it does one thing wrong.
 
-mod fault;
-mod turns;
-
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -14,17 +11,18 @@ use std::time::{Duration, Instant as Clock, SystemTime};
 use conformance::suite::{self, Ability, Adapter, NoEvent, Room, Spec, StartError};
 use gossip_core::{Command, CommandError, Event, Identity, Instant, Node, Policy};
 
-pub(crate) use fault::Fault;
+use crate::defect::Defect;
+use crate::turns;
 
 /// The adapter.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Plain {
-    pub(crate) fault: Option<Fault>,
+pub(crate) struct Blocking {
+    pub(crate) defect: Option<Defect>,
 }
 
 /// What the loop shares with the application.
 pub(crate) struct Shared {
-    pub(crate) fault: Option<Fault>,
+    pub(crate) defect: Option<Defect>,
     state: Mutex<State>,
     told: Condvar,
     origin: Clock,
@@ -48,8 +46,8 @@ pub(crate) enum Phase {
 }
 
 impl Shared {
-    pub(crate) fn has(&self, fault: Fault) -> bool {
-        self.fault == Some(fault)
+    pub(crate) fn has(&self, defect: Defect) -> bool {
+        self.defect == Some(defect)
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
@@ -83,14 +81,14 @@ impl Shared {
     }
 }
 
-impl Adapter for Plain {
+impl Adapter for Blocking {
     type Handle = Handle;
     type Events = Events;
 
     fn start(&self, spec: Spec) -> Result<(Handle, Events), StartError> {
-        let fault = self.fault;
-        let socket = UdpSocket::bind(spec.bind).or_else(|error| match fault {
-            Some(Fault::SwallowsTheBindError) => UdpSocket::bind((spec.bind.ip(), 0)),
+        let defect = self.defect;
+        let socket = UdpSocket::bind(spec.bind).or_else(|error| match defect {
+            Some(Defect::SwallowsTheBindError) => UdpSocket::bind((spec.bind.ip(), 0)),
             _ => Err(std::io::Error::other(format!("{}: {error}", spec.bind))),
         })?;
         let local = socket.local_addr()?;
@@ -98,13 +96,13 @@ impl Adapter for Plain {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).unwrap();
         let (mut origin, wall) = (Clock::now(), SystemTime::now().into());
-        if fault == Some(Fault::StartsItsClockLate) {
+        if defect == Some(Defect::StartsItsClockLate) {
             thread::sleep(Duration::from_millis(200));
             origin = Clock::now();
         }
         let node = Node::new(spec.config, identity, seed, Instant::ORIGIN, wall)?;
         let shared = Arc::new(Shared {
-            fault,
+            defect,
             state: Mutex::new(State {
                 node,
                 phase: Phase::Running,
@@ -115,14 +113,14 @@ impl Adapter for Plain {
             waker: UdpSocket::bind("127.0.0.1:0")?,
             full: AtomicBool::new(false),
         });
-        let (send, receive) = match fault {
-            Some(Fault::BlocksOnItsConsumer) => sync_channel(16),
-            Some(Fault::HoardsEvents) => sync_channel(1 << 20),
+        let (send, receive) = match defect {
+            Some(Defect::BlocksOnItsConsumer) => sync_channel(16),
+            Some(Defect::HoardsEvents) => sync_channel(1 << 20),
             _ => sync_channel(0),
         };
         let piped = matches!(
-            fault,
-            Some(Fault::BlocksOnItsConsumer | Fault::HoardsEvents)
+            defect,
+            Some(Defect::BlocksOnItsConsumer | Defect::HoardsEvents)
         );
         let pipe = piped.then_some(send);
         let owner = Arc::new(Owner(Arc::clone(&shared)));
@@ -158,7 +156,7 @@ struct Owner(Arc<Shared>);
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        if !self.0.has(Fault::RunsForEver) {
+        if !self.0.has(Defect::RunsForEver) {
             self.0.stop();
         }
     }
@@ -175,25 +173,25 @@ impl suite::Handle for Handle {
             return Err(CommandError::Stopped);
         }
         let now = shared.now();
-        if shared.has(Fault::LosesCommands) && now.as_nanos().is_multiple_of(4) {
+        if shared.has(Defect::LosesCommands) && now.as_nanos().is_multiple_of(4) {
             return Ok(());
         }
-        if shared.has(Fault::LosesDeletes) && matches!(command, Command::Delete { .. }) {
+        if shared.has(Defect::LosesDeletes) && matches!(command, Command::Delete { .. }) {
             return Ok(());
         }
         let mut command = command;
-        if shared.has(Fault::DecidesConflicts)
+        if shared.has(Defect::DecidesConflicts)
             && let Command::Put { policy, .. } = &mut command
         {
             *policy = Policy::LastWriteWins;
         }
         let done = state.node.handle_command(now, command);
         drop(state);
-        if !shared.has(Fault::SleepsThroughCommands) {
+        if !shared.has(Defect::SleepsThroughCommands) {
             shared.wake();
         }
-        match shared.fault {
-            Some(Fault::SwallowsRefusals) => Ok(()),
+        match shared.defect {
+            Some(Defect::SwallowsRefusals) => Ok(()),
             _ => done,
         }
     }
@@ -208,13 +206,13 @@ impl suite::Handle for Handle {
 
     fn shutdown(&self) {
         let shared = &self.0.0;
-        match shared.fault {
-            Some(Fault::SaysGoodbyeInACrash) => {
+        match shared.defect {
+            Some(Defect::SaysGoodbyeInACrash) => {
                 let now = shared.now();
                 let _ = shared.lock().node.handle_command(now, Command::Leave);
                 shared.wake();
             }
-            Some(Fault::IgnoresShutdown) => {}
+            Some(Defect::IgnoresShutdown) => {}
             _ => shared.stop(),
         }
     }
@@ -242,7 +240,7 @@ impl Events {
             if let Some(event) = state.node.poll_event() {
                 return Ok(event);
             }
-            if state.phase == Phase::Ended && !shared.has(Fault::NeverEndsItsEvents) {
+            if state.phase == Phase::Ended && !shared.has(Defect::NeverEndsItsEvents) {
                 return Err(NoEvent::Ended);
             }
             let left = deadline.saturating_duration_since(Clock::now());
@@ -256,8 +254,8 @@ impl Events {
 
 impl suite::Events for Events {
     fn next(&mut self, timeout: Duration) -> Result<Event, NoEvent> {
-        match self.owner.0.fault {
-            Some(Fault::ReordersEvents) => {
+        match self.owner.0.defect {
+            Some(Defect::ReordersEvents) => {
                 if let Some(event) = self.held_back.take() {
                     return Ok(event);
                 }
@@ -270,18 +268,18 @@ impl suite::Events for Events {
                     Err(_) => Ok(first),
                 }
             }
-            Some(Fault::RepeatsEvents) => match self.held_back.take() {
+            Some(Defect::RepeatsEvents) => match self.held_back.take() {
                 Some(event) => Ok(event),
                 None => {
                     self.held_back = Some(self.take(timeout)?);
                     Ok(self.held_back.clone().unwrap())
                 }
             },
-            Some(Fault::ForgetsLagged) => match self.take(timeout) {
+            Some(Defect::ForgetsLagged) => match self.take(timeout) {
                 Ok(Event::Lagged) => self.take(timeout),
                 other => other,
             },
-            Some(Fault::HidesConflicts) => match self.take(timeout) {
+            Some(Defect::HidesConflicts) => match self.take(timeout) {
                 Ok(Event::Conflict { .. }) => self.take(timeout),
                 other => other,
             },

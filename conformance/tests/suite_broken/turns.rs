@@ -9,14 +9,15 @@ use std::time::Duration;
 
 use gossip_core::{Event, Instant, Standing};
 
-use super::{Fault, Phase, Shared, State};
+use crate::adapter::{Phase, Shared, State};
+use crate::defect::Defect;
 
 /// A datagram that met a full socket.
 type Parked = Option<(SocketAddr, Vec<u8>)>;
 
 /// Runs until the node has left or is to stop.
 pub(crate) fn run(shared: &Shared, socket: &UdpSocket, pipe: Option<&SyncSender<Event>>) {
-    let mut inbox = match shared.has(Fault::CutsOversize) {
+    let mut inbox = match shared.has(Defect::CutsOversize) {
         true => vec![0; shared.lock().node.max_datagram()],
         false => vec![0; 65_536],
     };
@@ -31,7 +32,7 @@ pub(crate) fn run(shared: &Shared, socket: &UdpSocket, pipe: Option<&SyncSender<
             return;
         }
         let mut now = shared.now();
-        if shared.has(Fault::HidesItsPauses) {
+        if shared.has(Defect::HidesItsPauses) {
             // Time goes on evenly, whatever happens: the pause is given out in small pieces.
             let mut hidden = now.saturating_since(last);
             now = last;
@@ -44,16 +45,16 @@ pub(crate) fn run(shared: &Shared, socket: &UdpSocket, pipe: Option<&SyncSender<
             last = now;
         }
         let due = state.node.poll_timeout().is_some_and(|due| due <= now);
-        let starved = match shared.fault {
-            Some(Fault::DropsTimeouts) => true,
-            Some(Fault::StarvesTimers) => busy,
+        let starved = match shared.defect {
+            Some(Defect::DropsTimeouts) => true,
+            Some(Defect::StarvesTimers) => busy,
             _ => false,
         };
         if due && !starved {
             state.node.handle_timeout(now);
         }
         let sent = transmit(shared, socket, &mut state, now, &mut outbox, &mut parked);
-        if sent.is_err() && shared.has(Fault::DiesOfAFailedSend) {
+        if sent.is_err() && shared.has(Defect::DiesOfAFailedSend) {
             return;
         }
         if let Some(pipe) = pipe {
@@ -63,15 +64,15 @@ pub(crate) fn run(shared: &Shared, socket: &UdpSocket, pipe: Option<&SyncSender<
                 let _ = pipe.send(event);
                 state = shared.lock();
             }
-        } else if !shared.has(Fault::LeavesItsConsumerWaiting) {
+        } else if !shared.has(Defect::LeavesItsConsumerWaiting) {
             shared.tell();
         }
         let left = state.node.standing() == Standing::Left && parked.is_none();
-        if left && !shared.has(Fault::StaysAfterLeaving) {
+        if left && !shared.has(Defect::StaysAfterLeaving) {
             return;
         }
         let deadline = state.node.poll_timeout();
-        let locked = match shared.has(Fault::LocksWhileItWaits) {
+        let locked = match shared.has(Defect::LocksWhileItWaits) {
             true => Some(state),
             false => {
                 drop(state);
@@ -84,13 +85,13 @@ pub(crate) fn run(shared: &Shared, socket: &UdpSocket, pipe: Option<&SyncSender<
         busy = received.is_ok();
         match received {
             Ok((_, from)) if shared.wakes_from(from) => {}
-            Ok((0, _)) if shared.has(Fault::EndsAtAnEmptyDatagram) => return,
+            Ok((0, _)) if shared.has(Defect::EndsAtAnEmptyDatagram) => return,
             Ok((length, from)) => {
-                if shared.has(Fault::KeepsDatagrams) {
+                if shared.has(Defect::KeepsDatagrams) {
                     kept.push(inbox[..length].to_vec());
                 }
                 let mut state = shared.lock();
-                let now = match shared.has(Fault::HidesItsPauses) {
+                let now = match shared.has(Defect::HidesItsPauses) {
                     true => last,
                     false => shared.now(),
                 };
@@ -113,15 +114,15 @@ fn wait(
     let left = deadline.map_or(Duration::from_secs(1), |due| {
         due.saturating_since(shared.now())
     });
-    let wait = match (shared.fault, parked) {
-        (Some(Fault::PollsBusily), _) => Duration::ZERO,
-        (Some(Fault::TicksEveryMillisecond), _) => {
+    let wait = match (shared.defect, parked) {
+        (Some(Defect::PollsBusily), _) => Duration::ZERO,
+        (Some(Defect::TicksEveryMillisecond), _) => {
             thread::sleep(Duration::from_millis(1));
             Duration::ZERO
         }
-        (Some(Fault::StarvesTimers), _) if busy => Duration::from_millis(50),
+        (Some(Defect::StarvesTimers), _) if busy => Duration::from_millis(50),
         (_, Some(_)) => left.min(Duration::from_millis(5)),
-        (Some(Fault::DropsTimeouts | Fault::TicksOnceASecond), None) => Duration::from_secs(1),
+        (Some(Defect::DropsTimeouts | Defect::TicksOnceASecond), None) => Duration::from_secs(1),
         _ => left.max(Duration::from_micros(1)),
     };
     socket.set_nonblocking(wait.is_zero()).unwrap();
@@ -150,7 +151,7 @@ fn transmit(
         };
         match send(shared, socket, to, &payload) {
             Ok(Sent::Gone) => {}
-            Ok(Sent::Not) if shared.has(Fault::DropsWhatWouldBlock) => {}
+            Ok(Sent::Not) if shared.has(Defect::DropsWhatWouldBlock) => {}
             Ok(Sent::Not) => {
                 *parked = Some((to, payload));
                 return refused;
@@ -158,7 +159,7 @@ fn transmit(
             // UDP may lose any datagram.
             Err(error) => refused = Err(error),
         }
-        if shared.has(Fault::SendsOneAtATime) {
+        if shared.has(Defect::SendsOneAtATime) {
             return refused;
         }
     }
@@ -172,7 +173,7 @@ enum Sent {
 
 fn send(shared: &Shared, socket: &UdpSocket, to: SocketAddr, payload: &[u8]) -> io::Result<Sent> {
     while shared.full.load(Ordering::SeqCst) {
-        if !shared.has(Fault::StallsWhileItsSocketIsFull) {
+        if !shared.has(Defect::StallsWhileItsSocketIsFull) {
             return Ok(Sent::Not);
         }
         thread::sleep(Duration::from_millis(1));
