@@ -26,7 +26,7 @@ use crate::membership::segment::{Delegation, Division, Segment, divide};
 use crate::sync::exchange::LAST_LEG;
 use crate::sync::peers::handovers;
 use crate::time::Instant;
-use crate::wire::message::{Delta, ModeTag, Push as Head};
+use crate::wire::message::{Delta, ModeTag, PushHead};
 
 /// Time between two rounds of passing news on. Short beside the time a hop takes, long beside the
 /// time between two datagrams in a storm.
@@ -175,7 +175,7 @@ impl Push {
         context: &mut Context,
         votes: &Votes,
         from: SocketAddr,
-        head: Head,
+        head: PushHead,
         arrived: Arrived,
     ) {
         let Arrived { news, gaps } = arrived;

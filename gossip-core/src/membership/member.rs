@@ -30,7 +30,7 @@ pub(crate) struct Record {
     pub(crate) served: u8,
     /// Which of its encrypted datagrams have arrived, under which generation.
     #[cfg(feature = "encryption")]
-    pub(crate) arrived: (Generation, crate::wire::encryption::Arrived),
+    pub(crate) arrived: (Generation, crate::wire::encryption::ReplayWindow),
 }
 
 /// How a member counts for this replica.
@@ -61,7 +61,10 @@ impl Record {
             returns: false,
             served: 0,
             #[cfg(feature = "encryption")]
-            arrived: (Generation::ZERO, crate::wire::encryption::Arrived::new()),
+            arrived: (
+                Generation::ZERO,
+                crate::wire::encryption::ReplayWindow::new(),
+            ),
         }
     }
 

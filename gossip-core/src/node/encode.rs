@@ -13,8 +13,9 @@ use crate::membership::{Condition, Region};
 use crate::state::table_hash::{DIGEST, Salt};
 use crate::sync::exchange::{BUDGET, FIRST_LEG, GIVEN, SUMMARY, not_below_the_floor};
 use crate::time::Instant;
+use crate::wire::datagram::Encoder;
 use crate::wire::message::{
-    DELTA_HEAD, Delta, Encoder, Exchange, Extent, Item, Message, ModeTag, Push, Resume, Split,
+    DELTA_HEAD, Delta, ExchangeHead, Extent, Item, Message, ModeTag, PushHead, Resume, Split,
     Summary,
 };
 
@@ -116,7 +117,7 @@ impl Node {
             } => {
                 let to = self.address_of(delegation.to)?;
                 let segment = delegation.segment;
-                let len = self.write_push(Push { tree, segment }, &mut news, body)?;
+                let len = self.write_push(PushHead { tree, segment }, &mut news, body)?;
                 let rest = if news.is_empty() {
                     None
                 } else {
@@ -139,7 +140,7 @@ impl Node {
 
     fn head(&self, leg: u8, mode: ModeTag, extent: Extent) -> Message {
         let hash = self.context.table.hash().to_le_bytes();
-        Message::Exchange(Exchange {
+        Message::Exchange(ExchangeHead {
             leg,
             mode,
             extent,
@@ -324,7 +325,7 @@ impl Node {
     }
 
     /// As much of the news as one datagram holds; what is written is taken off the list.
-    fn write_push(&self, head: Push, news: &mut News, body: &mut [u8]) -> Option<usize> {
+    fn write_push(&self, head: PushHead, news: &mut News, body: &mut [u8]) -> Option<usize> {
         let mut encoder = Encoder::new(body, self.context.sender(), Message::Push(head))?;
         let empty = encoder.len();
         while let Some((origin, after)) = news.last() {

@@ -18,7 +18,8 @@ use crate::sync::exchange::FIRST_LEG;
 use crate::sync::exchange::{Learned, OVERTAKING, agrees};
 use crate::sync::staging::Sent;
 use crate::sync::{Room, Sync, Taken};
-use crate::wire::message::{Datagram, Delta, Exchange, Item, Push, Sender};
+use crate::wire::datagram::Datagram;
+use crate::wire::message::{Delta, ExchangeHead, Item, PushHead, Sender};
 
 impl Node {
     /// A leg has come in.
@@ -26,7 +27,7 @@ impl Node {
         &mut self,
         from: SocketAddr,
         datagram: &Datagram<'_>,
-        head: Exchange,
+        head: ExchangeHead,
         room: &mut Room,
     ) {
         let sender = datagram.sender;
@@ -81,7 +82,7 @@ impl Node {
     }
 
     /// Whether a SYN is not answered: its sender is a member, and holds the same table and map.
-    fn ends_here(&self, datagram: &Datagram<'_>, head: &Exchange) -> bool {
+    fn ends_here(&self, datagram: &Datagram<'_>, head: &ExchangeHead) -> bool {
         #[cfg(feature = "map")]
         if !self.shared_map.agrees(datagram.found.map) {
             return false;
@@ -112,7 +113,7 @@ impl Node {
         &mut self,
         from: SocketAddr,
         datagram: &Datagram<'_>,
-        head: Push,
+        head: PushHead,
         room: &mut Room,
     ) {
         let mut arrived = Arrived::default();

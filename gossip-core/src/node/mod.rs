@@ -56,10 +56,12 @@ use crate::state::log::Log;
 use crate::state::table_hash::HashKey;
 use crate::sync::{Room, Sync};
 use crate::time::{Instant, UnixTime};
+use crate::wire::datagram::{Datagram, DecodeError};
 #[cfg(feature = "encryption")]
 use crate::wire::encryption::Keyring;
-use crate::wire::frame::{ClusterTag, Framing, Opened, Refused};
-use crate::wire::message::{Datagram, Message, Unreadable};
+use crate::wire::frame::{ClusterTag, Refused};
+use crate::wire::framing::{Framing, Opened};
+use crate::wire::message::Message;
 use address_validation::AddressValidation;
 use events::Events;
 #[cfg(feature = "encryption")]
@@ -235,8 +237,8 @@ impl Node {
         let metrics = &mut self.context.metrics;
         let datagram = match Datagram::decode(opened.body) {
             Ok(datagram) => datagram,
-            Err(Unreadable::Unknown) => return count(&mut metrics.dropped.unknown),
-            Err(Unreadable::Malformed) => return count(&mut metrics.dropped.malformed),
+            Err(DecodeError::Unknown) => return count(&mut metrics.dropped.unknown),
+            Err(DecodeError::Malformed) => return count(&mut metrics.dropped.malformed),
         };
         let sender = datagram.sender;
         #[cfg(feature = "encryption")]

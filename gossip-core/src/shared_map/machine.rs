@@ -25,7 +25,8 @@ use crate::rng;
 use crate::state::room;
 use crate::sync::Room;
 use crate::time::Instant;
-use crate::wire::message::{Item, Items, Push, Sender};
+use crate::wire::datagram::Items;
+use crate::wire::message::{Item, PushHead, Sender};
 
 /// Frontiers told in a request; if more differ, the whole table is told.
 pub(super) const TOLD: usize = 24;
@@ -313,7 +314,7 @@ impl SharedMap {
         context: &mut Context,
         votes: &Votes,
         peer: Peer,
-        head: Push,
+        head: PushHead,
         items: Items<'_>,
         room: &mut Room,
     ) {

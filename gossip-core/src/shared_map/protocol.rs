@@ -14,7 +14,8 @@ use crate::config::Mode;
 use crate::context::{Context, MapOutgoing, Outgoing, Timer, count};
 use crate::membership::{Condition, Record};
 use crate::time::part;
-use crate::wire::message::{Encoder, Item, Items, MapSummary, Message, ModeTag, Push};
+use crate::wire::datagram::{Encoder, Items};
+use crate::wire::message::{Item, MapSummary, Message, ModeTag, PushHead};
 
 /// By how much a datagram may come later than one sent after it.
 const OVERTAKING: Duration = crate::sync::exchange::OVERTAKING;
@@ -339,7 +340,7 @@ impl SharedMap {
             } => {
                 let to = context.table.get(delegation.to)?.address()?;
                 let segment = delegation.segment;
-                let push = Push { tree, segment };
+                let push = PushHead { tree, segment };
                 let mut encoder = Encoder::new(body, sender, Message::Push(push))?;
                 let fits = encoder.item(&Item::MapRun(run.run()));
                 fits.then(|| (to, encoder.len(), None))

@@ -6,7 +6,7 @@
 use alloc::vec::Vec;
 
 use postcard::take_from_bytes;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::command::{MAX_KEY, MAX_VALUE};
 use crate::wire::codec;
@@ -19,27 +19,11 @@ pub(crate) struct Entry<'a> {
     /// When it was written, in milliseconds since the origin's generation began.
     pub(crate) age: u64,
     /// What it is about; see [`attribute`](super::attribute).
-    #[serde(serialize_with = "bytes")]
+    #[serde(serialize_with = "codec::bytes")]
     pub(crate) key: &'a [u8],
     /// What it says, or `None` for a tombstone.
-    #[serde(serialize_with = "optional_bytes")]
+    #[serde(serialize_with = "codec::optional_bytes")]
     pub(crate) value: Option<&'a [u8]>,
-}
-
-fn bytes<S: Serializer>(bytes: &&[u8], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_bytes(bytes)
-}
-
-struct Bytes<'a>(&'a [u8]);
-
-impl Serialize for Bytes<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(self.0)
-    }
-}
-
-fn optional_bytes<S: Serializer>(bytes: &Option<&[u8]>, serializer: S) -> Result<S::Ok, S::Error> {
-    bytes.map(Bytes).serialize(serializer)
 }
 
 impl Entry<'_> {

@@ -32,7 +32,7 @@ use crate::state::table_hash::{DIGEST, Salt};
 use crate::time::Instant;
 use crate::wire::frame::MOST_FRAME;
 use crate::wire::message::{
-    DELTA_HEAD, Delta, Exchange, Extent, Item, ModeTag, Resume, Sender, Summary,
+    DELTA_HEAD, Delta, ExchangeHead, Extent, Item, ModeTag, Resume, Sender, Summary,
 };
 
 /// The SYN.
@@ -78,7 +78,7 @@ pub(crate) const SUMMARY: usize = 1 + 4 + 2 + 10;
 /// What the sender of a leg has told, and what to answer.
 #[derive(Debug)]
 pub(crate) struct Leg {
-    head: Exchange,
+    head: ExchangeHead,
     from: SocketAddr,
     sender: Sender,
     /// Whether the sender is no live member under its generation.
@@ -121,7 +121,7 @@ pub(crate) enum Learned {
 }
 
 impl Leg {
-    fn new(context: &Context, from: SocketAddr, sender: Sender, head: Exchange) -> Self {
+    fn new(context: &Context, from: SocketAddr, sender: Sender, head: ExchangeHead) -> Self {
         // The initiator sends the odd legs.
         let i_began = head.leg.is_multiple_of(2);
         let (may_give, may_ask) = match head.mode {
@@ -266,7 +266,7 @@ impl Leg {
 }
 
 /// Whether a SYN ends an exchange at once: its sender is a member and holds the same table.
-pub(crate) fn agrees(context: &Context, sender: Sender, head: &Exchange) -> bool {
+pub(crate) fn agrees(context: &Context, sender: Sender, head: &ExchangeHead) -> bool {
     head.leg == FIRST_LEG
         && head.hash == context.table.hash().to_le_bytes()
         && context.table.is_live_under(sender.id, sender.generation)
@@ -279,7 +279,7 @@ impl Sync {
         context: &Context,
         from: SocketAddr,
         sender: Sender,
-        head: Exchange,
+        head: ExchangeHead,
     ) -> Leg {
         let mut leg = Leg::new(context, from, sender, head);
         if head.leg == FIRST_LEG && is_removed(context, sender) {

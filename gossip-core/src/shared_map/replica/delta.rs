@@ -8,8 +8,8 @@
 
 use core::marker::PhantomData;
 
-use postcard::{take_from_bytes, to_slice};
-use serde::{Deserialize, Serialize, Serializer};
+use postcard::take_from_bytes;
+use serde::{Deserialize, Serialize};
 
 use super::Map;
 use super::live_set::Segment;
@@ -84,7 +84,7 @@ pub enum Piece<'a> {
         /// Where among them these begin.
         offset: u32,
         /// These.
-        #[serde(serialize_with = "as_bytes")]
+        #[serde(serialize_with = "codec::bytes")]
         bytes: &'a [u8],
     },
     /// How far the sender knows an origin.
@@ -150,10 +150,6 @@ pub(super) fn overhead(write: Option<&Write<'_>>) -> usize {
         Some(write) if write.dies_at().is_none() => WRITE,
         _ => WRITE.saturating_add(MORTAL),
     }
-}
-
-fn as_bytes<S: Serializer>(bytes: &&[u8], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_bytes(bytes)
 }
 
 /// The head of a request; [`Told`]s follow.
@@ -284,8 +280,7 @@ impl<'a, T: Deserialize<'a>> Iterator for Items<'a, T> {
 /// Writes parts into a buffer of fixed size.
 #[derive(Debug)]
 pub(super) struct Writer<'b> {
-    buffer: &'b mut [u8],
-    len: usize,
+    parts: codec::Writer<'b>,
     /// What the parts will make their taker hold beyond their bytes.
     taken: usize,
 }
@@ -293,21 +288,20 @@ pub(super) struct Writer<'b> {
 impl<'b> Writer<'b> {
     pub(super) const fn new(buffer: &'b mut [u8]) -> Self {
         Self {
-            buffer,
-            len: 0,
+            parts: codec::Writer::new(buffer),
             taken: 0,
         }
     }
 
     /// Appends a part that makes its taker hold so much beyond its bytes, if both fit.
     pub(super) fn put_taking(&mut self, part: &impl Serialize, takes: usize) -> bool {
-        let before = self.len;
+        let before = self.len();
         let taken = self.taken.saturating_add(takes);
         if !self.put(part) {
             return false;
         }
-        if taken > room(self.len) {
-            self.len = before;
+        if taken > room(self.len()) {
+            self.parts.truncate(before);
             return false;
         }
         self.taken = taken;
@@ -316,29 +310,19 @@ impl<'b> Writer<'b> {
 
     /// Appends a part if it fits.
     pub(super) fn put(&mut self, part: &impl Serialize) -> bool {
-        let Some(free) = self.buffer.get_mut(self.len..) else {
-            return false;
-        };
-        match to_slice(part, free) {
-            Ok(written) => {
-                self.len = self.len.saturating_add(written.len());
-                true
-            }
-            Err(_) => false,
-        }
+        self.parts.put(part)
     }
 
     /// Replaces the beginning by something of the same length.
     pub(super) fn rewrite(&mut self, part: &impl Serialize) {
-        // It fitted before.
-        let _ = to_slice(part, self.buffer);
+        self.parts.rewrite(part);
     }
 
     pub(super) const fn len(&self) -> usize {
-        self.len
+        self.parts.len()
     }
 
     pub(super) fn room(&self) -> usize {
-        self.buffer.len().saturating_sub(self.len)
+        self.parts.room()
     }
 }

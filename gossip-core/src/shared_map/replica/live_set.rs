@@ -5,7 +5,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use postcard::take_from_bytes;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::Map;
 use super::delta::Piece;
@@ -22,12 +22,8 @@ pub struct Segment<'a> {
     /// The last version.
     pub upto: u64,
     /// Pairs of varints: how many are dead, how many live, and so on; the rest is dead.
-    #[serde(serialize_with = "bytes")]
+    #[serde(serialize_with = "codec::bytes")]
     pub runs: &'a [u8],
-}
-
-fn bytes<S: Serializer>(bytes: &&[u8], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_bytes(bytes)
 }
 
 impl Segment<'_> {

@@ -8,7 +8,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use postcard::take_from_bytes;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::Map;
 use super::apply_order::Change;
@@ -28,12 +28,8 @@ pub struct Run<'a> {
     /// The version of the last.
     pub upto: u64,
     /// The writes in the order of their versions, each with its length before it.
-    #[serde(serialize_with = "bytes")]
+    #[serde(serialize_with = "codec::bytes")]
     pub writes: &'a [u8],
-}
-
-fn bytes<S: Serializer>(bytes: &&[u8], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_bytes(bytes)
 }
 
 impl<'a> Run<'a> {

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use postcard::{take_from_bytes, to_extend};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::logs::Origin;
 use crate::command::{MAX_KEY, MAX_VALUE, Policy};
@@ -26,7 +26,7 @@ pub enum Replaces {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Write<'a> {
     /// What is written. First, and shorter than 128 bytes, so that it is found without decoding.
-    #[serde(serialize_with = "bytes")]
+    #[serde(serialize_with = "codec::bytes")]
     pub key: &'a [u8],
     /// When, by its origin's clock: later than everything that its origin had seen.
     pub stamp: Stamp,
@@ -39,27 +39,11 @@ pub struct Write<'a> {
     /// Milliseconds after the stamp at which it dies by itself. It loses its value then.
     pub lifetime: Option<u64>,
     /// What it says, or `None` for a tombstone.
-    #[serde(serialize_with = "optional_bytes")]
+    #[serde(serialize_with = "codec::optional_bytes")]
     pub value: Option<&'a [u8]>,
     /// The key's version vector as its origin knew it; see [`Context`].
-    #[serde(serialize_with = "bytes")]
+    #[serde(serialize_with = "codec::bytes")]
     pub context: &'a [u8],
-}
-
-fn bytes<S: Serializer>(bytes: &&[u8], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_bytes(bytes)
-}
-
-struct Bytes<'a>(&'a [u8]);
-
-impl Serialize for Bytes<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(self.0)
-    }
-}
-
-fn optional_bytes<S: Serializer>(bytes: &Option<&[u8]>, serializer: S) -> Result<S::Ok, S::Error> {
-    bytes.map(Bytes).serialize(serializer)
 }
 
 impl<'a> Write<'a> {

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::{Dissection, Part, Parts};
+use super::{AllItems, AnyItem, Dissection};
 use crate::shared_map::replica::{
     self, Cursor, Frontier, Origin, Piece, Told, Write, read_chunk, read_pull,
 };
@@ -49,7 +49,7 @@ impl fmt::Display for Dissection<'_> {
                         head.prune_time
                     )?;
                 }
-                Parts(items).try_for_each(|part| fmt::Display::fmt(&part, f))
+                AllItems(items).try_for_each(|item| fmt::Display::fmt(&item, f))
             }
             Message::Push(head) => {
                 write!(
@@ -57,7 +57,7 @@ impl fmt::Display for Dissection<'_> {
                     "push down tree {}, to {}, {from}",
                     head.tree, head.segment
                 )?;
-                Parts(items).try_for_each(|part| fmt::Display::fmt(&part, f))
+                AllItems(items).try_for_each(|item| fmt::Display::fmt(&item, f))
             }
             Message::MapPull => {
                 write!(f, "request of the map {from}")?;
@@ -94,10 +94,10 @@ impl fmt::Display for Dissection<'_> {
     }
 }
 
-impl fmt::Display for Part<'_> {
+impl fmt::Display for AnyItem<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Later((kind, bytes)) => {
+            Self::Unknown((kind, bytes)) => {
                 write!(
                     f,
                     "\n  item of the later kind {kind}: {} bytes",
@@ -164,7 +164,7 @@ impl fmt::Display for Part<'_> {
     }
 }
 
-/// How an origin is hinted at.
+/// A hint at an origin, and how far it is known.
 struct Hint<'a>(&'a Summary);
 
 impl fmt::Display for Hint<'_> {
@@ -209,10 +209,10 @@ impl fmt::Display for Whose<'_> {
     }
 }
 
-/// What somebody has written: escaped, and cut where it is long.
+/// Text from another node: escaped, and cut if it is long.
 struct Text<'a>(&'a [u8]);
 
-/// Bytes of a text that are printed.
+/// How many bytes of a text are printed.
 const SHOWN: usize = 48;
 
 impl fmt::Display for Text<'_> {
