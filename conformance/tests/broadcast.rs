@@ -59,10 +59,15 @@ fn run(world: &mut World, time: Duration) -> Told {
     let mut told = Told::new();
     while let Some(step) = world.step(begins + time) {
         for event in world.events() {
-            if let Event::Broadcast { life, payload, .. } = event {
+            if let Event::Broadcast {
+                incarnation_start,
+                payload,
+                ..
+            } = event
+            {
                 let payload = String::from_utf8_lossy(payload.as_bytes()).into_owned();
                 let passed = step.at.since(begins);
-                told.push((passed, step.host.number(), *life, payload));
+                told.push((passed, step.host.number(), *incarnation_start, payload));
             }
         }
     }

@@ -982,7 +982,7 @@ fn a_writer_of_the_map_outlives_a_forged_grave_of_its_log() {
 
 #[test]
 fn graves_from_the_far_future_refuse_nobody_and_stay_bounded() {
-    let mut cluster = Cluster::of(3, |config| config.max_ghosts = 64);
+    let mut cluster = Cluster::of(3, |config| config.max_tombstones = 64);
     put(&mut cluster, 1, "a");
     cluster.pass(5);
     let taker = of_node(&cluster.nodes[0], 0);
@@ -1107,7 +1107,7 @@ fn a_stranger_gives_no_delta_of_the_map() {
 
 #[test]
 fn the_table_of_the_map_is_told_once_however_often_it_is_asked_for() {
-    let mut cluster = Cluster::of(1, |config| config.max_ghosts = 10_000);
+    let mut cluster = Cluster::of(1, |config| config.max_tombstones = 10_000);
     let taker = of_node(&cluster.nodes[0], 0);
     let mut id = 0_u64;
     for _ in 0..100 {
@@ -1177,7 +1177,7 @@ fn a_flood_of_the_map_fills_it_to_its_bound_and_no_further() {
 
 #[test]
 fn a_flood_of_empty_logs_of_the_map_is_forgotten_to_a_bound() {
-    let mut cluster = Cluster::of(3, |config| config.max_ghosts = 64);
+    let mut cluster = Cluster::of(3, |config| config.max_tombstones = 64);
     let taker = of_node(&cluster.nodes[0], 0);
     let mut id = 0_u64;
     let mut most = 0;

@@ -23,7 +23,7 @@ struct Churn {
     /// Time between two guests. Each stays for four seconds.
     every: Duration,
     /// Ghosts, and graves, that are kept.
-    max_ghosts: u32,
+    max_tombstones: u32,
 }
 
 /// The most that any node of those that stay holds.
@@ -51,7 +51,7 @@ impl Churn {
         config.remove_after = 10 * SECOND;
         config.gc_grace = GRACE;
         config.forget_after = GRACE;
-        config.max_ghosts = self.max_ghosts;
+        config.max_tombstones = self.max_tombstones;
         for n in 0..self.nodes {
             let host = world.add(&format!("n{n}"), config.clone()).unwrap();
             world.perform(Action::Start(host));
@@ -104,7 +104,7 @@ impl Churn {
     fn check(&self, held: &Held) {
         let within = |time: Duration| usize::try_from(time.as_millis() / self.every.as_millis());
         let keys = usize::try_from(self.keys).unwrap();
-        let ghosts = usize::try_from(self.max_ghosts).unwrap() + within(40 * SECOND).unwrap();
+        let ghosts = usize::try_from(self.max_tombstones).unwrap() + within(40 * SECOND).unwrap();
         let writes = keys * within(GRACE + 30 * SECOND).unwrap();
         assert!(held.writes <= writes, "at most {writes}: {held:?}");
         assert!(held.bytes <= writes * 64, "{held:?}");
@@ -161,7 +161,7 @@ impl Churn {
         world.run_until(world.now() + 5 * GRACE);
         let held = self.held(&world);
         println!("{} s, at rest: {held:?}", world.now());
-        let (nodes, graves) = (self.nodes, self.max_ghosts + self.max_ghosts / 8);
+        let (nodes, graves) = (self.nodes, self.max_tombstones + self.max_tombstones / 8);
         assert_eq!((held.writes, held.bytes, held.ghosts), (0, 0, 0));
         assert!(held.logs <= usize::try_from(nodes).unwrap(), "{held:?}");
         assert!(held.graves <= usize::try_from(graves).unwrap(), "{held:?}");
@@ -180,7 +180,7 @@ fn metadata_follows_what_lives_in_a_cluster() {
         guests: 150,
         keys: 5,
         every: SECOND,
-        max_ghosts: 8,
+        max_tombstones: 8,
     };
     churn.play(10);
 }
@@ -194,7 +194,7 @@ fn metadata_follows_what_lives_with_ten_thousand_members_in_a_cluster_of_fifty()
         guests: 10_000,
         keys: 10,
         every: SECOND,
-        max_ghosts: 64,
+        max_tombstones: 64,
     };
     churn.play(250);
 }

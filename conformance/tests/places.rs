@@ -131,7 +131,7 @@ fn a_restart_whose_clock_went_far_back_is_told() {
 fn who_slept_through_its_own_forgetting_learns_of_the_dead() {
     let mut config = config();
     config.remove_after = Duration::from_secs(60);
-    config.max_ghosts = 8;
+    config.max_tombstones = 8;
     for (sleeper, dead) in [(4, 5), (5, 4), (1, 17)] {
         let mut world = formed(19, &config);
         let leave = |number| Action::Command(host(number), Command::Leave);

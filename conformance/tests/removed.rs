@@ -11,13 +11,13 @@ fn host(number: u32) -> HostId {
 }
 
 /// Nodes at rest that remove who has been down for 20 s.
-fn formed(nodes: usize, max_ghosts: u32, mode: Mode) -> World {
+fn formed(nodes: usize, max_tombstones: u32, mode: Mode) -> World {
     let millis = Duration::from_millis;
     let mut world = World::new(1, Delay::uniform(millis(1), millis(10)));
     let mut config = Config::lan();
     config.seeds = vec![([10, 0, 0, 1], 7946).into(), ([10, 0, 0, 4], 7946).into()];
     config.remove_after = Duration::from_secs(20);
-    config.max_ghosts = max_ghosts;
+    config.max_tombstones = max_tombstones;
     config.mode = mode;
     for number in 0..nodes {
         let added = world.add(&format!("n{number}"), config.clone());

@@ -140,7 +140,7 @@ pub struct Config {
     /// remembered up to where they are dead; the eldest go first. Works from 8 to 1,000,000. Default
     /// 1024: with it, they take less memory than the members of a large cluster. Traces take at most half of
     /// the places of `max_members` that members leave.
-    pub max_ghosts: u32,
+    pub max_tombstones: u32,
     /// The most bytes of the shared map: keys, values and 20 to 60 bytes for each write; all members
     /// need the same. Works from 4 KiB to 4 GiB. Default 64 MiB: a hundred thousand keys of half a
     /// kilobyte.
@@ -206,7 +206,7 @@ impl Config {
             remove_after: Duration::from_secs(24 * 3600),
             gc_grace: Duration::from_secs(10 * 24 * 3600),
             forget_after: Duration::from_secs(30 * 24 * 3600),
-            max_ghosts: 1024,
+            max_tombstones: 1024,
             max_map: 64 << 20,
             broadcast_ttl: Duration::from_secs(60),
             max_datagram: 1400,
@@ -378,8 +378,8 @@ impl Config {
             "gc_grace to 10 years",
         )?;
         range(
-            "max_ghosts",
-            self.max_ghosts.into(),
+            "max_tombstones",
+            self.max_tombstones.into(),
             8,
             1_000_000,
             "8 to 1,000,000",

@@ -363,8 +363,12 @@ mod tests {
     }
 
     fn ending(number: u64) -> Vec<u8> {
-        let life = generation(1);
-        broadcast::Place { life, number }.encode()
+        let incarnation_start = generation(1);
+        broadcast::BroadcastNumber {
+            incarnation_start,
+            number,
+        }
+        .encode()
     }
 
     #[test]
