@@ -42,7 +42,7 @@ impl Victim {
             let mut config = Config::lan();
             let at = SocketAddr::from(([127, 0, 0, 1], number));
             config.seeds = vec![SocketAddr::from(([127, 0, 0, 1], 1))];
-            config.max_ghosts = 100_000;
+            config.max_tombstones = 100_000;
             let identity = Identity::new(&format!("n{number}"), at).unwrap();
             Node::new(config, identity, [7; 32], Instant::ORIGIN, WALL).unwrap()
         };

@@ -99,11 +99,12 @@ pub enum Event {
     Broadcast {
         /// Who wrote it.
         from: NodeId,
-        /// In which life: the generation in which the writer's process began. With `from` and
-        /// `number` it names this broadcast for ever, so that an application that remembers it can
-        /// tell one that it knows from before its own restart.
-        life: Generation,
-        /// Its number among the writer's broadcasts in that life: 1, 2, 3, …
+        /// The generation in which the writer's process began, whatever the process has raised its
+        /// generation to since. Together with `from` and `number` it names this broadcast for ever. So
+        /// an application that remembers the three can tell a broadcast that it handled before its own
+        /// restart.
+        incarnation_start: Generation,
+        /// Its number among the broadcasts of that process: 1, 2, 3, …
         number: u64,
         /// What it is about.
         name: Key,

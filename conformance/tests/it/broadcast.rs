@@ -26,7 +26,11 @@ fn run(cluster: &mut Cluster, time: Duration) -> Told {
     cluster.pass(time);
     let told = cluster.take_told().into_iter();
     let told = told.filter_map(|told| match told.event {
-        Event::Broadcast { life, payload, .. } => {
+        Event::Broadcast {
+            incarnation_start: life,
+            payload,
+            ..
+        } => {
             let payload = String::from_utf8_lossy(payload.as_bytes()).into_owned();
             Some((told.at.since(begins), told.by, life, payload))
         }

@@ -288,7 +288,7 @@ fn a_flood_of_the_map_fills_it_to_its_bound_and_no_further() {
 
 #[test]
 fn a_flood_of_empty_logs_of_the_map_is_forgotten_to_a_bound() {
-    let mut cluster = Loopback::formed(3, |config| config.max_ghosts = 64);
+    let mut cluster = Loopback::formed(3, |config| config.max_tombstones = 64);
     let taker = Known::of(cluster.node(0), 0);
     let mut id = 0_u64;
     let mut most = 0;
@@ -357,7 +357,7 @@ fn a_conflict_tells_no_more_than_a_few_of_many_siblings() {
 
 #[test]
 fn the_table_of_the_map_is_told_once_however_often_it_is_asked_for() {
-    let mut cluster = Loopback::formed(1, |config| config.max_ghosts = 10_000);
+    let mut cluster = Loopback::formed(1, |config| config.max_tombstones = 10_000);
     let taker = Known::of(cluster.node(0), 0);
     let mut id = 0_u64;
     for _ in 0..100 {

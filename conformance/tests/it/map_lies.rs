@@ -72,7 +72,7 @@ fn a_writer_of_the_map_outlives_a_forged_grave_whenever_it_is_told() {
 
 #[test]
 fn graves_from_the_far_future_refuse_nobody_and_stay_bounded() {
-    let mut cluster = Loopback::formed(3, |config| config.max_ghosts = 64);
+    let mut cluster = Loopback::formed(3, |config| config.max_tombstones = 64);
     cluster.put(1, "a", "value");
     cluster.pass(5 * SECOND);
     let taker = Known::of(cluster.node(0), 0);

@@ -19,7 +19,7 @@ struct Churn {
     /// Time between two guests. Each stays for four seconds.
     every: Duration,
     /// Ghosts, and graves, that are kept.
-    max_ghosts: u32,
+    max_tombstones: u32,
 }
 
 /// The most that any node of those that stay holds.
@@ -42,7 +42,7 @@ impl Churn {
             config.remove_after = 10 * SECOND;
             config.gc_grace = GRACE;
             config.forget_after = GRACE;
-            config.max_ghosts = self.max_ghosts;
+            config.max_tombstones = self.max_tombstones;
         });
         options.form()
     }
@@ -94,7 +94,7 @@ impl Churn {
     fn check(&self, held: &Held) {
         let within = |time: Duration| usize::try_from(time.as_millis() / self.every.as_millis());
         let keys = usize::try_from(self.keys).unwrap();
-        let ghosts = usize::try_from(self.max_ghosts).unwrap() + within(40 * SECOND).unwrap();
+        let ghosts = usize::try_from(self.max_tombstones).unwrap() + within(40 * SECOND).unwrap();
         let writes = keys * within(GRACE + 30 * SECOND).unwrap();
         assert!(held.writes <= writes, "at most {writes}: {held:?}");
         assert!(held.bytes <= writes * 64, "{held:?}");
@@ -151,7 +151,7 @@ impl Churn {
         cluster.pass(5 * GRACE);
         let held = self.held(&cluster);
         println!("{} s, at rest: {held:?}", cluster.world.now());
-        let (nodes, graves) = (self.nodes, self.max_ghosts + self.max_ghosts / 8);
+        let (nodes, graves) = (self.nodes, self.max_tombstones + self.max_tombstones / 8);
         assert_eq!((held.writes, held.bytes, held.ghosts), (0, 0, 0));
         assert!(held.logs <= nodes, "{held:?}");
         assert!(held.graves <= usize::try_from(graves).unwrap(), "{held:?}");
@@ -169,7 +169,7 @@ fn metadata_follows_what_lives_in_a_cluster() {
         guests: 150,
         keys: 5,
         every: SECOND,
-        max_ghosts: 8,
+        max_tombstones: 8,
     };
     churn.play(10);
 }
@@ -183,7 +183,7 @@ fn metadata_follows_what_lives_with_ten_thousand_members_in_a_cluster_of_fifty()
         guests: 10_000,
         keys: 10,
         every: SECOND,
-        max_ghosts: 64,
+        max_tombstones: 64,
     };
     churn.play(250);
 }

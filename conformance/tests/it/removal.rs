@@ -8,10 +8,10 @@ use conformance::testkit::{Cluster, MINUTE, SECOND, host};
 use gossip_core::{Command, Config, Mode, Status};
 
 /// Nodes at rest that remove a member once it has been down for 20 s.
-fn formed(nodes: usize, max_ghosts: u32, mode: Mode) -> Cluster {
+fn formed(nodes: usize, max_tombstones: u32, mode: Mode) -> Cluster {
     let options = Cluster::of(nodes).seeds([0, 3]).config(|config| {
         config.remove_after = 20 * SECOND;
-        config.max_ghosts = max_ghosts;
+        config.max_tombstones = max_tombstones;
         config.mode = mode;
     });
     options.form()
@@ -92,7 +92,7 @@ fn a_node_that_sleeps_through_a_whole_death_learns_of_it() {
 fn a_node_that_slept_until_it_was_forgotten_learns_of_the_dead() {
     let forgets = |config: &mut Config| {
         config.remove_after = MINUTE;
-        config.max_ghosts = 8;
+        config.max_tombstones = 8;
     };
     for (sleeper, dead) in [(4, 5), (5, 4), (1, 17)] {
         println!("{sleeper} slept, {dead} died");

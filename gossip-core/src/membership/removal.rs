@@ -9,7 +9,7 @@
 //! the later one counts.
 //!
 //! A node raises the prune time where it holds a tombstone for longer than `forget_after`, or more than
-//! `max_ghosts` of them. It never raises it beyond [`LINGERS`], the time in which all who will remove a
+//! `max_tombstones` of them. It never raises it beyond [`LINGERS`], the time in which all who will remove a
 //! member have done so. A tombstone that comes back all the same, from a replica that slept through the
 //! prune time, is a member that nobody hears: it is found silent, goes down and is removed once more.
 
@@ -206,7 +206,7 @@ fn due_prune_time(context: &Context) -> u64 {
     // They leave half of the places that others do not take to newcomers.
     let places = usize::try_from(context.config.max_members).unwrap_or(usize::MAX);
     let free = places.saturating_sub(context.table.len().saturating_sub(count));
-    let max = usize::try_from(context.config.max_ghosts).unwrap_or(usize::MAX);
+    let max = usize::try_from(context.config.max_tombstones).unwrap_or(usize::MAX);
     let max = max.min(free.div_euclid(2));
     let mut prune_time = 0;
     if overdue {
@@ -313,7 +313,7 @@ mod tests {
         let (removal, context) = (&mut removal, &mut context);
         assert_eq!(prune_due(removal, context, 179), 4, "160 s and a sixteenth");
         assert_eq!(prune_due(removal, context, 181), 2, "older than 160 s");
-        context.config.max_ghosts = 0;
+        context.config.max_tombstones = 0;
         context.config.forget_after = Duration::from_secs(3600);
         assert_eq!(
             prune_due(removal, context, 93),

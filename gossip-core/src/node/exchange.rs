@@ -12,12 +12,13 @@ use crate::membership::Condition;
 #[cfg(feature = "map")]
 use crate::shared_map::Peer;
 use crate::state::attribute::VOTES;
+use crate::state::room::Room;
 use crate::sync::apply::{Change, tell_attributes, tell_status};
 #[cfg(feature = "map")]
 use crate::sync::exchange::FIRST_LEG;
 use crate::sync::exchange::{Learned, OVERTAKING, agrees};
 use crate::sync::staging::Sent;
-use crate::sync::{Room, Sync, Taken};
+use crate::sync::{Sync, Taken};
 use crate::wire::datagram::Datagram;
 use crate::wire::message::{Delta, ExchangeHead, Item, PushHead, Sender};
 

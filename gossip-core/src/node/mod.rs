@@ -53,8 +53,9 @@ use crate::rng::duration_below;
 use crate::shared_map::SharedMap;
 use crate::state::attribute::{ADDRESS, DATACENTER, Declared, NAME, STATUS, encode_address};
 use crate::state::log::Log;
+use crate::state::room::Room;
 use crate::state::table_hash::HashKey;
-use crate::sync::{Room, Sync};
+use crate::sync::Sync;
 use crate::time::{Instant, UnixTime};
 use crate::wire::datagram::{Datagram, DecodeError};
 #[cfg(feature = "encryption")]

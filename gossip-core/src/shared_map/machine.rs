@@ -22,8 +22,7 @@ use crate::identity::{Generation, NodeId};
 use crate::membership::segment::{Division, Segment};
 use crate::membership::{Condition, Table};
 use crate::rng;
-use crate::state::room;
-use crate::sync::Room;
+use crate::state::room::Room;
 use crate::time::Instant;
 use crate::wire::datagram::Items;
 use crate::wire::message::{Item, PushHead, Sender};
@@ -398,7 +397,7 @@ impl SharedMap {
     /// Takes old ghosts out of the map's vector. Not everybody at once: whoever is drawn gives that a
     /// name, and the others take it over with the lists.
     fn forget_logs(&mut self, context: &mut Context) {
-        let max = usize::try_from(context.config.max_ghosts).unwrap_or(usize::MAX);
+        let max = usize::try_from(context.config.max_tombstones).unwrap_or(usize::MAX);
         let map = &self.map;
         let crowded = map.ghosts() > max.saturating_add(max.div_euclid(8));
         let rounds = if crowded { 1 } else { GHOST_ROUNDS };
@@ -440,7 +439,7 @@ pub(super) fn limit(context: &Context, bytes: usize) -> Limit {
         stamp: Stamp::at(wall.saturating_add(context.config.max_clock_skew)),
         // With what it takes to stage them.
         bytes: max_map.saturating_mul(2),
-        room: room(bytes),
+        room: Room::of(bytes).left(),
     }
 }
 

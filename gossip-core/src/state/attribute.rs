@@ -1,8 +1,8 @@
-//! What the entries of a member's log are about.
+//! What the entries of a member's log are about: the keys of the protocol, and how their values are
+//! encoded.
 //!
-//! A key below 0x20 names something the protocol itself says about a member; any other key is the
-//! application's. Keys of a kind that this version does not know are kept and passed on like all
-//! others, because a frontier claims them too.
+//! A key whose first byte is below 0x20 belongs to the protocol. Any other key is the application's. A node
+//! keeps and passes on keys that its version does not know, because a frontier claims them, too.
 
 use core::net::{IpAddr, SocketAddr};
 
@@ -12,28 +12,28 @@ use serde::{Deserialize, Serialize};
 use crate::command::MAX_VALUE;
 use crate::identity::{Generation, NodeId};
 
-/// Where the member is reached.
+/// The address at which peers reach the member.
 pub(crate) const ADDRESS: &[u8] = &[0];
-/// Its name.
+/// The member's name.
 pub(crate) const NAME: &[u8] = &[1];
-/// Its [`Declared`] status.
+/// The member's [`Declared`] status.
 pub(crate) const STATUS: &[u8] = &[2];
-/// Its datacenter.
+/// The member's datacenter.
 pub(crate) const DATACENTER: &[u8] = &[3];
-/// Its votes against members that it observes.
+/// The member's votes against members that it observes.
 pub(crate) const VOTES: &[u8] = &[4];
-// 5 and 6: see `broadcast`.
-/// All that is left of a removed member: that it was removed, at the time of this entry.
+// 5 and 6 are in `broadcast`.
+/// The one entry of a member tombstone. The age of the entry says when the member was removed.
 pub(crate) const BURIED: &[u8] = &[7];
 
-/// The application's key, or `None` for one of the protocol's.
+/// The key as text, or `None` if it is not one of the application's.
 pub(crate) fn user_key(key: &[u8]) -> Option<&str> {
     core::str::from_utf8(key)
         .ok()
         .filter(|text| !text.chars().any(char::is_control))
 }
 
-/// What a member says of itself.
+/// The status that a member declares of itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Declared {
     /// It is learning the table.
@@ -57,7 +57,7 @@ impl Declared {
         }
     }
 
-    /// Unknown statuses, of a later version, count as up.
+    /// A status of a later version, which this one does not know, counts as up.
     pub(crate) const fn decode(value: &[u8]) -> Self {
         match value {
             [0, ..] | [] => Self::Joining,
@@ -71,12 +71,12 @@ impl Declared {
 /// The encoded form of an address: the octets of the IP, then the port.
 pub(crate) fn encode_address(address: SocketAddr) -> heapless::Vec<u8, 18> {
     let mut bytes = heapless::Vec::new();
-    // 16 + 2 bytes at most: they fit.
-    let _ = match address.ip() {
+    let ip = match address.ip() {
         IpAddr::V4(ip) => bytes.extend_from_slice(&ip.octets()),
         IpAddr::V6(ip) => bytes.extend_from_slice(&ip.octets()),
     };
-    let _ = bytes.extend_from_slice(&address.port().to_be_bytes());
+    let port = bytes.extend_from_slice(&address.port().to_be_bytes());
+    debug_assert!(ip.is_ok() && port.is_ok(), "16 + 2 bytes fit");
     bytes
 }
 
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn the_protocols_keys_are_not_the_applications() {
+    fn a_key_of_the_protocol_is_not_one_of_the_application() {
         for key in [
             ADDRESS,
             NAME,

@@ -1,18 +1,23 @@
-//! The table hash: what two replicas compare before they compare anything else.
+//! The table hash: two replicas compare it before they compare anything else.
 //!
-//! Each origin contributes a keyed 128-bit SipHash of (origin, generation, frontier); the table's
-//! hash is the sum of the contributions modulo 2^128 (Bellare and Micciancio's AdHash). A change
-//! costs one subtraction and one addition whatever the size of the table, and any set of origins
-//! has a hash of its own, which is what narrowing down a difference needs.
+//! Each origin contributes a keyed 128-bit SipHash of (origin, generation, frontier). The table hash is the
+//! sum of the contributions modulo 2^128 (Bellare and Micciancio, *A New Paradigm for Collision-Free
+//! Hashing*, 1997: AdHash). So
 //!
-//! Whoever picks attributes picks nothing that is hashed but how many it writes. The key follows from
-//! the cluster's name, so in a cluster without encryption whoever forges members by the dozen can find
-//! sets of logs whose sums make two tables look alike (Wagner, A Generalized Birthday Problem, 2002).
-//! That delays the repair of what differs until any of these logs changes again at one of the two.
+//! - a change costs one subtraction and one addition, whatever the size of the table;
+//! - any set of origins has a hash of its own, by which an exchange narrows down a difference.
 //!
-//! What travels of single origins and of regions is shortened to a few bytes, under a [`Salt`] that
-//! is another one for every sender and every state of its table: two things that look alike in one
-//! exchange do not in the next, and nobody can make them.
+//! # What an attacker can do
+//!
+//! An application chooses attributes, but all that is hashed of them is how many writes there were. An
+//! attacker in a cluster without encryption knows the key, which follows from the cluster's name. It can
+//! forge members by the dozen and find sets of logs whose sums make two different tables look alike
+//! (Wagner, *A Generalized Birthday Problem*, 2002). The difference then stays until one of these logs
+//! changes at one of the two nodes.
+//!
+//! The hashes of single origins and of regions are shortened to a few bytes before they travel. Each sender
+//! shortens them under its own [`Salt`], which changes with its table. So two things that look alike in one
+//! exchange differ in the next, and nobody can construct such things.
 
 use siphasher::sip::SipHasher13;
 use siphasher::sip128::{Hasher128, SipHasher24};
@@ -32,7 +37,7 @@ impl HashKey {
         Self(SipHasher24::new_with_keys(a, b))
     }
 
-    /// What an origin known up to `frontier` contributes. Nothing, where nothing is known.
+    /// What an origin that is known up to `frontier` contributes: 0 if nothing is known.
     pub(crate) fn contribution(
         &self,
         origin: NodeId,
@@ -54,7 +59,7 @@ impl HashKey {
     }
 }
 
-/// Shortens hashes for one datagram.
+/// Shortens the hashes that one datagram carries.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Salt(SipHasher13);
 
@@ -64,7 +69,8 @@ impl Salt {
         Self(SipHasher13::new_with_key(hash))
     }
 
-    /// Tells generations of an origin apart, and origins whose ids begin alike.
+    /// A check by which a receiver tells apart the generations of an origin, and origins whose ids begin
+    /// alike.
     pub(crate) fn check(&self, origin: NodeId, generation: Generation) -> u16 {
         let numbers = [origin.as_u64(), generation.stamp().to_bits()];
         let [a, b, ..] = self.shorten(numbers);
@@ -97,7 +103,7 @@ mod tests {
     use crate::hlc::Stamp;
 
     #[test]
-    fn every_part_counts_and_so_does_the_cluster() {
+    fn the_contribution_depends_on_origin_generation_frontier_and_cluster() {
         let key = HashKey::of("c");
         let generation = |bits| Generation::new(Stamp::from_bits(bits));
         let base = key.contribution(NodeId::from_u64(1), generation(1), 1);

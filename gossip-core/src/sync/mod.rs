@@ -24,6 +24,7 @@ use crate::membership::{Condition, Record, Table};
 use crate::state::attribute::{PROTOCOL_RESERVE, VOTE, VOTES, decode_ballots};
 use crate::state::entry::Entries;
 use crate::state::log::Log;
+use crate::state::room::Room;
 use crate::time::Instant;
 use crate::wire::message::Delta;
 use apply::{Change, apply};
@@ -53,25 +54,6 @@ pub(crate) enum Taken {
     Lacks,
     /// The datagram has brought as many unknown members and votes as it may. This is left for another.
     Full,
-}
-
-/// How many more bytes a datagram may make a node hold.
-#[derive(Debug)]
-pub(crate) struct Room(usize);
-
-impl Room {
-    /// The room that a datagram of so many bytes gives: its own bytes, and more than a newcomer with all
-    /// its votes takes, or that would never come.
-    pub(crate) const fn of(bytes: usize) -> Self {
-        Self(crate::state::room(bytes))
-    }
-
-    /// Takes so many bytes, if they are left.
-    pub(crate) fn take(&mut self, bytes: usize) -> bool {
-        let left = self.0.checked_sub(bytes);
-        self.0 = left.unwrap_or(self.0);
-        left.is_some()
-    }
 }
 
 impl Sync {

@@ -16,7 +16,7 @@ use super::live_set::Segment;
 use super::logs::{Frontier, Origin};
 use super::write::Write;
 use crate::identity::Generation;
-use crate::state::room;
+use crate::state::room::Room;
 use crate::wire::codec;
 
 /// A place in a stream. Of fixed length, so that the head of a chunk can be written last.
@@ -300,7 +300,7 @@ impl<'b> Writer<'b> {
         if !self.put(part) {
             return false;
         }
-        if taken > room(self.len()) {
+        if taken > Room::of(self.len()).left() {
             self.parts.truncate(before);
             return false;
         }

@@ -15,7 +15,7 @@ use super::apply_order::Change;
 use super::delta::{LOG, overhead};
 use super::logs::Origin;
 use super::write::{Context, Write};
-use crate::state::room;
+use crate::state::room::Room;
 use crate::wire::codec;
 
 /// A run of one origin's writes.
@@ -168,7 +168,7 @@ impl Map {
                     let bytes: &[u8] = &held.bytes;
                     codec::append(buffer, &bytes);
                     takes = takes.saturating_add(overhead(Some(&held.write())));
-                    if buffer.len() > limit || takes > room(buffer.len()) {
+                    if buffer.len() > limit || takes > Room::of(buffer.len()).left() {
                         break;
                     }
                     if needs <= *version {

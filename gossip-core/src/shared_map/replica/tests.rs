@@ -90,7 +90,7 @@ fn learn_in(to: &mut Map, from: &Map, room: usize) -> usize {
         chunks += 1;
         let (head, pieces) = read_chunk(&buffer[..len]).unwrap();
         let limit = Limit {
-            room: crate::state::room(len),
+            room: crate::state::room::Room::of(len).left(),
             ..LIMIT
         };
         match staging.accept(to, me, it, &head, pieces, limit) {
@@ -443,7 +443,10 @@ fn a_sender_tells_no_more_in_a_datagram_than_a_taker_takes() {
     let mut buffer = Vec::new();
     let mut b = map(1000);
     while let Some(run) = a.poll_push(1300, &mut buffer) {
-        let (takes, room) = (run.takes(), crate::state::room(run.writes.len()));
+        let (takes, room) = (
+            run.takes(),
+            crate::state::room::Room::of(run.writes.len()).left(),
+        );
         assert!(takes <= room, "{takes} bytes beside it, of {room}");
         assert_eq!(b.apply_push(&run), Pushed::Applied);
     }
