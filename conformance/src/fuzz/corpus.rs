@@ -68,7 +68,8 @@ fn line_of(line: &str) -> Option<Input> {
     };
     let pairs = digits.as_bytes().chunks(2);
     let byte = |pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok();
-    let whole = !digits.is_empty() && digits.len().is_multiple_of(2);
+    let hexadecimal = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let whole = hexadecimal && !digits.is_empty() && digits.len().is_multiple_of(2);
     let bytes = pairs.map(byte).collect::<Option<_>>()?;
     whole.then_some(Input { bytes, name })
 }
