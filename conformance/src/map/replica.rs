@@ -277,7 +277,13 @@ impl Replica {
     }
 
     /// A pushed run has come in.
-    pub(super) fn on_run(&mut self, time: u64, run: &Run<'_>, missing: Missing, truth: &mut Ledger) {
+    pub(super) fn on_run(
+        &mut self,
+        time: u64,
+        run: &Run<'_>,
+        missing: Missing,
+        truth: &mut Ledger,
+    ) {
         for number in [run.after, run.upto] {
             self.heard.absorb(&number.to_le_bytes());
         }

@@ -1,6 +1,8 @@
 //! Small runs of the scenarios: the figures that a reader relies on.
 
-use conformance::scenario::{Crash, Join, Partition, Place, Restart, Scenario, Setup, Spread, Steady};
+use conformance::scenario::{
+    Crash, Join, Partition, Place, Restart, Scenario, Setup, Spread, Steady,
+};
 use conformance::testkit::{MILLI, SECOND};
 use gossip_core::{Dissemination, Mode};
 
