@@ -9,10 +9,10 @@ use super::*;
 use crate::config::PhiModel;
 use crate::failure::detector::Detector;
 use crate::failure::observation::Due;
-use crate::failure::probes::Sign;
+use crate::failure::probes::Hint;
 use crate::hlc::Stamp;
 use crate::identity::Generation;
-use crate::state::attribute::Ballot;
+use crate::state::attribute::PublishedVote;
 use crate::state::log::Claim;
 use crate::state::table_hash::HashKey;
 
@@ -36,7 +36,7 @@ struct Scene {
     votes: Votes,
     observations: Vec<Observation>,
     probes: Probes,
-    cast: BTreeMap<u64, Vec<Ballot>>,
+    vote: BTreeMap<u64, Vec<PublishedVote>>,
 }
 
 impl Scene {
@@ -50,7 +50,7 @@ impl Scene {
             votes: Votes::default(),
             observations: Vec::new(),
             probes: Probes::default(),
-            cast: BTreeMap::new(),
+            vote: BTreeMap::new(),
         };
         (0..members).for_each(|n| scene.shows(n, 3));
         scene
@@ -73,19 +73,19 @@ impl Scene {
     }
 
     fn vote_from(&mut self, observer: u64, subject: u64, counts: Instant) {
-        let old = self.cast.get(&observer).cloned().unwrap_or_default();
+        let old = self.vote.get(&observer).cloned().unwrap_or_default();
         let mut new = old.clone();
-        new.push(Ballot {
+        new.push(PublishedVote {
             subject: id(subject),
             generation: generation(),
             frontier: 3,
             age: 0,
             removed: false,
         });
-        let ballots = new.iter().copied();
+        let votes = new.iter().copied();
         self.votes
-            .replace(NOW, id(observer), old.into_iter(), ballots, |_| counts);
-        self.cast.insert(observer, new);
+            .replace(NOW, id(observer), old.into_iter(), votes, |_| counts);
+        self.vote.insert(observer, new);
     }
 
     fn votes(mut self, observers: impl IntoIterator<Item = u64>, subject: u64) -> Self {
@@ -116,7 +116,7 @@ impl Scene {
         self.probes.ask(id(whom), Instant::ORIGIN);
         self.probes
             .turn(Instant::ORIGIN, NodeId::from_u64(0), Some(0), |_| {
-                Sign::None
+                Hint::None
             });
         assert!(self.probes.is_silent(id(whom)));
         self
@@ -296,10 +296,13 @@ fn who_has_lost_half_of_its_observers_is_to_be_asked() {
     let scene = (16..19).fold(Scene::new(40), |scene, n| {
         scene.holds_down(n, Instant::from_nanos(501))
     });
-    assert_eq!(scene.evidence().bereft(), []);
+    assert_eq!(scene.evidence().members_that_lost_observers(), []);
     let scene = scene.asks_in_vain(19);
     // 20 has lost 16 to 19, and 15 has lost them on the other side.
-    assert_eq!(scene.evidence().bereft(), [id(15), id(20)]);
+    assert_eq!(
+        scene.evidence().members_that_lost_observers(),
+        [id(15), id(20)]
+    );
 }
 
 /// The rule as it is written down: everything counted anew after each decision.
@@ -318,10 +321,9 @@ fn as_written(evidence: &Evidence<'_>, contested: &[NodeId]) -> BTreeSet<NodeId>
                 continue;
             }
             witnesses += 1;
-            let casts = evidence.votes.against(subject);
+            let held = evidence.votes.against(subject);
             against += usize::from(
-                casts
-                    .iter()
+                held.iter()
                     .any(|c| c.observer == observer && c.is_valid(&record.log, evidence.now)),
             );
         }

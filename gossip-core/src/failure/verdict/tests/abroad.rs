@@ -63,10 +63,10 @@ fn a_datacenter_is_cut_off_when_all_its_bridges_are_silent() {
         .abroad(20..40)
         .asks_in_vain(20)
         .asks_in_vain(21);
-    assert_eq!(two.evidence().cut_off(), []);
+    assert_eq!(two.evidence().members_to_probe_behind_silent_bridges(), []);
     let three = two.asks_in_vain(22);
     assert_eq!(
-        three.evidence().cut_off(),
+        three.evidence().members_to_probe_behind_silent_bridges(),
         (20..40).map(id).collect::<Vec<_>>()
     );
     // Asked and found silent, they vouch for one another no longer.
@@ -82,20 +82,27 @@ fn a_large_datacenter_is_written_off_once_a_sample_is_silent() {
         let bridges = 100..103;
         bridges.fold(Scene::new(300).abroad(100..300), Scene::asks_in_vain)
     };
-    assert_eq!(large().evidence().cut_off(), ids(100..164));
-    assert_eq!(large().evidence().written_off(), []);
-    let sampled = (103..163).fold(large(), Scene::asks_in_vain);
-    assert_eq!(sampled.evidence().written_off(), [], "one is left");
-    let sampled = sampled.asks_in_vain(163);
-    assert_eq!(sampled.evidence().written_off(), ids(100..300));
     assert_eq!(
-        sampled.evidence().cut_off(),
+        large().evidence().members_to_probe_behind_silent_bridges(),
+        ids(100..164)
+    );
+    assert_eq!(large().evidence().members_out_of_reach(), []);
+    let sampled = (103..163).fold(large(), Scene::asks_in_vain);
+    assert_eq!(sampled.evidence().members_out_of_reach(), [], "one is left");
+    let sampled = sampled.asks_in_vain(163);
+    assert_eq!(sampled.evidence().members_out_of_reach(), ids(100..300));
+    assert_eq!(
+        sampled.evidence().members_to_probe_behind_silent_bridges(),
         [],
         "nobody more need be asked"
     );
     let heard = sampled.hears(290);
-    assert_eq!(heard.evidence().written_off(), []);
-    assert_eq!(heard.evidence().cut_off(), ids(100..300), "each counts");
+    assert_eq!(heard.evidence().members_out_of_reach(), []);
+    assert_eq!(
+        heard.evidence().members_to_probe_behind_silent_bridges(),
+        ids(100..300),
+        "each counts"
+    );
 }
 
 #[test]
@@ -123,31 +130,41 @@ fn who_alone_is_held_down_abroad_is_asked_again() {
     let scene = Scene::new(40)
         .abroad(20..40)
         .holds_down(30, Instant::ORIGIN);
-    assert_eq!(scene.evidence().forgotten(), [id(30)]);
+    assert_eq!(scene.evidence().unvoted_elsewhere(), [id(30)]);
     let voted = scene.votes([31], 30);
-    assert_eq!(voted.evidence().forgotten(), [], "somebody there says so");
+    assert_eq!(
+        voted.evidence().unvoted_elsewhere(),
+        [],
+        "somebody there says so"
+    );
     let here = Scene::new(40)
         .abroad(20..40)
         .holds_down(10, Instant::ORIGIN);
-    assert_eq!(here.evidence().forgotten(), []);
+    assert_eq!(here.evidence().unvoted_elsewhere(), []);
     let all = (20..40).fold(Scene::new(40).abroad(20..40), |scene, n| {
         scene.holds_down(n, Instant::ORIGIN)
     });
-    assert_eq!(all.evidence().forgotten(), [], "out of reach");
+    assert_eq!(all.evidence().unvoted_elsewhere(), [], "out of reach");
 }
 
 #[test]
 fn a_datacenter_out_of_reach_is_kept() {
     let down = |scene: Scene, n| scene.holds_down(n, Instant::ORIGIN);
     let scene = || Scene::new(40).abroad(20..40);
-    assert!(down(scene(), 10).evidence().is_attested(id(10)), "at home");
-    assert!(!down(scene(), 30).evidence().is_attested(id(30)));
+    assert!(
+        down(scene(), 10).evidence().may_be_removed(id(10)),
+        "at home"
+    );
+    assert!(!down(scene(), 30).evidence().may_be_removed(id(30)));
     let voted = down(scene(), 30).votes([31], 30);
-    assert!(voted.evidence().is_attested(id(30)));
+    assert!(voted.evidence().may_be_removed(id(30)));
     let voted_here = down(scene(), 30).votes([1], 30);
-    assert!(!voted_here.evidence().is_attested(id(30)));
+    assert!(!voted_here.evidence().may_be_removed(id(30)));
     let asked = down(scene(), 30).asks_in_vain(30);
-    assert!(asked.evidence().is_attested(id(30)));
+    assert!(asked.evidence().may_be_removed(id(30)));
     let all = (20..40).fold(scene(), down).asks_in_vain(30);
-    assert!(!all.evidence().is_attested(id(30)), "nobody there is heard");
+    assert!(
+        !all.evidence().may_be_removed(id(30)),
+        "nobody there is heard"
+    );
 }
