@@ -40,8 +40,8 @@ const MAX_PATIENCE: u32 = 4;
 /// What this node hears of one member.
 #[derive(Debug)]
 pub(crate) struct Observation {
-    pub(crate) id: NodeId,
-    pub(crate) generation: Generation,
+    pub(super) id: NodeId,
+    pub(super) generation: Generation,
     window: Box<Window>,
     /// How many of the member's heartbeats are lost.
     loss: Loss,
@@ -73,11 +73,11 @@ pub(crate) struct Observation {
 
 /// How much longer this node bears the silence of a member that went down and came up again a short time ago.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Damping {
+pub(super) struct Damping {
     /// How often the patience is doubled.
-    pub(crate) doublings: u32,
+    pub(super) doublings: u32,
     /// Silences that begin at this moment or later are not affected.
-    pub(crate) until: Instant,
+    pub(super) until: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +96,7 @@ enum State {
 
 /// What the counter of a heartbeat says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Beat {
+pub(super) enum Beat {
     /// The heartbeat came twice, or a later one has overtaken it.
     Repeated,
     /// So many heartbeats were sent since the latest one, this one included.
@@ -108,7 +108,7 @@ pub(crate) enum Beat {
 
 /// What a sign of life has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Relief {
+pub(super) enum Relief {
     /// Nothing: the member was neither suspect nor silent.
     None,
     /// The member was suspect.
@@ -119,7 +119,7 @@ pub(crate) enum Relief {
 
 /// The step that is due for an observed member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Due {
+pub(super) enum Due {
     /// No step is due.
     Nothing,
     /// The member has become suspect: tell the application, and ping the member.
@@ -142,7 +142,7 @@ pub(super) fn find(observations: &[Observation], id: NodeId) -> Option<&Observat
 
 impl Observation {
     /// Begins to observe a member.
-    pub(crate) fn new(
+    pub(super) fn new(
         id: NodeId,
         generation: Generation,
         capacity: u8,
@@ -172,7 +172,7 @@ impl Observation {
     }
 
     /// A heartbeat has arrived. The caller has noted before that it is a sign of life.
-    pub(crate) fn heartbeat(&mut self, now: Instant, counter: u64, detector: &Detector) -> Beat {
+    pub(super) fn heartbeat(&mut self, now: Instant, counter: u64, detector: &Detector) -> Beat {
         debug_assert_eq!(self.state, State::Alive, "a heartbeat is a sign of life");
         debug_assert!(self.silent_from >= now, "a heartbeat is a sign of life");
         let expected = match self.counter {
@@ -215,7 +215,7 @@ impl Observation {
     }
 
     /// A message of any kind has arrived.
-    pub(crate) fn sign_of_life(&mut self, now: Instant) -> Relief {
+    pub(super) fn sign_of_life(&mut self, now: Instant) -> Relief {
         self.silent_from = self.silent_from.max(now);
         self.heard = Some(self.silent_from);
         match core::mem::replace(&mut self.state, State::Alive) {
@@ -231,7 +231,7 @@ impl Observation {
 
     /// The member has refuted a vote through others. This is a sign of life. But each time that it happens
     /// before a heartbeat arrives, this node waits twice as long before it votes again.
-    pub(crate) fn refuted(&mut self, now: Instant) -> Relief {
+    pub(super) fn refuted(&mut self, now: Instant) -> Relief {
         self.refuted = self.refuted.saturating_add(1).min(MAX_PATIENCE);
         self.sign_of_life(now)
     }
@@ -240,7 +240,7 @@ impl Observation {
     ///
     /// What the member sent meanwhile may still be waiting to be read. The next heartbeat is due within an
     /// interval in any case.
-    pub(crate) fn paused(&mut self, now: Instant, gap: Duration, interval: Duration) {
+    pub(super) fn paused(&mut self, now: Instant, gap: Duration, interval: Duration) {
         self.last_beat = None;
         self.samples_from = now.saturating_add(part(interval, 2));
         let grace = self
@@ -257,7 +257,7 @@ impl Observation {
     }
 
     /// The member runs under another generation.
-    pub(crate) fn restarted(&mut self, generation: Generation, detector: &Detector, now: Instant) {
+    pub(super) fn restarted(&mut self, generation: Generation, detector: &Detector, now: Instant) {
         debug_assert!(generation > self.generation, "an older generation");
         self.generation = generation;
         self.window.clear();
@@ -275,17 +275,17 @@ impl Observation {
     }
 
     /// The member has gone down and come up again: from now on this node bears its silence for longer.
-    pub(crate) const fn damp(&mut self, damping: Damping) {
+    pub(super) const fn damp(&mut self, damping: Damping) {
         self.damping = damping;
     }
 
     /// When the observation of this generation began.
-    pub(crate) const fn observed_from(&self) -> Instant {
+    pub(super) const fn observed_from(&self) -> Instant {
         self.observed_from
     }
 
     /// The latest sign of life that this node received, from the member or through others.
-    pub(crate) const fn heard(&self) -> Option<Instant> {
+    pub(super) const fn heard(&self) -> Option<Instant> {
         self.heard
     }
 
@@ -303,7 +303,7 @@ impl Observation {
     }
 
     /// When this node found the member silent, if it is.
-    pub(crate) const fn silent_since(&self) -> Option<Instant> {
+    pub(super) const fn silent_since(&self) -> Option<Instant> {
         match self.state {
             State::Silent { since } => Some(since),
             State::Alive | State::Overdue | State::Suspect { .. } => None,
@@ -311,14 +311,14 @@ impl Observation {
     }
 
     /// The phi of the current silence.
-    pub(crate) fn phi(&self, detector: &Detector, now: Instant) -> f64 {
+    pub(super) fn phi(&self, detector: &Detector, now: Instant) -> f64 {
         let silence = now.saturating_since(self.silent_from);
         detector.phi(&self.window, silence.saturating_sub(self.forgiven))
     }
 
     /// How many of the member's heartbeats are overdue, if one is due each `interval`. None while the member
     /// is silent: then it has sent none, and no datagrams are missing.
-    pub(crate) fn missing(&self, now: Instant, interval: Duration) -> u64 {
+    pub(super) fn missing(&self, now: Instant, interval: Duration) -> u64 {
         let last_beat = self.last_beat.filter(|_| !self.is_silent());
         let silence = last_beat.map_or(Duration::ZERO, |beat| now.saturating_since(beat));
         let overdue = silence.saturating_sub(part(interval, 4));
@@ -326,7 +326,7 @@ impl Observation {
     }
 
     /// When [`Observation::due`] has something to do next.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self) -> Option<Instant> {
         match self.state {
             State::Alive => Some(self.overdue_at()),
             State::Overdue => Some(self.crosses(self.suspect_after)),
@@ -337,7 +337,7 @@ impl Observation {
 
     /// Takes the next step, if it is due now. `pings` is how many pings make a burst at the loss measured now.
     /// If that number has grown since the burst began, the burst goes on.
-    pub(crate) fn due(&mut self, now: Instant, pings: u32) -> Due {
+    pub(super) fn due(&mut self, now: Instant, pings: u32) -> Due {
         let spacing = BURST_TIME.checked_div(pings).unwrap_or(BURST_TIME);
         match self.state {
             State::Alive if now >= self.overdue_at() => {

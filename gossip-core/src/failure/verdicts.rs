@@ -130,7 +130,7 @@ impl Failure {
     }
 
     /// What is known of a member that is being probed, beside its answer.
-    fn hint(&self, context: &Context, id: NodeId) -> Hint {
+    pub(super) fn hint(&self, context: &Context, id: NodeId) -> Hint {
         let Some(record) = context.table.get(id) else {
             return Hint::None;
         };
