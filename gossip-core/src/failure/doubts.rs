@@ -1,7 +1,8 @@
-//! Doubts: which members may have fallen without a word of it reaching this node, and which may be removed.
+//! Doubts: which members may have fallen without a word of it reaching this node, and which may be
+//! removed.
 //!
-//! The verdict follows from what others say and from what this node hears. This module names the members about
-//! whom both may be missing, so that the node probes them.
+//! The verdict follows from what others say and from what this node hears. This module names the
+//! members about whom both may be missing, so that the node probes them.
 
 use alloc::vec::Vec;
 
@@ -34,11 +35,11 @@ impl Evidence<'_> {
         beside
     }
 
-    /// The members to probe of datacenters whose bridges are all silent: the votes of the members there cannot
-    /// have reached this node.
+    /// The members to probe of datacenters whose bridges are all silent: the votes of the members
+    /// there cannot have reached this node.
     ///
-    /// Of a large datacenter this is a sample, and each node takes another one. It is the whole datacenter if
-    /// somebody there is heard after all.
+    /// Of a large datacenter this is a sample, and each node takes another one. It is the whole
+    /// datacenter if somebody there is heard after all.
     pub(super) fn members_to_probe_behind_silent_bridges(&self) -> Vec<NodeId> {
         let mut to_probe = Vec::new();
         for (place, ring) in self.behind_silent_bridges() {
@@ -55,10 +56,11 @@ impl Evidence<'_> {
         to_probe
     }
 
-    /// The members of datacenters that are out of reach, by all that this node knows: the bridges are silent, a
-    /// whole sample was probed in vain, and this node has heard nobody there lately.
+    /// The members of datacenters that are out of reach, by all that this node knows: the bridges
+    /// are silent, a whole sample was probed in vain, and this node has heard nobody there lately.
     ///
-    /// If one in ten of the members could be reached, a sample would miss all of them once in 800 times.
+    /// If one in ten of the members could be reached, a sample would miss all of them once in 800
+    /// times.
     pub(super) fn members_out_of_reach(&self) -> Vec<NodeId> {
         let out_of_reach = self.behind_silent_bridges().filter(|(place, ring)| {
             self.silent_in(*place) >= SAMPLE && !self.hears_any(ring.live())
@@ -88,8 +90,8 @@ impl Evidence<'_> {
         members.iter().any(|id| self.hears(*id))
     }
 
-    /// The members of other datacenters that are down without a valid vote, although others there are live.
-    /// Perhaps this node alone holds them down.
+    /// The members of other datacenters that are down without a valid vote, although others there
+    /// are live. Perhaps this node alone holds them down.
     pub(super) fn unvoted_elsewhere(&self) -> Vec<NodeId> {
         let datacenters = self.table.datacenters();
         let others = datacenters.others(self.table.place(self.own), 0);
@@ -123,8 +125,8 @@ impl Evidence<'_> {
     /// - Its own datacenter holds it down.
     /// - Others there are live, and this node has probed the member in vain.
     ///
-    /// If a datacenter is out of reach as a whole, nobody here knows which of its members are alive. If they
-    /// were removed, all of them would have to be brought back.
+    /// If a datacenter is out of reach as a whole, nobody here knows which of its members are
+    /// alive. If they were removed, all of them would have to be brought back.
     pub(super) fn may_be_removed(&self, id: NodeId) -> bool {
         let others_live = !self.table.home(id).live().is_empty();
         self.is_down_at_home(id) || others_live && self.probes.is_silent(id)

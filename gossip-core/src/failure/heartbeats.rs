@@ -12,7 +12,8 @@ use crate::membership::observers::{fallen_nearby, neighbours};
 use crate::membership::ring::Neighbours;
 use crate::wire::message::Sender;
 
-/// Intervals for which a former neighbour still gets heartbeats, so that a changing ring raises no suspicion.
+/// Intervals for which a former neighbour still gets heartbeats, so that a changing ring raises no
+/// suspicion.
 const FORMER_INTERVALS: u32 = 5;
 
 /// The most former neighbours that still get heartbeats.
@@ -29,7 +30,8 @@ impl Failure {
         if let Some(observation) = observed {
             let relief = observation.sign_of_life(context.now);
             self.on_relief(context, sender.id, relief);
-            // Neighbours are heard all the time. If nobody is down or asked, they need not be looked up.
+            // Neighbours are heard all the time. If nobody is down or asked, they need not be
+            // looked up.
             if context.table.down_len() == 0 && self.probes.is_empty() {
                 return;
             }
@@ -42,7 +44,8 @@ impl Failure {
         }
         debug_assert!(record.heard <= Some(context.now), "time went back");
         record.heard = Some(context.now);
-        // This node hears the member now, so the member stays down only if a majority still says so.
+        // This node hears the member now, so the member stays down only if a majority still says
+        // so.
         let down = record.condition == Condition::Down;
         if self.probes.heard(sender.id) || down {
             self.revivable.push(sender.id);
@@ -112,16 +115,16 @@ impl Failure {
         }
     }
 
-    /// Takes the next step of one observation, if it is due. `missing` is how many heartbeats are overdue from
-    /// all observed members.
+    /// Takes the next step of one observation, if it is due. `missing` is how many heartbeats are
+    /// overdue from all observed members.
     fn step(&mut self, context: &mut Context, at: usize, missing: u64) -> Due {
         let Some(observation) = self.observations.get_mut(at) else {
             debug_assert!(false, "no observation is at this position");
             return Due::Nothing;
         };
         let id = observation.id;
-        // The member's own missing heartbeats do not count as loss: whether they were lost or never sent is
-        // the question.
+        // The member's own missing heartbeats do not count as loss: whether they were lost or never
+        // sent is the question.
         let own_missing = observation.missing(context.now, context.config.interval);
         debug_assert!(own_missing <= missing, "part of a sum");
         let of_others = missing.saturating_sub(own_missing);
@@ -154,7 +157,8 @@ impl Failure {
             return;
         };
         count(&mut context.metrics.suspicions);
-        // Samples are whole microseconds, so phi may be a little below the threshold at the deadline.
+        // Samples are whole microseconds, so phi may be a little below the threshold at the
+        // deadline.
         let reason = if phi > context.config.phi_suspect - 0.01 {
             SuspicionReason::Phi
         } else {
@@ -169,8 +173,8 @@ impl Failure {
         });
     }
 
-    /// How much is being lost now: heartbeats that are overdue count as lost, unless their sender is found
-    /// silent. So two things hold:
+    /// How much is being lost now: heartbeats that are overdue count as lost, unless their sender
+    /// is found silent. So two things hold:
     ///
     /// - Loss that sets in suddenly shows within two intervals.
     /// - A node that is cut off from half of its neighbours does not take that for loss.
@@ -207,7 +211,8 @@ impl Failure {
         context.stale.own_votes = true;
     }
 
-    /// Old neighbours get heartbeats for a while longer. Too many of them are reduced to the latest.
+    /// Old neighbours get heartbeats for a while longer. Too many of them are reduced to the
+    /// latest.
     fn refresh_former_neighbours(&mut self, context: &Context, new: &Neighbours) {
         let until = context.in_intervals(FORMER_INTERVALS);
         let all_former = &mut self.former_neighbours;
@@ -231,9 +236,9 @@ impl Failure {
         let fallen = fallen_nearby(&context.table, context.own, k);
         self.observations.retain(|observation| {
             let id = observation.id;
-            // A member that goes down is observed further, for two reasons: others may still need this
-            // node's vote, and this node may be the first to hear the member again. A vote stands until its
-            // subject lives.
+            // A member that goes down is observed further, for two reasons: others may still need
+            // this node's vote, and this node may be the first to hear the member again. A vote
+            // stands until its subject lives.
             let is_open = match context.table.condition(id) {
                 Some(Condition::Down) => true,
                 Some(Condition::Live) => observation.is_silent(),

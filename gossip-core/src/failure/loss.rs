@@ -11,8 +11,8 @@ const MOST_PINGS: u32 = 200;
 
 /// How long after the last ping of a burst to a suspect its answer may still come.
 ///
-/// This and [`ANSWER_TO_PROBE`] answer the same question with two values. A single value would move the
-/// moments at which nodes vote or send pings.
+/// This and [`ANSWER_TO_PROBE`] answer the same question with two values. A single value would move
+/// the moments at which nodes vote or send pings.
 pub(super) const ANSWER_TO_BURST: Duration = Duration::from_millis(150);
 /// How long after the last ping of a probe its answer may still come: longer than a round trip. See
 /// [`ANSWER_TO_BURST`].
@@ -64,11 +64,11 @@ impl Loss {
         }
     }
 
-    /// How many pings it takes until they, or their answers, are hardly all lost by chance. At least five.
-    /// `None` if so little arrives that no number is enough.
+    /// How many pings it takes until they, or their answers, are hardly all lost by chance. At
+    /// least five. `None` if so little arrives that no number is enough.
     ///
-    /// Loss is estimated by Laplace's rule of succession. A node that has just joined has heard too few
-    /// heartbeats to know how many are lost, and has to expect a loss of one half.
+    /// Loss is estimated by Laplace's rule of succession. A node that has just joined has heard too
+    /// few heartbeats to know how many are lost, and has to expect a loss of one half.
     pub(crate) fn pings(&self) -> Option<u32> {
         let as_if = Self {
             expected: self.expected.saturating_add(2),

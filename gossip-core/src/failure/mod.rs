@@ -1,20 +1,23 @@
-//! Failure detection: what this node hears of other members, what it votes, and whom it holds down.
+//! Failure detection: what this node hears of other members, what it votes, and which members it
+//! holds down.
 //!
-//! [`Failure`] is the machine. It owns all that this node knows of who is alive and who is silent:
+//! [`Failure`] is the machine. It owns all that this node knows of silent and live members:
 //!
 //! - An [observation](observation) of each ring neighbour turns heartbeats into suspicion, with the
 //!   arithmetic of the [detector].
-//! - A node that finds a neighbour silent publishes a vote against it: its [own votes](own_votes). The
-//!   [votes] are those that other members have published.
+//! - A node that finds a neighbour silent publishes a vote against it: its [own votes](own_votes).
+//!   The [votes] are those that other members have published.
 //! - [Probes](probes) ask a member directly where a doubt remains.
-//! - The [verdict] is a pure function of these facts and of the ring. [Verdicts](verdicts) acts on it.
+//! - The [verdict] is a pure function of these facts and of the ring. [Verdicts](verdicts) acts on
+//!   it.
 //!
 //! # Invariants
 //!
-//! - Observations are sorted by id, and there is at most one of each member.
-//! - A member goes down by a verdict alone. It comes back by news of its own, or because a voter has
-//!   changed its mind. A voter that disappears revives nobody.
-//! - A node sends heartbeats to its neighbours, and for a while to former neighbours. Nobody is both.
+//! - Observations are sorted by id, and there is at most one for each member.
+//! - A member goes down by a verdict alone. It comes back by news of its own, or because a voter
+//!   has changed its mind. A voter that disappears revives nobody.
+//! - A node sends heartbeats to its neighbours, and for a while to former neighbours. No member is
+//!   both.
 
 mod detector;
 mod doubts;
@@ -48,15 +51,15 @@ use observation::{Observation, find, position};
 use probes::Probes;
 use votes::{HeldVote, Votes};
 
-/// Intervals after which the replacements of a fallen observer count in its stead: by then they have had the
-/// time to find the subject silent themselves.
+/// Intervals after which the replacements of a fallen observer count in its stead: by then they
+/// have had the time to find the subject silent themselves.
 const SETTLING_INTERVALS: u32 = 12;
 
 /// Intervals after which a member that came up again counts as steady.
 const STEADY_INTERVALS: u32 = 300;
 
-/// The most members that a node observes, members that are down included. Neighbours are observed in any case.
-/// A node may need one place in its list of votes for each.
+/// The most members that a node observes, members that are down included. Neighbours are observed
+/// in any case. A node may need one place in its list of votes for each.
 const MAX_OBSERVED: usize = MAX_VOTES;
 
 /// The failure detector of a node. See the [module](self).
@@ -65,7 +68,8 @@ pub(crate) struct Failure {
     detector: Box<Detector>,
     /// The ring neighbours, sorted by id. This node sends them heartbeats.
     neighbours: Vec<Neighbour>,
-    /// Members that were neighbours a moment ago, each with the time until which it gets heartbeats.
+    /// Members that were neighbours a moment ago, each with the time until which it gets
+    /// heartbeats.
     former_neighbours: Vec<(Neighbour, Instant)>,
     /// Sorted by id.
     observations: Vec<Observation>,
@@ -77,15 +81,16 @@ pub(crate) struct Failure {
     probes: Probes,
     /// The votes that this node publishes.
     own_votes: SmallVec<[PublishedVote; 8]>,
-    /// Members that may come back, if they are down: there has been news of them since the last verdicts.
+    /// Members that may come back, if they are down: there has been news of them since the last
+    /// verdicts.
     revivable: SmallVec<[NodeId; 8]>,
     /// The verdicts are not drawn again before this moment.
     next_verdicts: Instant,
     /// Whether all other members are down.
     isolated: bool,
-    /// Set if this node may have missed deaths a short time ago, because it began a new incarnation or slept
-    /// for longer than others keep members that are down. A member counts as alive once it has been heard
-    /// after this moment.
+    /// Set if this node may have missed deaths a short time ago, because it began a new incarnation
+    /// or slept for longer than others keep members that are down. A member counts as alive once it
+    /// has been heard after this moment.
     absent_until: Option<Instant>,
 }
 
@@ -158,7 +163,8 @@ impl Failure {
         self.observation(id).is_some_and(Observation::is_silent)
     }
 
-    /// The valid votes of other members against a member. Of a member without a record there are none.
+    /// The valid votes of other members against a member. Of a member without a record there are
+    /// none.
     pub(crate) fn valid_votes<'a>(
         &'a self,
         now: Instant,
@@ -195,14 +201,14 @@ impl Failure {
 
     /// This node may have missed deaths.
     ///
-    /// A member that seems to be heard within the next interval may have died long ago: the socket has kept
-    /// the messages that arrived during the absence.
+    /// A member that seems to be heard within the next interval may have died long ago: the socket
+    /// has kept the messages that arrived during the absence.
     pub(crate) fn note_absence(&mut self, context: &Context) {
         self.absent_until = Some(context.in_intervals(1));
     }
 
-    /// Ends the time in which this node asks members that it has not heard since its absence. A broken link is
-    /// not a death, and must not be voted about for ever.
+    /// Ends the time in which this node asks members that it has not heard since its absence. A
+    /// broken link is not a death, and must not be voted about for ever.
     pub(crate) fn end_absence(&mut self, context: &Context) {
         if self.absent_until < Some(context.intervals_ago(STEADY_INTERVALS)) {
             self.absent_until = None;

@@ -1,17 +1,17 @@
 //! What this node hears of one member that it observes.
 //!
-//! An observation goes through four states: `Alive → Overdue → Suspect → Silent`. Any sign of life brings it
-//! back to `Alive`.
+//! An observation goes through four states: `Alive → Overdue → Suspect → Silent`. Any sign of life
+//! brings it back to `Alive`.
 //!
 //! - A message of any kind is a sign of life. Only heartbeats feed the statistics.
-//! - *Overdue*: the heartbeat is late, and the node pings the member once. If only the heartbeat was lost, the
-//!   answer says so a second before anybody would suspect the member. A pause that follows then does not add to
-//!   the loss before it.
-//! - *Suspect*: the silence has reached the threshold for suspicion. The node pings the member in a short burst
-//!   before it finds it silent. When loss sets in suddenly, windows full of clean samples convict by chance. A
-//!   burst tells loss from death within half a second.
-//! - *Silent*: the burst got no answer, and the silence has reached the threshold for conviction. The node
-//!   votes against the member.
+//! - *Overdue*: the heartbeat is late, and the node pings the member once. If only the heartbeat
+//!   was lost, the answer says so a second before anybody would suspect the member. A pause that
+//!   follows then does not add to the loss before it.
+//! - *Suspect*: the silence has reached the threshold for suspicion. The node pings the member in a
+//!   short burst before it finds it silent. When loss sets in suddenly, windows full of clean
+//!   samples convict by chance. A burst tells loss from death within half a second.
+//! - *Silent*: the burst got no answer, and the silence has reached the threshold for conviction.
+//!   The node votes against the member.
 //!
 //! # Invariants
 //!
@@ -29,8 +29,8 @@ use crate::time::{Instant, nanos, part};
 
 /// How long a burst of pings takes.
 const BURST_TIME: Duration = Duration::from_millis(400);
-/// Heartbeats whose counters are further apart say nothing of one another. If a greater counter were believed
-/// for good, one forged heartbeat would make all true ones that follow look repeated.
+/// Heartbeats whose counters are further apart say nothing of one another. If a greater counter
+/// were believed for good, one forged heartbeat would make all true ones that follow look repeated.
 const MAX_STEP: u64 = 64;
 /// The most heartbeats that can overtake another one: they are an interval apart.
 const MAX_OVERTAKING: u64 = 4;
@@ -61,17 +61,20 @@ pub(crate) struct Observation {
     samples_from: Instant,
     /// When the observation of this generation began.
     observed_from: Instant,
-    /// When the current silence began: the latest sign of life, or else the beginning of the observation.
+    /// When the current silence began: the latest sign of life, or else the beginning of the
+    /// observation.
     silent_from: Instant,
     /// The latest sign of life.
     heard: Option<Instant>,
     state: State,
-    /// How many votes against the member were refuted since its latest heartbeat, at most [`MAX_PATIENCE`].
+    /// How many votes against the member were refuted since its latest heartbeat, at most
+    /// [`MAX_PATIENCE`].
     refuted: u32,
     damping: Damping,
 }
 
-/// How much longer this node bears the silence of a member that went down and came up again a short time ago.
+/// How much longer this node bears the silence of a member that went down and came up again a short
+/// time ago.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Damping {
     /// How often the patience is doubled.
@@ -101,8 +104,9 @@ pub(super) enum Beat {
     Repeated,
     /// So many heartbeats were sent since the latest one, this one included.
     Counted(u64),
-    /// The counter is far from the latest one: an outage has ended, or one of the two counters is a lie.
-    /// Counting begins anew. Neither the loss nor the length of an interval follows from this heartbeat.
+    /// The counter is far from the latest one: an outage has ended, or one of the two counters is a
+    /// lie. Counting begins anew. Neither the loss nor the length of an interval follows from this
+    /// heartbeat.
     Leapt,
 }
 
@@ -130,7 +134,8 @@ pub(super) enum Due {
     Silent,
 }
 
-/// Where the observation of a member is in a list that is sorted by id, or where it is to be inserted.
+/// Where the observation of a member is in a list that is sorted by id, or where it is to be
+/// inserted.
 pub(super) fn position(observations: &[Observation], id: NodeId) -> Result<usize, usize> {
     observations.binary_search_by_key(&id, |observation| observation.id)
 }
@@ -193,7 +198,8 @@ impl Observation {
         if let Some(last_beat) = last_beat.filter(|_| now >= self.samples_from) {
             let spanned = u32::try_from(expected).unwrap_or(u32::MAX);
             let interval = now.saturating_since(last_beat).checked_div(spanned);
-            // An outage that ended in time moves the statistics, but no further than a suspicion would.
+            // An outage that ended in time moves the statistics, but no further than a suspicion
+            // would.
             self.window
                 .push(interval.unwrap_or_default().min(self.suspect_after));
             self.update_thresholds(detector);
@@ -207,7 +213,8 @@ impl Observation {
         self.convict_after = detector.convict_after(&self.window);
         let overdue = detector.overdue_after(&self.window);
         self.overdue_after = overdue.min(self.suspect_after);
-        // Quantiles are found up to a small error, which shows where the two thresholds are almost equal.
+        // Quantiles are found up to a small error, which shows where the two thresholds are almost
+        // equal.
         debug_assert!(
             self.suspect_after <= self.convict_after.saturating_add(Duration::from_micros(1)),
             "convicted before suspect"
@@ -229,8 +236,8 @@ impl Observation {
         }
     }
 
-    /// The member has refuted a vote through others. This is a sign of life. But each time that it happens
-    /// before a heartbeat arrives, this node waits twice as long before it votes again.
+    /// The member has refuted a vote through others. This is a sign of life. But each time that it
+    /// happens before a heartbeat arrives, this node waits twice as long before it votes again.
     pub(super) fn refuted(&mut self, now: Instant) -> Relief {
         self.refuted = self.refuted.saturating_add(1).min(MAX_PATIENCE);
         self.sign_of_life(now)
@@ -238,8 +245,8 @@ impl Observation {
 
     /// This node stood still for `gap`, which was not the member's silence.
     ///
-    /// What the member sent meanwhile may still be waiting to be read. The next heartbeat is due within an
-    /// interval in any case.
+    /// What the member sent meanwhile may still be waiting to be read. The next heartbeat is due
+    /// within an interval in any case.
     pub(super) fn paused(&mut self, now: Instant, gap: Duration, interval: Duration) {
         self.last_beat = None;
         self.samples_from = now.saturating_add(part(interval, 2));
@@ -274,7 +281,8 @@ impl Observation {
         self.damping = Damping::default();
     }
 
-    /// The member has gone down and come up again: from now on this node bears its silence for longer.
+    /// The member has gone down and come up again: from now on this node bears its silence for
+    /// longer.
     pub(super) const fn damp(&mut self, damping: Damping) {
         self.damping = damping;
     }
@@ -316,8 +324,8 @@ impl Observation {
         detector.phi(&self.window, silence.saturating_sub(self.forgiven))
     }
 
-    /// How many of the member's heartbeats are overdue, if one is due each `interval`. None while the member
-    /// is silent: then it has sent none, and no datagrams are missing.
+    /// How many of the member's heartbeats are overdue, if one is due each `interval`. None while
+    /// the member is silent: then it has sent none, and no datagrams are missing.
     pub(super) fn missing(&self, now: Instant, interval: Duration) -> u64 {
         let last_beat = self.last_beat.filter(|_| !self.is_silent());
         let silence = last_beat.map_or(Duration::ZERO, |beat| now.saturating_since(beat));
@@ -335,8 +343,8 @@ impl Observation {
         }
     }
 
-    /// Takes the next step, if it is due now. `pings` is how many pings make a burst at the loss measured now.
-    /// If that number has grown since the burst began, the burst goes on.
+    /// Takes the next step, if it is due now. `pings` is how many pings make a burst at the loss
+    /// measured now. If that number has grown since the burst began, the burst goes on.
     pub(super) fn due(&mut self, now: Instant, pings: u32) -> Due {
         let spacing = BURST_TIME.checked_div(pings).unwrap_or(BURST_TIME);
         match self.state {
@@ -378,14 +386,14 @@ impl Observation {
         }
     }
 
-    /// When the next heartbeat is overdue. Neither the silence that is forgiven the link nor the patience with
-    /// the member puts off this first ping; they put off a suspicion.
+    /// When the next heartbeat is overdue. Neither the silence that is forgiven the link nor the
+    /// patience with the member puts off this first ping; they put off a suspicion.
     fn overdue_at(&self) -> Instant {
         self.silent_from.saturating_add(self.overdue_after)
     }
 
-    /// When the current silence reaches a threshold, with the silence that is forgiven and the patience with
-    /// the member.
+    /// When the current silence reaches a threshold, with the silence that is forgiven and the
+    /// patience with the member.
     fn crosses(&self, threshold: Duration) -> Instant {
         debug_assert!(self.refuted <= MAX_PATIENCE);
         let is_damped = self.silent_from < self.damping.until;

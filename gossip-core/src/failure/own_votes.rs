@@ -1,14 +1,16 @@
 //! The votes that this node publishes, and those that it takes over from others.
 //!
-//! A node votes against each member that it observes and finds silent. It also publishes votes against
-//! members that it has removed, because others may still need its word. Such votes are *marked*: their end
-//! is not a change of mind.
+//! A node votes against each member that it observes and finds silent. It also publishes votes
+//! against members that it has removed, because others may still need its word. Such votes are
+//! *marked*: their end is not a change of mind.
 //!
 //! # Invariants
 //!
 //! - The list has at most one vote against each subject.
-//! - A vote that stands is never pushed out by a new one: peers would take its end for a change of mind.
-//! - A vote that is withdrawn may revive its subject. A vote that ends for another reason never does.
+//! - A vote that stands is never pushed out by a new one: peers would take its end for a change of
+//!   mind.
+//! - A vote that is withdrawn may revive its subject. A vote that ends for another reason never
+//!   does.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -25,15 +27,16 @@ use crate::time::{Instant, UnixTime};
 /// Intervals after which a vote that arrives is late.
 const LATE_INTERVALS: u32 = 2;
 
-/// The most bytes that a vote takes in an author's first year, against a member that has written less than
-/// two million entries: id 8, generation 8, frontier 3, age 5, mark 1. Longer votes are cut off where the
-/// list does not fit.
+/// The most bytes that a vote takes in an author's first year, against a member that has written
+/// less than two million entries: id 8, generation 8, frontier 3, age 5, mark 1. Longer votes are
+/// cut off where the list does not fit.
 pub(super) const MAX_ENCODED_VOTE: usize = 25;
 
 /// What has happened to an author's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LogChange {
-    /// The known log continues, or no log was known: the author has withdrawn the votes that are missing.
+    /// The known log continues, or no log was known: the author has withdrawn the votes that are
+    /// missing.
     Continued,
     /// The author has restarted or was removed: it did not withdraw the votes that are missing.
     Replaced,
@@ -47,7 +50,8 @@ impl Failure {
     pub(crate) fn publish_votes(&mut self, context: &mut Context) {
         let silent = self.silent_members(context);
         let most = most_votes(context);
-        // Votes against removed members take at most half of the list, and only what silent members leave.
+        // Votes against removed members take at most half of the list, and only what silent members
+        // leave.
         let marked = most.saturating_sub(silent.len()).min(most.div_euclid(2));
         let mut list = self.votes_against_removed(context, marked);
         self.add_votes_against_silent(context, &silent, most, &mut list);
@@ -56,8 +60,8 @@ impl Failure {
         self.publish(context, list);
     }
 
-    /// The members that this node votes against: those that it observes and finds silent, and those whose
-    /// deaths it may have slept through.
+    /// The members that this node votes against: those that it observes and finds silent, and those
+    /// whose deaths it may have slept through.
     fn silent_members(&self, context: &Context) -> Vec<NodeId> {
         let mut silent: Vec<NodeId> = Vec::new();
         for observation in &self.observations {
@@ -75,8 +79,9 @@ impl Failure {
         silent
     }
 
-    /// Whether this node may have slept through the death of a member that does not answer it. Then nobody
-    /// else votes against the member, but the nodes that have removed it second the vote of this node.
+    /// Whether this node may have slept through the death of a member that does not answer it. Then
+    /// nobody else votes against the member, but the nodes that have removed it second the vote of
+    /// this node.
     fn may_have_missed_death_of(&self, context: &Context, silent: NodeId) -> bool {
         let is_live = context.table.condition(silent) == Some(Condition::Live);
         is_live && self.observation(silent).is_none()
@@ -84,8 +89,8 @@ impl Failure {
 
     /// Adds votes against silent members, up to `most` votes in all.
     ///
-    /// In a small minority more members fall silent than a list holds. Votes that stand come first: if one
-    /// made room for another, peers would take its end for a change of mind.
+    /// In a small minority more members fall silent than a list holds. Votes that stand come first:
+    /// if one made room for another, peers would take its end for a change of mind.
     fn add_votes_against_silent(
         &self,
         context: &Context,
@@ -112,8 +117,8 @@ impl Failure {
         }
     }
 
-    /// Adds the votes against incarnations that have ended a short time ago, unless the list has a vote
-    /// against the same member.
+    /// Adds the votes against incarnations that have ended a short time ago, unless the list has a
+    /// vote against the same member.
     fn add_lapsing_votes(&self, context: &Context, list: &mut List) {
         let lapsing = self.own_votes.iter().filter(|vote| {
             let is_replaced = list.iter().any(|other| other.subject == vote.subject);
@@ -125,8 +130,8 @@ impl Failure {
 
     /// Whether a vote is against an incarnation of its subject that has ended a short time ago.
     ///
-    /// The vote is void at every node that knows the new incarnation. If it were withdrawn at once, a node
-    /// that hears of the withdrawal first would take the old incarnation to be alive again.
+    /// The vote is void at every node that knows the new incarnation. If it were withdrawn at once,
+    /// a node that hears of the withdrawal first would take the old incarnation to be alive again.
     fn lapses(&self, context: &Context, vote: &PublishedVote) -> bool {
         let observation = self.observation(vote.subject);
         observation.is_some_and(|observation| {
@@ -138,14 +143,15 @@ impl Failure {
 
     /// The votes of this node against members that it has removed, at most `most`.
     ///
-    /// - A vote against a member that is removed then stands for a while longer, for nodes that draw their
-    ///   verdict later.
-    /// - This node seconds the votes of others against a member that it has removed. It no longer observes
-    ///   the member. But a node that still shows the member up counts this node among the witnesses, and
-    ///   would wait for its word for ever.
+    /// - A vote against a member that is removed then stands for a while longer, for nodes that
+    ///   draw their verdict later.
+    /// - This node seconds the votes of others against a member that it has removed. It no longer
+    ///   observes the member. But a node that still shows the member up counts this node among the
+    ///   witnesses, and would wait for its word for ever.
     ///
-    /// Nobody seconds marked votes: two nodes that have removed the member would second each other without
-    /// end. If there are too many votes, those that second somebody come first, then the latest.
+    /// Nobody seconds marked votes: two nodes that have removed the member would second each other
+    /// without end. If there are too many votes, those that second somebody come first, then the
+    /// latest.
     fn votes_against_removed(&self, context: &Context, most: usize) -> List {
         let mut list = self.seconding_votes(context, most);
         let seconding = list.len();
@@ -193,9 +199,10 @@ impl Failure {
 
     /// How long a member that is down is kept.
     ///
-    /// If many members have died in a small cluster, each vote against one of them takes a place in the list
-    /// that the next vote needs. Then a member is kept for a shorter time. A member that another node has
-    /// removed is also kept for the shorter time, so that all nodes remove the same members.
+    /// If many members have died in a small cluster, each vote against one of them takes a place in
+    /// the list that the next vote needs. Then a member is kept for a shorter time. A member that
+    /// another node has removed is also kept for the shorter time, so that all nodes remove the
+    /// same members.
     pub(crate) fn patience_with(&self, context: &Context, down: &Record) -> Duration {
         let unmarked = self.own_votes.iter().filter(|vote| !vote.removed);
         let places = most_votes(context).saturating_mul(3);
@@ -221,11 +228,11 @@ impl Failure {
         }
     }
 
-    /// Votes against a member of another datacenter that this node is about to remove, although nobody in
-    /// that datacenter has said that the member is down.
+    /// Votes against a member of another datacenter that this node is about to remove, although
+    /// nobody in that datacenter has said that the member is down.
     ///
-    /// If the member lives, it refutes the vote, and that brings it back. Nothing else would tell it that it
-    /// was removed, because the members there do not speak to this node.
+    /// If the member lives, it refutes the vote, and that brings it back. Nothing else would tell
+    /// it that it was removed, because the members there do not speak to this node.
     pub(super) fn warn_of_removal(&mut self, context: &mut Context, id: NodeId) {
         let Some(record) = context.table.get(id) else {
             debug_assert!(false, "a member that is unknown is to be removed");
@@ -244,8 +251,8 @@ impl Failure {
 
     /// An author's log has changed: takes over the votes that the author publishes now.
     ///
-    /// A subject may be revived if the author has withdrawn its vote, but not if the author has forgotten the
-    /// vote in a restart. Returns the votes against this node.
+    /// A subject may be revived if the author has withdrawn its vote, but not if the author has
+    /// forgotten the vote in a restart. Returns the votes against this node.
     pub(crate) fn on_votes(
         &mut self,
         context: &mut Context,
@@ -263,7 +270,8 @@ impl Failure {
         let withdrawn = self
             .votes
             .replace(context.now, author, old, votes, counts_from);
-        // Votes against members that are down already are in no hurry: the next round looks at them.
+        // Votes against members that are down already are in no hurry: the next round looks at
+        // them.
         context.stale.verdicts |= log_change == LogChange::Replaced || !withdrawn.is_empty();
         if log_change == LogChange::Continued {
             let revivable = withdrawn.into_iter().filter(|id| !is_overdue(context, *id));
@@ -309,8 +317,8 @@ fn removed(context: &Context, id: NodeId) -> Option<&Record> {
     (record.condition == Condition::Removed).then_some(record)
 }
 
-/// Whether a vote stands although this node has removed the subject: the vote is not void, and either the
-/// removal or the vote itself is recent.
+/// Whether a vote stands although this node has removed the subject: the vote is not void, and
+/// either the removal or the vote itself is recent.
 fn outlasts_removal(context: &Context, vote: &PublishedVote) -> bool {
     let lasting = u64::try_from(context.config.remove_after.as_millis()).unwrap_or(u64::MAX);
     removed(context, vote.subject).is_some_and(|record| {
@@ -322,8 +330,8 @@ fn outlasts_removal(context: &Context, vote: &PublishedVote) -> bool {
     })
 }
 
-/// From when on the votes of an author count that arrive now. A late vote counts an interval later, so that
-/// its subject can refute it before.
+/// From when on the votes of an author count that arrive now. A late vote counts an interval later,
+/// so that its subject can refute it before.
 fn counts_from(context: &Context, author: NodeId) -> impl Fn(&PublishedVote) -> Instant {
     let record = context.table.get(author);
     debug_assert!(record.is_some(), "votes of a member that is unknown");
@@ -343,8 +351,8 @@ fn counts_from(context: &Context, author: NodeId) -> impl Fn(&PublishedVote) -> 
     }
 }
 
-/// Whether a member has been in its condition for so long that the nodes that voted against it have removed
-/// it. Their marked votes may have come and gone unseen.
+/// Whether a member has been in its condition for so long that the nodes that voted against it have
+/// removed it. Their marked votes may have come and gone unseen.
 fn is_overdue(context: &Context, id: NodeId) -> bool {
     let record = context.table.get(id);
     record.is_none_or(|record| {

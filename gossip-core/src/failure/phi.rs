@@ -1,16 +1,16 @@
 //! Phi as a function of the statistics, and its inverse.
 //!
-//! `phi = -log10 P(the next heartbeat comes later than this)`. The probability soon becomes too small for
-//! `1 - cdf` (beyond phi 16) and then for `f64` itself (beyond phi 308). So this module computes in the upper
-//! tail and with logarithms. It never forms the probability itself.
+//! `phi = -log10 P(the next heartbeat comes later than this)`. The probability soon becomes too
+//! small for `1 - cdf` (beyond phi 16) and then for `f64` itself (beyond phi 308). So this module
+//! computes in the upper tail and with logarithms. It never forms the probability itself.
 //!
 //! With `z` the lateness in standard deviations and `t = z / sqrt(1 + 1/n)`:
 //!
-//! - Normal: `P = erfc(z / sqrt 2) / 2` (DLMF 7.2.2), and far out the asymptotic expansion of `erfc`
-//!   (DLMF 7.12.1).
-//! - Student t with `v = n - 1` degrees of freedom: `P = I_x(v/2, 1/2) / 2` with `x = v / (v + t^2)`
-//!   (Abramowitz and Stegun 26.7.1). `I` is the regularised incomplete beta function, computed by its continued
-//!   fraction (DLMF 8.17.22).
+//! - Normal: `P = erfc(z / sqrt 2) / 2` (DLMF 7.2.2), and far out the asymptotic expansion of
+//!   `erfc` (DLMF 7.12.1).
+//! - Student t with `v = n - 1` degrees of freedom: `P = I_x(v/2, 1/2) / 2` with `x = v / (v +
+//!   t^2)` (Abramowitz and Stegun 26.7.1). `I` is the regularised incomplete beta function,
+//!   computed by its continued fraction (DLMF 8.17.22).
 //! - Exponential: `P = exp(-elapsed / mean)`.
 //!
 //! # Invariants
@@ -31,18 +31,18 @@ const SHORTEST: f64 = 1e-9;
 /// No time counts as longer, so that no square overflows.
 const LONGEST: f64 = 1e100;
 
-/// More samples count as this many. No window is that long, and with more samples the continued fraction would
-/// take many terms.
+/// More samples count as this many. No window is that long, and with more samples the continued
+/// fraction would take many terms.
 const ENOUGH_SAMPLES: u32 = 1024;
 
 /// No threshold counts as higher: the square of its quantile must fit into `f64`.
 const HIGHEST_THRESHOLD: f64 = 64.0;
 
-/// How improbable the silence is: `-log10 P(next heartbeat later than elapsed)`, given the mean and the sample
-/// standard deviation `s` of `n` intervals. All times are in seconds.
+/// How improbable the silence is: `-log10 P(next heartbeat later than elapsed)`, given the mean and
+/// the sample standard deviation `s` of `n` intervals. All times are in seconds.
 ///
-/// Phi is never negative, infinite or NaN, whatever the arguments, and rises with `elapsed`. An argument that is
-/// NaN is read as the value that raises the least suspicion.
+/// Phi is never negative, infinite or NaN, whatever the arguments, and rises with `elapsed`. An
+/// argument that is NaN is read as the value that raises the least suspicion.
 pub(super) fn phi(model: PhiModel, n: u32, mean: f64, s: f64, elapsed: f64) -> f64 {
     let elapsed = usable(elapsed, -LONGEST);
     let mean = usable(mean, LONGEST);
@@ -56,11 +56,11 @@ pub(super) fn phi(model: PhiModel, n: u32, mean: f64, s: f64, elapsed: f64) -> f
     phi
 }
 
-/// The silence at which phi reaches a threshold. For Student t (widening included) and normal it is in deviations
-/// `s` beyond the mean. For exponential it is in means.
+/// The silence at which phi reaches a threshold. For Student t (widening included) and normal it is
+/// in deviations `s` beyond the mean. For exponential it is in means.
 ///
-/// Thresholds are meant to be at least 1. In the symmetric models a threshold of less than 0.3, which half of all
-/// heartbeats reach, counts as reached at the mean.
+/// Thresholds are meant to be at least 1. In the symmetric models a threshold of less than 0.3,
+/// which half of all heartbeats reach, counts as reached at the mean.
 fn quantile(model: PhiModel, n: u32, phi: f64) -> f64 {
     match model {
         PhiModel::StudentT => widening(n) * crossing(&|t| student_t(n, t), phi),
@@ -69,8 +69,8 @@ fn quantile(model: PhiModel, n: u32, phi: f64) -> f64 {
     }
 }
 
-/// The quantiles of one threshold for every number of samples. Each is a constant, so a deadline costs one
-/// multiplication and one addition.
+/// The quantiles of one threshold for every number of samples. Each is a constant, so a deadline
+/// costs one multiplication and one addition.
 #[derive(Clone, Debug)]
 pub(super) struct Quantiles {
     fewest: u8,
@@ -104,8 +104,8 @@ impl Quantiles {
     }
 }
 
-/// A new interval differs from the *estimated* mean by its own deviation and by that of the estimate. Together
-/// they are `s * sqrt(1 + 1/n)`.
+/// A new interval differs from the *estimated* mean by its own deviation and by that of the
+/// estimate. Together they are `s * sqrt(1 + 1/n)`.
 fn widening(n: u32) -> f64 {
     libm::sqrt(1.0 + 1.0 / f64::from(n.max(2)))
 }
@@ -162,8 +162,8 @@ fn ln_tail_student_t(freedom: u32, t: f64) -> f64 {
     let ln_x = -libm::log1p(ratio);
     let ln_y = libm::log(ratio) + ln_x;
     let ln_power = a * ln_x + b * ln_y - libm::log(beta);
-    // Below the mean of the beta distribution the fraction converges fast. Above it the fraction of the
-    // complement does, and there the complement is not yet so near 1 that digits are lost.
+    // Below the mean of the beta distribution the fraction converges fast. Above it the fraction of
+    // the complement does, and there the complement is not yet so near 1 that digits are lost.
     let ln_both_tails = if x < (a + 1.0) / (a + b + 2.0) {
         ln_power + libm::log(beta_fraction(a, b, x) / a)
     } else {
@@ -174,8 +174,8 @@ fn ln_tail_student_t(freedom: u32, t: f64) -> f64 {
 
 /// The complete beta function `B(v/2, 1/2)`, for `v` from 1.
 ///
-/// Starts from `B(1/2, 1/2) = pi` or `B(1, 1/2) = 2`, and goes on by `B(a + 1, 1/2) = B(a, 1/2) a / (a + 1/2)`
-/// (DLMF 5.12.1 with 5.5.1).
+/// Starts from `B(1/2, 1/2) = pi` or `B(1, 1/2) = 2`, and goes on by `B(a + 1, 1/2) = B(a, 1/2) a /
+/// (a + 1/2)` (DLMF 5.12.1 with 5.5.1).
 fn beta_of_a_half(freedom: u32) -> f64 {
     debug_assert!(freedom > 0, "no degree of freedom");
     let (first, beta) = if freedom.is_multiple_of(2) {
@@ -190,7 +190,8 @@ fn beta_of_a_half(freedom: u32) -> f64 {
 
 /// The continued fraction `1 / (1 + d1 / (1 + d2 / (1 + ...)))` of `I_x(a, b)`.
 ///
-/// It is summed forwards by Steed's method (Barnett et al. 1974). Each term is the difference of two convergents.
+/// It is summed forwards by Steed's method (Barnett et al. 1974). Each term is the difference of
+/// two convergents.
 fn beta_fraction(a: f64, b: f64, x: f64) -> f64 {
     /// About four times as many as the slowest case needs (1024 samples near the mean).
     const MOST_PAIRS: u16 = 200;
@@ -217,10 +218,12 @@ fn beta_fraction(a: f64, b: f64, x: f64) -> f64 {
 
 /// Where the rising function `phi` reaches `target`, searched from zero up.
 ///
-/// The search brackets the place by doubling. Then it closes in by false position, and halves the value of an end
-/// that stays put (the Illinois rule; Dowell and Jarratt 1971). That takes about six steps.
+/// The search brackets the place by doubling. Then it closes in by false position, and halves the
+/// value of an end that stays put (the Illinois rule; Dowell and Jarratt 1971). That takes about
+/// six steps.
 fn crossing(phi: &dyn Fn(f64) -> f64, target: f64) -> f64 {
-    /// In phi. In the result it is at most 2.3 times as much, relatively: with two samples, the flattest case.
+    /// In phi. In the result it is at most 2.3 times as much, relatively: with two samples, the
+    /// flattest case.
     const PRECISION: f64 = 1e-11;
     const MOST_STEPS: u8 = 100;
     let target = usable(target, 0.0).clamp(0.0, HIGHEST_THRESHOLD);

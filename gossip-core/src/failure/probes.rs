@@ -3,21 +3,24 @@
 //! Two kinds of doubt lead to probes:
 //!
 //! - The votes against a member make no majority. Half of its observers may have died with it.
-//! - A node misses a quarter of its neighbours. It may be in a minority that holds no observer of most other
-//!   members. So it *sweeps*: it probes every member that it has not heard lately.
+//! - A node misses a quarter of its neighbours. It may be in a minority that holds no observer of
+//!   most other members. So it *sweeps*: it probes every member that it has not heard lately.
 //!
-//! A probed member gets as many pings as make chance an unlikely explanation of its silence, at the loss
-//! measured now. A silence is evidence of this node alone. It is published only if the node may have slept
-//! through a death: see the [own votes](super::own_votes).
+//! A probed member gets as many pings as make chance an unlikely explanation of its silence, at the
+//! loss measured now. A silence is evidence of this node alone. It is published only if the node
+//! may have slept through a death: see the [own votes](super::own_votes).
 //!
-//! At a hundred pings a second, probing half of a large cluster takes longer than a verdict may take. So once a
-//! [sample](SAMPLE) of members has been probed to the end in vain, the silence of others is *inferred*:
+//! At a hundred pings a second, probing half of a large cluster takes longer than a verdict may
+//! take. So once a [sample](SAMPLE) of members has been probed to the end in vain, the silence of
+//! others is *inferred*:
 //!
 //! - If nothing is lost, a member that does not answer its first ping is silent.
-//! - If nothing is lost, a member that has let a vote against itself stand is silent without any ping.
+//! - If nothing is lost, a member that has let a vote against itself stand is silent without any
+//!   ping.
 //! - If much is lost, each of these needs as many more pings as the loss always demands.
 //!
-//! The sample are the members that follow this node on the ring, so that each node probes other members.
+//! The sample are the members that follow this node on the ring, so that each node probes other
+//! members.
 
 use alloc::collections::BTreeMap;
 use core::time::Duration;
@@ -37,17 +40,18 @@ pub(super) const TURN: Duration = Duration::from_millis(100);
 
 /// How many members of a datacenter are probed in vain before the others count as silent, too.
 ///
-/// At a hundred pings a second, so many take no longer than the verdict about one member. If one in ten of the
-/// members could be reached, a sample would miss all of them once in 800 times.
+/// At a hundred pings a second, so many take no longer than the verdict about one member. If one in
+/// ten of the members could be reached, a sample would miss all of them once in 800 times.
 pub(super) const SAMPLE: usize = 64;
-/// Stands in place of a number of pings if the silence was inferred. No loss that turns out to be greater makes
-/// such a silence a matter of chance.
+/// Stands in place of a number of pings if the silence was inferred. No loss that turns out to be
+/// greater makes such a silence a matter of chance.
 const INFERRED: u32 = u32::MAX;
 
 /// What else is known of a member that is probed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hint {
-    /// The member is in another datacenter. Nothing follows for it from members that are silent here.
+    /// The member is in another datacenter. Nothing follows for it from members that are silent
+    /// here.
     Elsewhere,
     /// Nothing follows for the member from the silence of others, for one of two reasons:
     ///
@@ -131,7 +135,7 @@ impl Probes {
 
     /// A member has shown life. Returns whether it was silent before.
     pub(super) fn heard(&mut self, id: NodeId) -> bool {
-        // Most of the time nobody is probed.
+        // Most of the time no member is probed.
         !self.0.is_empty() && self.0.remove(&id).is_some_and(|probe| probe.is_silent())
     }
 
@@ -142,7 +146,8 @@ impl Probes {
         }
     }
 
-    /// Probes a member no further: it has come up by the word of others. If it is silent, it stays so.
+    /// Probes a member no further: it has come up by the word of others. If it is silent, it stays
+    /// so.
     pub(super) fn stop_asking(&mut self, id: NodeId) {
         if self.0.get(&id).is_some_and(Probe::is_asked) {
             self.0.remove(&id);
@@ -170,8 +175,8 @@ impl Probes {
         self.0.values().any(Probe::is_asked)
     }
 
-    /// Forgets silences that are older than `lasting`, so that they are looked at again. Also forgets the
-    /// members that are `gone`.
+    /// Forgets silences that are older than `lasting`, so that they are looked at again. Also
+    /// forgets the members that are `gone`.
     pub(super) fn forget(
         &mut self,
         now: Instant,
@@ -185,8 +190,8 @@ impl Probes {
         });
     }
 
-    /// The loss may be greater than was thought. A silence of fewer than `enough` pings may then be chance,
-    /// and its member is probed further.
+    /// The loss may be greater than was thought. A silence of fewer than `enough` pings may then be
+    /// chance, and its member is probed further.
     pub(super) fn doubt(&mut self, now: Instant, enough: Option<u32>) {
         for probe in self.0.values_mut() {
             if let Probe::Silent { pings, .. } = *probe
@@ -197,12 +202,14 @@ impl Probes {
         }
     }
 
-    /// Takes one turn: concludes who is silent, and chooses the next pings.
+    /// Takes one turn: concludes which members are silent, and chooses the next pings.
     ///
-    /// `enough` unanswered pings make a silence. If no number is enough, all probes wait for better times.
+    /// `enough` unanswered pings make a silence. If no number is enough, all probes wait for better
+    /// times.
     ///
-    /// Members that follow `own` on the ring come first. Until the sample is complete, they are probed to the
-    /// end before others are probed. After that, every member gets its first ping before any gets its second.
+    /// Members that follow `own` on the ring come first. Until the sample is complete, they are
+    /// probed to the end before others are probed. After that, every member gets its first ping
+    /// before any gets its second.
     pub(super) fn turn(
         &mut self,
         now: Instant,

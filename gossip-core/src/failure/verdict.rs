@@ -5,9 +5,9 @@
 //! - its observers, without those that are down and those that this node itself finds silent;
 //! - this node, if it has evidence of its own.
 //!
-//! The member is down if a strict majority of its witnesses stands against it. The clearest case is decided
-//! first. A member that is down is no longer a witness, and so on until nothing changes. This has three
-//! consequences:
+//! The member is down if a strict majority of its witnesses stands against it. The clearest case is
+//! decided first. A member that is down is no longer a witness, and so on until nothing changes.
+//! This has three consequences:
 //!
 //! - One sick node takes nobody down, whatever it votes.
 //! - One broken link takes nobody down while another observer vouches for the member.
@@ -68,8 +68,8 @@ struct Contested {
     last_testimony: Option<usize>,
 }
 
-/// What a contested member says as a witness of another contested member. If the witness is found down, its
-/// testimony no longer counts.
+/// What a contested member says as a witness of another contested member. If the witness is found
+/// down, its testimony no longer counts.
 #[derive(Clone, Copy, Debug)]
 struct Testimony {
     /// The position of the contested member that it is about.
@@ -130,11 +130,11 @@ impl Tally {
         self.against.saturating_mul(2) > self.witnesses
     }
 
-    /// Whether more than one sick observer speaks against the member: there are two votes, or at most half of
-    /// the observers still vouch for it.
+    /// Whether more than one sick observer speaks against the member: there are two votes, or at
+    /// most half of the observers still vouch for it.
     ///
-    /// A vote from another datacenter counts here, because observers may vouch for the member although nobody
-    /// outside can hear it.
+    /// A vote from another datacenter counts here, because observers may vouch for the member
+    /// although nobody outside can hear it.
     pub(super) fn is_doubtful(self) -> bool {
         self.against.saturating_add(self.from_elsewhere) >= 2
             || self.vouching.saturating_mul(2) <= self.observers
@@ -158,8 +158,8 @@ impl Tally {
 impl Evidence<'_> {
     /// The verdict about each contested member, sorted by id.
     ///
-    /// Each tally is counted once. When a member is found down, only the tallies that it is a witness of
-    /// change.
+    /// Each tally is counted once. When a member is found down, only the tallies that it is a
+    /// witness of change.
     pub(super) fn verdicts(&self) -> Vec<(NodeId, Verdict)> {
         let (mut contested, testimonies) = self.contested();
         // The last testimonies of the members that have just been found down.
@@ -225,8 +225,8 @@ impl Evidence<'_> {
         (contested, testimonies)
     }
 
-    /// The members that take part or are down, and against which there is a valid vote or evidence of this node
-    /// itself. Sorted by id.
+    /// The members that take part or are down, and against which there is a valid vote or evidence
+    /// of this node itself. Sorted by id.
     fn contested_subjects(&self) -> Vec<NodeId> {
         let observed = self.observations.iter().filter(|o| o.is_silent());
         let voted = self.votes.subjects();
@@ -264,8 +264,8 @@ impl Evidence<'_> {
 
     /// Counts the witnesses of a member while none of the contested members is down yet.
     ///
-    /// Calls `testify` for each witness that is contested itself, with its position in `contested` and whether
-    /// it votes against the member.
+    /// Calls `testify` for each witness that is contested itself, with its position in `contested`
+    /// and whether it votes against the member.
     pub(super) fn tally(
         &self,
         subject: NodeId,
@@ -311,8 +311,8 @@ impl Evidence<'_> {
         tally
     }
 
-    /// Whether an observer is no witness from the start. There are two reasons: this node finds it silent, or
-    /// it does not take part and nobody contests it any more.
+    /// Whether an observer is no witness from the start. There are two reasons: this node finds it
+    /// silent, or it does not take part and nobody contests it any more.
     fn is_out(&self, observer: NodeId, is_contested: bool) -> bool {
         if self.finds_silent(observer) {
             return true;
@@ -337,7 +337,8 @@ impl Evidence<'_> {
     }
 }
 
-/// A member is found down: dismisses its testimonies, of which `last` is the position of the last one.
+/// A member is found down: dismisses its testimonies, of which `last` is the position of the last
+/// one.
 fn dismiss(contested: &mut [Contested], testimonies: &[Testimony], last: usize) {
     let mut at = Some(last);
     while let Some(position) = at {

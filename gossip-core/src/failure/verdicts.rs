@@ -20,24 +20,24 @@ const HEARD_INTERVALS: u32 = 3;
 /// Intervals within which a live subject has refuted a vote.
 const REFUTATION_INTERVALS: u32 = 2;
 
-/// How often the verdicts are drawn within an interval, at most. When half of a cluster falls, votes arrive by
-/// the hundred.
+/// How often the verdicts are drawn within an interval, at most. When half of a cluster falls,
+/// votes arrive by the hundred.
 const DRAWS_PER_INTERVAL: u32 = 50;
-/// The verdicts are drawn that often while no more members are contested. With more members they are drawn less
-/// often, so that the fall of half of a large cluster does not take all of a core. With 500 contested members
-/// they are drawn every tenth of an interval.
+/// The verdicts are drawn that often while no more members are contested. With more members they
+/// are drawn less often, so that the fall of half of a large cluster does not take all of a core.
+/// With 500 contested members they are drawn every tenth of an interval.
 const CONTESTED_PER_DRAW: usize = 100;
 
-/// The most times that flaps double the patience with a member. The first flap is forgiven, because a partition
-/// makes every member flap. Each further one doubles the patience.
+/// The most times that flaps double the patience with a member. The first flap is forgiven, because
+/// a partition makes every member flap. Each further one doubles the patience.
 const MAX_DAMPING: u8 = 2;
 
 impl Failure {
-    /// Probes members that this node has not heard lately and that may have fallen without a word of it
-    /// reaching this node:
+    /// Probes members that this node has not heard lately and that may have fallen without a word
+    /// of it reaching this node:
     ///
-    /// - all members of its datacenter and the bridges of the others, while so many neighbours have just fallen
-    ///   silent that this node may be in a minority;
+    /// - all members of its datacenter and the bridges of the others, while so many neighbours have
+    ///   just fallen silent that this node may be in a minority;
     /// - members of datacenters whose bridges are silent;
     /// - members that have lost the observers that could vouch for them;
     /// - members that are down although nobody votes against them.
@@ -55,8 +55,8 @@ impl Failure {
         let out_of_reach = evidence.members_out_of_reach();
         in_doubt.extend(evidence.unvoted_elsewhere());
         in_doubt.extend(evidence.members_that_lost_observers());
-        // While this node knew few members it may have been mistaken, and its votes are gone. It probes one
-        // such member in a round, because behind a split there can be many.
+        // While this node knew few members it may have been mistaken, and its votes are gone. It
+        // probes one such member in a round, because behind a split there can be many.
         let unvoted: Vec<NodeId> = evidence.unvoted_here().collect();
         in_doubt.extend(unvoted.get(below(&mut context.rng, unvoted.len())));
         for id in in_doubt {
@@ -162,7 +162,7 @@ impl Failure {
             || self.probes.silent().next().is_some()
     }
 
-    /// What this node knows of who is alive.
+    /// The facts from which the verdicts follow.
     fn evidence<'a>(&'a self, context: &'a Context) -> Evidence<'a> {
         Evidence {
             own: context.own,
@@ -177,8 +177,8 @@ impl Failure {
         }
     }
 
-    /// Draws the verdicts anew, unless they were drawn a moment ago. In that case returns the time until which
-    /// they are put off.
+    /// Draws the verdicts anew, unless they were drawn a moment ago. In that case returns the time
+    /// until which they are put off.
     pub(crate) fn draw_verdicts(&mut self, context: &mut Context) -> Option<Instant> {
         if context.now < self.next_verdicts {
             return Some(self.next_verdicts);
@@ -208,8 +208,8 @@ impl Failure {
                 Verdict::Cleared => {}
             }
         }
-        // A member stays down until there is news of it, or a voter has changed its mind. Voters that merely
-        // disappear revive nobody.
+        // A member stays down until there is news of it, or a voter has changed its mind. Voters
+        // that merely disappear revive nobody.
         for id in revivable {
             let at = verdicts.binary_search_by_key(&id, |(subject, _)| *subject);
             let verdict = at.ok().and_then(|at| verdicts.get(at));
@@ -283,7 +283,8 @@ impl Failure {
             return;
         }
         context.stale.neighbours = true;
-        // If many members are asked whether they are back, those come first about which nobody else says so.
+        // If many members are asked whether they are back, those come first about which nobody else
+        // says so.
         self.probes.stop_asking(id);
         if let Some(record) = context.table.get_mut(id) {
             record.flaps = record.flaps.saturating_add(1);
@@ -295,8 +296,8 @@ impl Failure {
         }
         count(&mut context.metrics.flaps);
         self.tell_up(context, id, UpCause::Recovered);
-        // A node that held so many members down, or a whole datacenter, was most likely cut off and is no
-        // longer.
+        // A node that held so many members down, or a whole datacenter, was most likely cut off and
+        // is no longer.
         if are_many_down || is_deserted {
             let table = &context.table;
             let place = table.place(id);
@@ -333,16 +334,16 @@ impl Failure {
         context.tell(event);
     }
 
-    /// Whether a member that is down is to be removed now: it has been down for long enough, and its death is
-    /// certain enough.
+    /// Whether a member that is down is to be removed now: it has been down for long enough, and
+    /// its death is certain enough.
     pub(crate) fn is_removable(&self, context: &Context, down: &Record) -> bool {
         debug_assert_eq!(down.condition, Condition::Down);
         context.now.saturating_since(down.since) >= self.patience_with(context, down)
             && self.evidence(context).may_be_removed(down.id)
     }
 
-    /// A member is about to be removed: warns it, if nobody else may tell it of the removal, and drops its
-    /// votes.
+    /// A member is about to be removed: warns it, if nobody else may tell it of the removal, and
+    /// drops its votes.
     pub(crate) fn on_removal(&mut self, context: &mut Context, id: NodeId) {
         let is_down = context.table.condition(id) == Some(Condition::Down);
         if is_down && !self.evidence(context).is_down_at_home(id) {
@@ -363,8 +364,8 @@ fn has_just_voted(context: &Context, record: &Record) -> bool {
 
 /// Whether a member has come up again within the last interval.
 ///
-/// While a cluster heals, the news that revives a member arrives earlier at some nodes than at others. The next
-/// round looks at the member again.
+/// While a cluster heals, the news that revives a member arrives earlier at some nodes than at
+/// others. The next round looks at the member again.
 fn has_just_come_up(context: &Context, id: NodeId) -> bool {
     context.table.get(id).is_some_and(|record| {
         record.flaps > 0

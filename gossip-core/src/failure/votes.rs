@@ -1,8 +1,9 @@
 //! The votes that other members have published.
 //!
-//! A vote is an attribute of its author: it spreads, is repaired and disappears with the author like any
-//! other entry of the author's log. The subject refutes a vote by writing one more entry: the vote is void
-//! once the subject shows a newer generation, or an entry beyond the frontier that the author knew.
+//! A vote is an attribute of its author: it spreads, is repaired and disappears with the author
+//! like any other entry of the author's log. The subject refutes a vote by writing one more entry:
+//! the vote is void once the subject shows a newer generation, or an entry beyond the frontier that
+//! the author knew.
 //!
 //! # Invariants
 //!
@@ -25,8 +26,9 @@ pub(crate) struct HeldVote {
     subject: NodeId,
     /// The author of the vote.
     pub(crate) observer: NodeId,
-    /// The subject's generation, shifted left by one. The lowest bit is set if the author has removed the
-    /// subject. There may be many votes, and a separate flag would take eight bytes in each.
+    /// The subject's generation, shifted left by one. The lowest bit is set if the author has
+    /// removed the subject. There may be many votes, and a separate flag would take eight bytes in
+    /// each.
     marked_generation: u64,
     frontier: u64,
     /// The vote counts from this moment on.
@@ -58,15 +60,15 @@ impl HeldVote {
         self.marked_generation & 1 == 1
     }
 
-    /// Whether two votes of one author are the same vote: against the same generation, and with the same
-    /// knowledge of the subject's log.
+    /// Whether two votes of one author are the same vote: against the same generation, and with the
+    /// same knowledge of the subject's log.
     const fn says_the_same(&self, other: &Self) -> bool {
         self.marked_generation | 1 == other.marked_generation | 1 && self.frontier == other.frontier
     }
 }
 
-/// The bits of a generation without the highest one, shifted left by one. The highest bit is zero until
-/// the year 6429.
+/// The bits of a generation without the highest one, shifted left by one. The highest bit is zero
+/// until the year 6429.
 const fn doubled(generation: Generation) -> u64 {
     generation.stamp().to_bits() << 1
 }
@@ -79,9 +81,9 @@ const _: () = assert!(
 /// All votes that other members publish at present.
 #[derive(Debug, Default)]
 pub(crate) struct Votes {
-    /// Sorted by subject. One list holds all votes because a datagram can bring 32 of them, against unknown
-    /// members or against members that others vote against. In one list no vote takes more than its own
-    /// place.
+    /// Sorted by subject. One list holds all votes because a datagram can bring 32 of them, against
+    /// unknown members or against members that others vote against. In one list no vote takes more
+    /// than its own place.
     held: Vec<HeldVote>,
     /// No vote begins to count between now and this moment.
     next: Option<Instant>,
@@ -90,9 +92,9 @@ pub(crate) struct Votes {
 impl Votes {
     /// Replaces the votes that an author published before by those that it publishes now.
     ///
-    /// A vote that the author has published before counts from the same moment as before. A new vote
-    /// counts from `counts_from(vote)` on. Returns the subjects whose votes the author has withdrawn
-    /// because it changed its mind. O(votes held), for at most [`MAX_VOTES`] votes.
+    /// A vote that the author has published before counts from the same moment as before. A new
+    /// vote counts from `counts_from(vote)` on. Returns the subjects whose votes the author has
+    /// withdrawn because it changed its mind. O(votes held), for at most [`MAX_VOTES`] votes.
     pub(crate) fn replace(
         &mut self,
         now: Instant,
@@ -133,8 +135,8 @@ impl Votes {
         }
     }
 
-    /// Adds a vote in place of the earlier one of the same observer against the same subject. Returns
-    /// whether the vote says something new.
+    /// Adds a vote in place of the earlier one of the same observer against the same subject.
+    /// Returns whether the vote says something new.
     fn put(&mut self, vote: HeldVote) -> bool {
         let (start, against) = self.find(vote.subject);
         let end = start.saturating_add(against.len());
@@ -153,8 +155,8 @@ impl Votes {
         true
     }
 
-    /// The votes against a member, and the position of the first one. Without any, the position at which
-    /// the first one is to be inserted.
+    /// The votes against a member, and the position of the first one. Without any, the position at
+    /// which the first one is to be inserted.
     fn find(&self, subject: NodeId) -> (usize, &[HeldVote]) {
         let start = self.held.partition_point(|vote| vote.subject < subject);
         let rest = self.held.get(start..).unwrap_or_default();
@@ -173,11 +175,11 @@ impl Votes {
         self.find(subject).1
     }
 
-    /// When the next vote begins to count. The answer may be too early if that vote has been withdrawn
-    /// since.
+    /// When the next vote begins to count. The answer may be too early if that vote has been
+    /// withdrawn since.
     ///
-    /// O(1) unless a vote has just begun to count: half of a large cluster can hold thousands of votes
-    /// against the other half.
+    /// O(1) unless a vote has just begun to count: half of a large cluster can hold thousands of
+    /// votes against the other half.
     pub(crate) fn next(&mut self, now: Instant) -> Option<Instant> {
         if self.next.is_some_and(|next| next <= now) {
             self.next = self

@@ -9,8 +9,8 @@ pub(super) const MOST_SAMPLES: usize = 64;
 
 /// The latest intervals of one member.
 ///
-/// Invariant: `moments` are those of exactly the intervals in `samples`. They are integers, so a window that
-/// has slid for years says the same as a fresh one with the same intervals.
+/// Invariant: `moments` are those of exactly the intervals in `samples`. They are integers, so a
+/// window that has slid for years says the same as a fresh one with the same intervals.
 #[derive(Clone, Debug)]
 pub(super) struct Window {
     samples: Deque<u32, MOST_SAMPLES>,
@@ -19,8 +19,8 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// An empty window for the latest `capacity` intervals. Fewer than one count as one, and more than
-    /// [`MOST_SAMPLES`] as that many.
+    /// An empty window for the latest `capacity` intervals. Fewer than one count as one, and more
+    /// than [`MOST_SAMPLES`] as that many.
     pub(super) fn new(capacity: u8) -> Self {
         Self {
             samples: Deque::new(),
@@ -31,7 +31,8 @@ impl Window {
 
     /// Appends an interval. If the window is full, the oldest interval leaves it.
     ///
-    /// An interval is kept in whole microseconds. An interval of more than 71 minutes counts as 71 minutes.
+    /// An interval is kept in whole microseconds. An interval of more than 71 minutes counts as 71
+    /// minutes.
     pub(super) fn push(&mut self, interval: Duration) {
         if self.samples.len() >= self.capacity
             && let Some(oldest) = self.samples.pop_front()
@@ -129,8 +130,8 @@ impl Moments {
 
     /// The sample standard deviation in seconds. Zero with fewer than two intervals.
     ///
-    /// `s^2 = (n * sum(x^2) - sum(x)^2) / (n * (n - 1))`. In floating point this form is notorious for
-    /// cancellation. In integers it is exact.
+    /// `s^2 = (n * sum(x^2) - sum(x)^2) / (n * (n - 1))`. In floating point this form is notorious
+    /// for cancellation. In integers it is exact.
     pub(super) fn deviation(&self) -> f64 {
         if self.count < 2 {
             return 0.0;

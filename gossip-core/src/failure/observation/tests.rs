@@ -191,7 +191,8 @@ fn lost_heartbeats_do_not_count_as_jitter_and_a_run_of_them_is_forgiven() {
     assert_eq!(lossy.convict_after, regular.convict_after);
     let silence = |o: &Observation| o.crosses(o.convict_after).saturating_since(o.silent_from);
     let more = silence(&lossy).saturating_sub(silence(&regular));
-    // If one in three is lost, four in a row are lost about once in a hundred: 4.2 s, less the pause.
+    // If one in three is lost, four in a row are lost about once in a hundred: 4.2 s, less the
+    // pause.
     assert!((2.6..2.9).contains(&more.as_secs_f64()), "{more:?}");
     let phi = |o: &Observation| o.phi(&detector(), o.silent_from.saturating_add(silence(o)));
     assert!((phi(&lossy) - phi(&regular)).abs() < 1e-6);
