@@ -7,7 +7,7 @@ use crate::context::{Context, Timer, count};
 use crate::event::Event;
 use crate::identity::Generation;
 use crate::membership::Condition;
-use crate::state::attribute::{Ballot, Declared};
+use crate::state::attribute::{Declared, PublishedVote};
 use crate::time::part;
 
 /// Rounds after which a node that hears nothing from its seeds announces itself all the same: it
@@ -76,20 +76,20 @@ impl Local {
     }
 
     /// Somebody votes against this node. One more entry voids it.
-    pub(crate) fn refute(&self, context: &mut Context, ballot: &Ballot) {
-        debug_assert_eq!(ballot.subject, context.own);
+    pub(crate) fn refute(&self, context: &mut Context, vote: &PublishedVote) {
+        debug_assert_eq!(vote.subject, context.own);
         let Some(own) = context.table.get(context.own) else {
             return;
         };
         let frontier = own.log.frontier();
-        let stands = ballot.generation == own.log.generation() && ballot.frontier >= frontier;
+        let stands = vote.generation == own.log.generation() && vote.frontier >= frontier;
         if !stands {
             return;
         }
-        if ballot.frontier > frontier {
+        if vote.frontier > frontier {
             // Nobody can know more of this log than its writer: a forgery, which a write could
             // never reach, or the memory of an earlier life under the same generation.
-            return outlive(context, ballot.generation);
+            return outlive(context, vote.generation);
         }
         count(&mut context.metrics.refutations);
         context.declare(self.declared());

@@ -6,7 +6,7 @@ use core::net::SocketAddr;
 use super::Node;
 use crate::context::{Outgoing, count};
 use crate::dissemination::{Arrived, broadcast, serves_first};
-use crate::failure::own_votes::Life;
+use crate::failure::own_votes::LogChange;
 use crate::local::outlive;
 use crate::membership::Condition;
 #[cfg(feature = "map")]
@@ -171,18 +171,18 @@ impl Node {
             let (generation, _) = context.known(id);
             self.failure.on_restart(context, id, generation);
         }
-        // A member that is removed has not changed its mind either.
-        let life = if change.restarted || change.is_removed {
-            Life::Another
+        // A member that restarted or was removed has not changed its mind about its votes.
+        let log_change = if change.restarted || change.is_removed {
+            LogChange::Replaced
         } else {
-            Life::Same
+            LogChange::Continued
         };
         let votes = change.old.get(VOTES).unwrap_or_default();
         let against_own = self
             .failure
-            .on_votes(context, id, life, votes, &change.votes);
-        for ballot in against_own {
-            self.local.refute(context, &ballot);
+            .on_votes(context, id, log_change, votes, &change.votes);
+        for vote in against_own {
+            self.local.refute(context, &vote);
         }
         if change.was != Condition::Removed {
             self.failure.on_progress(context, id);

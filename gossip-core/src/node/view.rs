@@ -213,7 +213,7 @@ impl Node {
         };
         let own = self
             .failure
-            .finds_silent(id)
+            .observes_silence(id)
             .then(|| vote(self.context.own));
         let others = self.failure.valid_votes(self.context.now, id, record);
         own.into_iter()

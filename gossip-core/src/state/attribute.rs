@@ -93,42 +93,42 @@ pub(crate) fn decode_address(value: &[u8]) -> Option<SocketAddr> {
 
 /// One vote as its author publishes it: "I find this member silent."
 ///
-/// It is void once the subject shows a newer generation or an entry beyond `frontier`.
+/// The vote is void once its subject shows a newer generation or an entry beyond `frontier`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Ballot {
+pub(crate) struct PublishedVote {
     pub(crate) subject: NodeId,
     pub(crate) generation: Generation,
     /// How far the author knew the subject's log when it voted.
     pub(crate) frontier: u64,
     /// When it voted, in milliseconds since the author's generation began.
     pub(crate) age: u64,
-    /// Whether it has removed the subject. It will end this vote one day without having changed its
-    /// mind.
+    /// Whether the author has removed the subject. The author ends such a vote one day without having
+    /// changed its mind.
     pub(crate) removed: bool,
 }
 
-/// The most votes that one member may hold at a time. A ring neighbourhood is smaller; what is
-/// beyond is not counted.
-pub(crate) const MAX_BALLOTS: usize = 32;
+/// The most votes that one member may publish at a time. A ring neighbourhood is smaller. Votes beyond
+/// this number are ignored.
+pub(crate) const MAX_VOTES: usize = 32;
 
-/// Bytes that a vote takes at a node that holds it, beyond those in its author's log.
-pub(crate) const VOTE: usize = 5 * 8;
+/// Bytes that a vote takes in the memory of a node that holds it, beside those in its author's log.
+pub(crate) const HELD_VOTE_BYTES: usize = 5 * 8;
 
 /// What peers accept of a node beyond `max_state`, for what the protocol itself writes.
 pub(crate) const PROTOCOL_RESERVE: usize = 2 * MAX_VALUE;
 
-/// Votes in their encoded form, as many as fit so many bytes.
-pub(crate) fn encode_ballots<'a>(
-    ballots: impl Iterator<Item = &'a Ballot>,
+/// Encodes votes in their order: the first [`MAX_VOTES`], and of these as many as fit into `limit` bytes.
+pub(crate) fn encode_votes<'a>(
+    votes: impl Iterator<Item = &'a PublishedVote>,
     limit: usize,
 ) -> alloc::vec::Vec<u8> {
     let mut value = alloc::vec![0; limit.min(MAX_VALUE)];
     let mut len = 0_usize;
-    for ballot in ballots.take(MAX_BALLOTS) {
+    for vote in votes.take(MAX_VOTES) {
         let Some(free) = value.get_mut(len..) else {
             break;
         };
-        let Ok(written) = to_slice(ballot, free) else {
+        let Ok(written) = to_slice(vote, free) else {
             break;
         };
         len = len.saturating_add(written.len());
@@ -137,14 +137,14 @@ pub(crate) fn encode_ballots<'a>(
     value
 }
 
-/// Reads what [`encode_ballots`] wrote; stops at what cannot be read.
-pub(crate) fn decode_ballots(mut value: &[u8]) -> impl Iterator<Item = Ballot> + '_ {
+/// Decodes what [`encode_votes`] wrote. Stops at the first vote that cannot be read.
+pub(crate) fn decode_votes(mut value: &[u8]) -> impl Iterator<Item = PublishedVote> + '_ {
     core::iter::from_fn(move || {
-        let (ballot, rest) = take_from_bytes(value).ok()?;
+        let (vote, rest) = take_from_bytes(value).ok()?;
         value = rest;
-        Some(ballot)
+        Some(vote)
     })
-    .take(MAX_BALLOTS)
+    .take(MAX_VOTES)
 }
 
 #[cfg(test)]
@@ -177,22 +177,19 @@ mod tests {
     }
 
     #[test]
-    fn ballots_are_read_back_up_to_their_bound() {
-        let ballot = |n: u64| Ballot {
+    fn votes_are_read_back_up_to_their_bound() {
+        let vote = |n: u64| PublishedVote {
             subject: NodeId::from_u64(n),
             generation: Generation::new(Stamp::from_bits(u64::MAX)),
             frontier: u64::from(u32::MAX),
             age: 1 << 35,
             removed: true,
         };
-        let many: Vec<_> = (0..100).map(ballot).collect();
-        let value = encode_ballots(many.iter(), usize::MAX);
+        let many: Vec<_> = (0..100).map(vote).collect();
+        let value = encode_votes(many.iter(), usize::MAX);
         assert!(value.len() <= MAX_VALUE);
-        assert_eq!(
-            decode_ballots(&value).collect::<Vec<_>>(),
-            many[..MAX_BALLOTS]
-        );
-        assert_eq!(decode_ballots(&value[..5]).count(), 0);
+        assert_eq!(decode_votes(&value).collect::<Vec<_>>(), many[..MAX_VOTES]);
+        assert_eq!(decode_votes(&value[..5]).count(), 0);
     }
 
     #[test]

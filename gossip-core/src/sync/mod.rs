@@ -21,7 +21,7 @@ pub(crate) mod staging;
 use crate::context::{Context, count};
 use crate::identity::NodeId;
 use crate::membership::{Condition, Record, Table};
-use crate::state::attribute::{PROTOCOL_RESERVE, VOTE, VOTES, decode_ballots};
+use crate::state::attribute::{HELD_VOTE_BYTES, PROTOCOL_RESERVE, VOTES, decode_votes};
 use crate::state::entry::Entries;
 use crate::state::log::Log;
 use crate::state::room::Room;
@@ -142,8 +142,8 @@ impl Sync {
 /// Bytes that the votes in a run of entries take beside it.
 fn votes_in(run: &[u8]) -> usize {
     let lists = Entries::new(run).filter(|entry| entry.key == VOTES);
-    let ballots = lists.flat_map(|entry| decode_ballots(entry.value.unwrap_or_default()));
-    ballots.count().saturating_mul(VOTE)
+    let votes = lists.flat_map(|entry| decode_votes(entry.value.unwrap_or_default()));
+    votes.count().saturating_mul(HELD_VOTE_BYTES)
 }
 
 /// The log of an origin that a delta could continue. Of a removed member nothing is held.

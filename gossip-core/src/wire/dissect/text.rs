@@ -250,7 +250,7 @@ fn fmt_entry(entry: &Entry<'_>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         attribute::DATACENTER => write!(f, "datacenter {}", Text(value)),
         attribute::VOTES => {
             write!(f, "votes against")?;
-            let mut votes = attribute::decode_ballots(value);
+            let mut votes = attribute::decode_votes(value);
             votes.try_for_each(|vote| write!(f, " {}", vote.subject))
         }
         attribute::BURIED => write!(f, "removed"),
