@@ -27,6 +27,8 @@ mod exchange;
 mod keys;
 mod outbox;
 mod settle;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 mod view;
 
@@ -125,9 +127,7 @@ impl Node {
         let mut clock = Clock::new(now, wall, config.max_clock_skew);
         let own = identity.id();
         let generation = Generation::new(clock.tick(now));
-        let index_key = SipHasher13::new_with_keys(rng.next_u64(), rng.next_u64());
-        let bridges = usize::from(config.bridges);
-        let mut table = Table::new(HashKey::of(&config.cluster), index_key, bridges);
+        let mut table = empty_table(&config, &mut rng);
         table.ensure(own, now);
         let log = first_log(&config, &identity, generation);
         table.change_log(own, |held| *held = log);
@@ -396,6 +396,13 @@ impl Node {
             self.failure.paused(context, gap);
         }
     }
+}
+
+/// A table without members. Its index has a key of its own, so that nobody can pick ids that collide.
+fn empty_table(config: &Config, rng: &mut ChaCha8Rng) -> Table {
+    let index_key = SipHasher13::new_with_keys(rng.next_u64(), rng.next_u64());
+    let bridges = usize::from(config.bridges);
+    Table::new(HashKey::of(&config.cluster), index_key, bridges)
 }
 
 /// The log with which a node begins.
