@@ -32,7 +32,9 @@ fn a_push_is_passed_on_once_in_each_tree() {
     log.write(1, b"k", Some(b"v"));
     let later = whole(&log, origin);
     assert!(!serves_first(&mut context, 0, &later), "not held");
-    context.table.apply(origin, context.now, &log.claim_after(0));
+    context
+        .table
+        .apply(origin, context.now, &log.claim_after(0));
     context.table.get_mut(origin).unwrap().served = 0;
     assert!(serves_first(&mut context, 0, &later));
     assert!(!serves_first(&mut context, 1, &news), "no longer news");

@@ -136,7 +136,11 @@ fn an_earlier_now_counts_as_the_latest_one() {
 #[test]
 fn a_silent_member_is_suspect_until_it_is_down() {
     let mut node = node();
-    push(&mut node, at(1), delta(5, generation_after(0), &entries_at(5)));
+    push(
+        &mut node,
+        at(1),
+        delta(5, generation_after(0), &entries_at(5)),
+    );
     let mut seen = Vec::new();
     while let Some(due) = node.poll_timeout().filter(|due| *due < at(30_000)) {
         node.handle_timeout(due);

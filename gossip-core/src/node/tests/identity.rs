@@ -27,7 +27,11 @@ fn a_node_outlives_a_later_generation_that_peers_remember() {
 #[test]
 fn an_older_generation_is_refused() {
     let mut node = node();
-    push(&mut node, at(1), delta(7, generation_after(2), &entries_at(3)));
+    push(
+        &mut node,
+        at(1),
+        delta(7, generation_after(2), &entries_at(3)),
+    );
     let entries = entries_at(2);
     let earlier = Delta {
         upto: 9,
