@@ -104,9 +104,8 @@ impl Local {
 
     /// Ends the broadcasts of this node that have expired.
     pub(crate) fn end_broadcasts(&mut self, context: &mut Context) {
-        if !self.has_left() {
-            self.broadcasts.end(context);
-        }
+        debug_assert!(!self.has_left());
+        self.broadcasts.end(context);
     }
 
     /// Begins to watch an attribute. Watching it a second time changes nothing.
@@ -130,8 +129,7 @@ impl Local {
     /// Brings the watched attributes up to date with the table, and tells the application what has
     /// changed.
     pub(crate) fn review_agreements(&mut self, context: &mut Context) {
-        if !self.has_left() {
-            self.watches.review(context);
-        }
+        debug_assert!(!self.has_left());
+        self.watches.review(context);
     }
 }

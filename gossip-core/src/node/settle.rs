@@ -15,6 +15,12 @@ const MAX_PASSES: usize = 8;
 impl Node {
     /// Derives anew what an input has made stale.
     pub(super) fn settle(&mut self) {
+        if self.local.has_left() {
+            // Whatever was due together with the last farewell would set timers again.
+            self.context.stale = Stale::default();
+            debug_assert_eq!(self.context.timers.next(), None);
+            return;
+        }
         let now = self.context.now;
         // An input may come in after a vote begins to count, and before its timer is handled.
         self.context.stale.verdicts |= self.context.timers.take_due(Timer::Vote, now);
@@ -53,11 +59,9 @@ impl Node {
         debug_assert!(is_settled, "derivations never end");
         // Verdicts that have to wait stay stale, so that every later input tries again.
         self.context.stale.verdicts |= deferred.is_some();
-        if !self.local.has_left() {
-            let counts = self.failure.next_vote(now);
-            let next = deferred.into_iter().chain(counts).min();
-            self.context.timers.set(Timer::Vote, next);
-        }
+        let counts = self.failure.next_vote(now);
+        let next = deferred.into_iter().chain(counts).min();
+        self.context.timers.set(Timer::Vote, next);
         self.local.review_agreements(&mut self.context);
     }
 
