@@ -12,6 +12,8 @@
 //! what comes within a few milliseconds for the same segment shares datagrams.
 
 pub(crate) mod broadcast;
+#[cfg(test)]
+mod tests;
 
 use alloc::vec::Vec;
 use core::net::SocketAddr;

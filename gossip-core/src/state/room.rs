@@ -35,7 +35,7 @@ impl Room {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::attribute::VOTE;
+    use crate::state::attribute::HELD_VOTE_BYTES;
     use crate::sync::NEWCOMER;
 
     #[test]
@@ -52,6 +52,6 @@ mod tests {
     fn a_newcomer_with_a_full_list_of_votes_fits_its_own_datagram() {
         // 32 votes, each of at least 19 bytes on the wire: two ids of 8 bytes and three short numbers.
         let (votes, on_the_wire) = (32, 19);
-        assert!(Room::of(votes * on_the_wire).take(NEWCOMER + votes * VOTE));
+        assert!(Room::of(votes * on_the_wire).take(NEWCOMER + votes * HELD_VOTE_BYTES));
     }
 }

@@ -17,6 +17,8 @@ pub(crate) mod apply;
 pub(crate) mod exchange;
 pub(crate) mod peers;
 pub(crate) mod staging;
+#[cfg(test)]
+mod tests;
 
 use crate::context::{Context, count};
 use crate::identity::NodeId;
