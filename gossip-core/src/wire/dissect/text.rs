@@ -1,5 +1,6 @@
 //! What a datagram says, in words.
 
+use alloc::format;
 use core::fmt;
 
 use super::{AllItems, AnyItem, Dissection};
@@ -14,7 +15,7 @@ use crate::wire::message::{Delta, Extent, Item, Message, ModeTag, Summary};
 impl fmt::Display for Dissection<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sender = self.datagram.sender;
-        let from = format_args!("from {} ({})", sender.id, sender.generation);
+        let from = format!("from {} ({})", sender.id, sender.generation);
         let items = self.datagram.items.bytes();
         match self.datagram.message {
             Message::Heartbeat { counter } => write!(f, "heartbeat {counter} {from}"),
