@@ -25,7 +25,7 @@ use crate::context::{Answer, Context, News, Outgoing, Planned, Timer};
 use crate::failure::votes::Votes;
 use crate::identity::NodeId;
 use crate::membership::segment::{Delegation, Division, Segment, divide};
-use crate::sync::exchange::LAST_LEG;
+use crate::sync::leg::LAST_LEG;
 use crate::sync::peers::handovers;
 use crate::time::Instant;
 use crate::wire::message::{Delta, ModeTag, PushHead};

@@ -12,7 +12,8 @@ use crate::identity::{Generation, NodeId};
 use crate::membership::region::PARTS;
 use crate::membership::{Condition, Region};
 use crate::state::table_hash::{DIGEST, Salt};
-use crate::sync::exchange::{BUDGET, FIRST_LEG, GIVEN, SUMMARY, not_below_the_floor};
+use crate::sync::leg::{BUDGET, FIRST_LEG, SUMMARY};
+use crate::sync::news::{GIVEN, not_below_the_floor};
 use crate::time::Instant;
 use crate::wire::datagram::Encoder;
 use crate::wire::message::{

@@ -15,10 +15,11 @@ use crate::membership::Condition;
 use crate::shared_map::Peer;
 use crate::state::attribute::VOTES;
 use crate::state::room::Room;
-use crate::sync::apply::{Change, tell_attributes, tell_status};
+use crate::sync::apply::{MemberChange, tell_attributes, tell_status};
+use crate::sync::exchange::agrees;
 #[cfg(feature = "map")]
-use crate::sync::exchange::FIRST_LEG;
-use crate::sync::exchange::{Learned, OVERTAKING, agrees};
+use crate::sync::leg::FIRST_LEG;
+use crate::sync::leg::{Learned, OVERTAKING};
 use crate::sync::staging::Sent;
 use crate::sync::{Sync, Taken};
 use crate::wire::datagram::Datagram;
@@ -164,7 +165,7 @@ impl Node {
     }
 
     /// What is known of a member has changed: tells the machines, then the application.
-    fn on_change(&mut self, change: &Change) {
+    fn on_change(&mut self, change: &MemberChange) {
         let context = &mut self.context;
         let id = change.id;
         debug_assert_ne!(id, context.own);

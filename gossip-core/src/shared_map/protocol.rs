@@ -18,7 +18,7 @@ use crate::wire::datagram::{Encoder, Items};
 use crate::wire::message::{Item, MapSummary, Message, ModeTag, PushHead};
 
 /// By how much a datagram may come later than one sent after it.
-const OVERTAKING: Duration = crate::sync::exchange::OVERTAKING;
+const OVERTAKING: Duration = crate::sync::leg::OVERTAKING;
 
 /// Datagrams that answer one request. With 1400 bytes each this is 22 kB: little enough for a socket
 /// buffer, much for one round trip.

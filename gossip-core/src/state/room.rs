@@ -19,7 +19,6 @@ impl Room {
     }
 
     /// The bytes that are left.
-    #[cfg(feature = "map")]
     pub(crate) const fn left(&self) -> usize {
         self.0
     }
@@ -36,7 +35,7 @@ impl Room {
 mod tests {
     use super::*;
     use crate::state::attribute::HELD_VOTE_BYTES;
-    use crate::sync::NEWCOMER;
+    use crate::sync::accept::NEWCOMER;
 
     #[test]
     fn what_does_not_fit_takes_nothing() {

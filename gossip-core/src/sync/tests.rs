@@ -2,13 +2,17 @@
 
 use std::vec::Vec;
 
+use super::apply::MemberChange;
+use super::staging::Sent;
 use super::*;
 use crate::config::{Config, Mode};
 use crate::context::testing::{WALL, context, generation, log_of};
 use crate::hlc::Stamp;
 use crate::identity::Generation;
 use crate::state::attribute::{Declared, MAX_VOTES, PublishedVote, encode_votes};
+use crate::state::attribute::{VOTES, decode_votes};
 use crate::time::UnixTime;
+use crate::wire::message::Delta;
 
 const ORIGIN: NodeId = NodeId::from_u64(7);
 
@@ -24,7 +28,7 @@ fn whole(log: &Log) -> Delta<'_> {
     }
 }
 
-fn accept(context: &mut Context, delta: &Delta<'_>) -> (Taken, Option<Change>) {
+fn accept(context: &mut Context, delta: &Delta<'_>) -> (Taken, Option<MemberChange>) {
     let mut sync = Sync::new(context.now);
     let mut room = Room::of(delta.entries.len());
     sync.accept(context, delta, Sent::Alone, false, &mut room)

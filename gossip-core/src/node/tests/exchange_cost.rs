@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::context::recent_changes::CAPACITY;
-use crate::sync::exchange::FIRST_LEG;
+use crate::sync::leg::FIRST_LEG;
 use crate::wire::datagram::Datagram;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
