@@ -8,7 +8,7 @@ use crate::dissemination::broadcast::{Broadcast, held};
 use crate::identity::{Generation, Name, NodeId};
 use crate::local::Standing;
 use crate::local::agreement::{Agreement, agreement};
-use crate::membership::ring::Part;
+use crate::membership::ring::Liveness;
 use crate::membership::{Condition, Record};
 use crate::metrics::Metrics;
 #[cfg(feature = "map")]
@@ -111,7 +111,7 @@ impl<'a> Member<'a> {
     #[must_use]
     pub fn is_bridge(&self) -> bool {
         let bridges = self.node.context.table.datacenters().bridges();
-        bridges.contains(Part::Live, self.record.id)
+        bridges.contains(Liveness::Live, self.record.id)
     }
 
     /// The version up to which this node knows its log.

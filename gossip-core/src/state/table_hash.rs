@@ -72,25 +72,19 @@ impl Salt {
     /// A check by which a receiver tells apart the generations of an origin, and origins whose ids begin
     /// alike.
     pub(crate) fn check(&self, origin: NodeId, generation: Generation) -> u16 {
-        let numbers = [origin.as_u64(), generation.stamp().to_bits()];
-        let [a, b, ..] = self.shorten(numbers);
+        let generation = u128::from(generation.stamp().to_bits());
+        let [a, b, ..] = self.shorten(u128::from(origin.as_u64()) | generation << 64);
         u16::from_le_bytes([a, b])
     }
 
     /// The part of a region's hash that travels.
     pub(crate) fn digest(&self, hash: u128) -> [u8; DIGEST] {
-        let low = u64::try_from(hash & u128::from(u64::MAX)).unwrap_or(0);
-        let high = u64::try_from(hash.wrapping_shr(64)).unwrap_or(0);
-        let [a, b, c, d, ..] = self.shorten([low, high]);
+        let [a, b, c, d, ..] = self.shorten(hash);
         [a, b, c, d]
     }
 
-    fn shorten(&self, numbers: [u64; 2]) -> [u8; 8] {
-        let mut bytes = [0; 16];
-        for (part, number) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(numbers) {
-            *part = number.to_le_bytes();
-        }
-        self.0.hash(&bytes).to_le_bytes()
+    fn shorten(&self, number: u128) -> [u8; 8] {
+        self.0.hash(&number.to_le_bytes()).to_le_bytes()
     }
 }
 
