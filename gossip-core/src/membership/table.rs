@@ -312,6 +312,12 @@ impl Table {
         Some(result)
     }
 
+    /// What the index makes of an id.
+    #[cfg(test)]
+    pub(crate) fn index_hash(&self, id: NodeId) -> u64 {
+        self.index.hash(id)
+    }
+
     fn add_to_hash(&mut self, id: NodeId, change: u128) {
         self.hash = self.hash.wrapping_add(change);
         self.buckets.add(id, change);
