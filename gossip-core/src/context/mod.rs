@@ -57,8 +57,11 @@ pub(crate) const HEAD: usize = 16 + 40;
 /// Own writes made within this time share datagrams.
 const BATCH: Duration = Duration::from_millis(2);
 
-/// Notes that the lists keep room for between two inputs: more than one round makes.
-const KEPT: usize = 64;
+/// Messages that the list keeps room for between two inputs: more than a round or a heartbeat makes.
+const KEPT_MESSAGES: usize = 24;
+
+/// Events that the list keeps room for between two inputs. At rest there are none.
+const KEPT_EVENTS: usize = 4;
 
 /// The facts, tools and notes that all machines share. See the [module](self).
 // A process may run thousands of nodes, and a heartbeat should find what it needs in a few cache lines.
@@ -224,21 +227,22 @@ impl Context {
         }
     }
 
-    /// Takes the messages that have been noted, in their order. The list keeps some room, so that the next
-    /// input need not allocate.
+    /// Takes the messages that have been noted, in their order.
     pub(crate) fn drain_messages(&mut self) -> impl Iterator<Item = Outgoing> + '_ {
-        if self.messages.is_empty() {
-            self.messages.shrink_to(KEPT);
-        }
         self.messages.drain(..)
     }
 
     /// Takes the events that have been noted, in their order.
     pub(crate) fn drain_events(&mut self) -> impl Iterator<Item = Event> + '_ {
-        if self.events.is_empty() {
-            self.events.shrink_to(KEPT);
-        }
         self.events.drain(..)
+    }
+
+    /// Gives back the memory of lists that a large input has filled. What the next input mostly needs is
+    /// kept, so that it need not allocate.
+    pub(crate) fn release_lists(&mut self) {
+        debug_assert!(self.messages.is_empty() && self.events.is_empty());
+        self.messages.shrink_to(KEPT_MESSAGES);
+        self.events.shrink_to(KEPT_EVENTS);
     }
 
     /// Writes one more entry into the own log. It is pushed together with others of the same moment.

@@ -335,7 +335,7 @@ fn votes_against_removed_members_take_at_most_half_of_the_list() {
             vote
         })
         .collect();
-    hear_votes(&mut failure, &mut context, 7, &votes, LogChange::Continued);
+    hear_votes(&mut failure, &mut context, 40, &votes, LogChange::Continued);
     failure.publish_votes(&mut context);
     assert_eq!(failure.own_votes.len(), MAX_VOTES / 2);
     fall_silent(&mut failure, &mut context, 1..31);

@@ -85,5 +85,6 @@ impl Node {
         for event in self.context.drain_events() {
             self.events.push(event);
         }
+        self.context.release_lists();
     }
 }
