@@ -2,7 +2,7 @@
 //! as many writers: its work must follow from the length of the datagram, not from the cluster's.
 //!
 //! `cargo bench -p conformance --bench hostile`. What a datagram makes a node hold is the business of the
-//! test `allocation`, who lies about what of `hostile`.
+//! test `allocation`, who lies about what of the tests `floods`, `exchange` and `map_lies`.
 
 #![allow(
     clippy::unwrap_used,
@@ -42,7 +42,7 @@ impl Victim {
             let mut config = Config::lan();
             let at = SocketAddr::from(([127, 0, 0, 1], number));
             config.seeds = vec![SocketAddr::from(([127, 0, 0, 1], 1))];
-            config.max_ghosts = 100_000;
+            config.max_tombstones = 100_000;
             let identity = Identity::new(&format!("n{number}"), at).unwrap();
             Node::new(config, identity, [7; 32], Instant::ORIGIN, WALL).unwrap()
         };

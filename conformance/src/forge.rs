@@ -5,6 +5,7 @@
 //! prefixes are eight bytes, little-endian.
 
 use crc::{CRC_32_ISCSI, Crc};
+use gossip_core::Node;
 
 /// Bytes of the frame before the body: version, flags, cluster tag.
 pub const HEADER: usize = 6;
@@ -28,6 +29,22 @@ pub fn body(real: &[u8]) -> &[u8] {
     real.get(HEADER..end).unwrap_or_default()
 }
 
+/// Bytes of a body before its message: the sender's id and generation.
+pub const SENDER: usize = 16;
+
+/// The kind of message that a real datagram carries.
+#[must_use]
+pub fn kind(real: &[u8]) -> Option<u8> {
+    body(real).get(SENDER).copied()
+}
+
+/// The token of a ping.
+#[must_use]
+pub fn token(ping: &[u8]) -> Option<&[u8]> {
+    let is_ping = kind(ping) == Some(1);
+    is_ping.then(|| body(ping).get(SENDER + 1..)).flatten()
+}
+
 /// A body in the making.
 #[derive(Clone, Debug, Default)]
 pub struct Body(pub Vec<u8>);
@@ -41,6 +58,18 @@ pub struct Known {
     pub generation: u64,
     /// The last version known.
     pub frontier: u64,
+}
+
+impl Known {
+    /// A running node, as one who knows it up to a version.
+    #[must_use]
+    pub fn of(node: &Node, frontier: u64) -> Self {
+        Self {
+            origin: node.id().as_u64(),
+            generation: node.generation().stamp().to_bits(),
+            frontier,
+        }
+    }
 }
 
 impl Body {

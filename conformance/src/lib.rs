@@ -1,5 +1,6 @@
 //! The proof machine: what must hold of gossip nodes, and a world in which to see it hold or fail.
 //!
+//! - [`testkit`]: clusters for tests, and the place to begin.
 //! - [`sim`]: a deterministic world in virtual time that drives real nodes through their public
 //!   interface, with every fault that networks, clocks and machines have.
 //! - [`invariant`]: what must hold, as checks over plain data.
@@ -40,3 +41,4 @@ pub mod sim;
 pub mod stats;
 pub mod suite;
 pub mod swarm;
+pub mod testkit;

@@ -6,25 +6,20 @@
     reason = "a test may panic"
 )]
 
-use core::net::SocketAddr;
-use core::time::Duration;
-
 use cap::Cap;
-use conformance::forge::{self, Body, Known, framed};
-use gossip_core::{Config, Identity, Instant, Node, UnixTime};
+use conformance::forge::{self, Body, Known};
+use conformance::testkit::{LIAR, LIAR_ADDRESS, Loopback, MILLI, MINUTE, SECOND, stamp};
+use gossip_core::Node;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 #[global_allocator]
 static ALLOCATOR: Cap<std::alloc::System> = Cap::new(std::alloc::System, usize::MAX);
 
-const WALL: UnixTime = UnixTime::from_millis(1_767_225_600_000);
-/// A little after [`WALL`], as a stamp.
-const STAMP: u64 = (1_767_225_600_000 + 5) << 16;
+/// A little after the nodes start.
+const STAMP: u64 = stamp(5);
 const DATAGRAM: usize = 1400;
 /// How often a node is told a thing.
 const ROUNDS: usize = 8;
-/// Where forged datagrams come from.
-const LIAR: ([u8; 4], u16) = ([127, 0, 0, 1], 41);
 
 fn main() {
     let mut arguments = Arguments::from_args();
@@ -48,111 +43,61 @@ fn main() {
     libtest_mimic::run(&arguments, trials.into()).exit();
 }
 
-fn address(number: usize) -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], u16::try_from(number + 1).unwrap()))
-}
-
-fn node(number: usize) -> Node {
-    let mut config = Config::lan();
-    config.seeds = vec![address(0), address(1)];
-    let identity = Identity::new(&format!("n{number}"), address(number)).unwrap();
-    let mut seed = [1; 32];
-    seed[0] = u8::try_from(number).unwrap();
-    Node::new(config, identity, seed, Instant::ORIGIN, WALL).unwrap()
-}
-
-/// Lets time pass for nodes that hand one another every datagram at once. Allocates nothing itself.
-fn pass(nodes: &mut [Node], now: &mut Instant, time: Duration) {
-    let end = now.saturating_add(time);
-    let mut buffer = [0; DATAGRAM];
-    while *now < end {
-        let due = nodes.iter().filter_map(Node::poll_timeout).min();
-        *now = due.unwrap_or(end).min(end).max(*now);
-        for node in nodes.iter_mut() {
-            node.handle_timeout(*now);
-        }
-        let mut from = 0;
-        while from < nodes.len() {
-            while nodes[from].poll_event().is_some() {}
-            let Some(datagram) = nodes[from].poll_transmit(*now, &mut buffer) else {
-                from += 1;
-                continue;
-            };
-            let to = usize::from(datagram.to.port()).wrapping_sub(1);
-            if let Some(receiver) = nodes.get_mut(to) {
-                receiver.handle_datagram(*now, address(from), datagram.payload);
-                from = from.min(to);
-            }
-        }
-    }
-}
-
 /// A cluster in which nothing changes: ten minutes of heartbeats and agreeing exchanges.
 fn steady() {
-    let mut nodes: Vec<Node> = (0..12).map(node).collect();
-    let mut now = Instant::ORIGIN;
-    pass(&mut nodes, &mut now, Duration::from_secs(120));
-    assert!(nodes.iter().all(|node| node.metrics().live == 12));
+    let mut nodes = Loopback::new(12);
+    for number in 0..12 {
+        nodes.start(number, &format!("n{number}"), |_| {});
+    }
+    nodes.pass(2 * MINUTE);
+    assert!(nodes.nodes().all(|node| node.metrics().live == 12));
     let before = ALLOCATOR.total_allocated();
-    pass(&mut nodes, &mut now, Duration::from_secs(600));
+    nodes.pass(10 * MINUTE);
     let allocated = ALLOCATOR.total_allocated() - before;
     assert_eq!(allocated, 0, "bytes allocated in ten minutes");
 }
 
-/// One node that has met nobody, and the head of a datagram that it would read.
-struct Victim {
-    node: Node,
-    now: Instant,
-    real: Vec<u8>,
-}
+/// One node that has met nobody but the liar.
+struct Victim(Loopback);
 
 impl Victim {
     fn new() -> Self {
-        let mut now = Instant::ORIGIN;
-        let mut nodes = vec![node(0)];
-        pass(&mut nodes, &mut now, Duration::from_secs(10));
-        let mut buffer = [0; DATAGRAM];
-        let mut other = node(1);
-        let real = other.poll_transmit(now, &mut buffer).unwrap();
-        let mut victim = Self {
-            real: real.payload.to_vec(),
-            node: nodes.remove(0),
-            now,
-        };
+        let mut alone = Loopback::new(1);
+        alone.start(0, "n0", |_| {});
+        alone.pass(10 * SECOND);
         // Strangers are not listened to until they have echoed a token.
-        let syn = framed(&victim.real, &leg(1).0);
-        victim.node.handle_datagram(now, LIAR.into(), &syn);
-        let challenge = victim.node.poll_transmit(now, &mut buffer).unwrap();
-        let mut echo = Body::from(5 << 50, STAMP).byte(2);
-        echo.0
-            .extend_from_slice(&forge::body(challenge.payload)[17..]);
-        let echo = framed(&victim.real, &echo.0);
-        victim.node.handle_datagram(now, LIAR.into(), &echo);
-        victim
+        alone.prove();
+        Self(alone)
+    }
+
+    fn node(&self) -> &Node {
+        self.0.node(0)
     }
 
     /// Bytes that the node holds more than before once it has handled a datagram, and has not yet
     /// sent anything.
     fn holds_more_after(&mut self, body: &Body) -> usize {
-        let datagram = framed(&self.real, &body.0);
+        let datagram = self.0.framed(body);
         assert!(datagram.len() <= DATAGRAM);
-        let dropped = self.node.metrics().dropped;
+        let dropped = self.node().metrics().dropped;
         let before = ALLOCATOR.allocated();
-        self.node.handle_datagram(self.now, LIAR.into(), &datagram);
+        self.0.deliver(0, LIAR_ADDRESS.into(), &datagram);
         // What the application is to be told waits in a queue with a bound of its own.
-        while self.node.poll_event().is_some() {}
+        while self
+            .0
+            .give(0, |node, _| node.poll_event())
+            .flatten()
+            .is_some()
+        {}
         let after = ALLOCATOR.allocated();
-        assert_eq!(self.node.metrics().dropped, dropped, "it is well-formed");
+        assert_eq!(self.node().metrics().dropped, dropped, "it is well-formed");
         after.saturating_sub(before)
     }
 
     /// Sends, tells, and lets some time pass.
     fn rest(&mut self) {
-        let mut buffer = [0; DATAGRAM];
-        while self.node.poll_transmit(self.now, &mut buffer).is_some() {}
-        while self.node.poll_event().is_some() {}
-        self.now = self.now.saturating_add(Duration::from_millis(20));
-        self.node.handle_timeout(self.now);
+        self.0.settle();
+        self.0.pass(20 * MILLI);
     }
 }
 
@@ -166,11 +111,11 @@ fn known(origin: u64, frontier: u64) -> Known {
 }
 
 fn pushed() -> Body {
-    Body::from(5 << 50, STAMP).push()
+    Body::from(LIAR, STAMP).push()
 }
 
 fn leg(number: u8) -> Body {
-    Body::from(5 << 50, STAMP).exchange(number, 7)
+    Body::from(LIAR, STAMP).exchange(number, 7)
 }
 
 /// As many items as fit, each with an id of its own.
@@ -196,7 +141,7 @@ fn is_taken(body: &Body) -> bool {
     let mut victim = Victim::new();
     fits && {
         victim.holds_more_after(body);
-        victim.node.metrics().refused_state == 0
+        victim.node().metrics().refused_state == 0
     }
 }
 
@@ -229,11 +174,8 @@ fn held() {
         let votes = (0..32).fold(Body::default(), ballot);
         Body::default().entry(1, 0, &[4], Some(&votes.0)).0
     };
-    let taker = Known {
-        generation: victim.node.generation().stamp().to_bits(),
-        ..known(victim.node.id().as_u64(), 0)
-    };
-    let from = || Body::from(5 << 50, STAMP);
+    let taker = Known::of(victim.node(), 0);
+    let from = || Body::from(LIAR, STAMP);
     // What comes once, and again when there is room for it already.
     let mut sums: Vec<(&str, usize, usize, usize, usize)> = Vec::new();
     for round in 0..u64::try_from(ROUNDS).unwrap() {
@@ -475,7 +417,7 @@ fn flood() {
             budget.spend(what, &body, holds);
             victim.rest();
         }
-        let members = victim.node.metrics().members;
+        let members = victim.node().metrics().members;
         println!("{what}: {budget}, {members} members");
     }
 }
@@ -493,20 +435,17 @@ fn map_flood() {
             })
         }),
         ("frontiers", |taker, id, n| {
-            let head = Body::from(5 << 50, STAMP).map_delta(taker);
+            let head = Body::from(LIAR, STAMP).map_delta(taker);
             (0..n).fold(head, |b, n| b.frontier(known(spread(id, n), 1)))
         }),
         ("graves", |taker, id, n| {
-            let head = Body::from(5 << 50, STAMP).map_delta(taker);
+            let head = Body::from(LIAR, STAMP).map_delta(taker);
             (0..n).fold(head, |b, n| b.gone(known(spread(id, n), 1)))
         }),
     ];
     for (what, make) in cases {
         let mut victim = Victim::new();
-        let taker = Known {
-            generation: victim.node.generation().stamp().to_bits(),
-            ..known(victim.node.id().as_u64(), 0)
-        };
+        let taker = Known::of(victim.node(), 0);
         let n = (1..).take_while(|n| is_taken(&make(taker, 1, *n))).last();
         let mut budget = Budget::new();
         for id in 1..=200 {
@@ -514,14 +453,14 @@ fn map_flood() {
             let holds = victim.holds_more_after(&body);
             budget.spend(what, &body, holds);
         }
-        let map = victim.node.map();
+        let map = victim.node().map();
         println!(
             "{what}: {} in each datagram, {budget}; {} logs, {} writes",
             n.unwrap(),
             map.logs(),
             map.writes()
         );
-        assert_eq!(victim.node.metrics().refused_state, 0, "all is taken");
+        assert_eq!(victim.node().metrics().refused_state, 0, "all is taken");
     }
 }
 
@@ -558,7 +497,7 @@ fn answers() {
         victim.holds_more_after(&body);
         victim.rest();
     }
-    assert!(victim.node.metrics().members > 3000);
+    assert!(victim.node().metrics().members > 3000);
     let body = filled(leg(1), ids, |b, _| b.complete(0, 0));
     let holds = victim.holds_more_after(&body);
     let limit = 2 * 16 * DATAGRAM;

@@ -1,5 +1,9 @@
-//! The words that adapters over UDP sockets share: what a node is started with, why it may not
-//! start, and what fails around it. Each adapter re-exports them.
+//! What adapters over UDP sockets share. Each adapter re-exports it, so that all of them look alike to their
+//! users:
+//!
+//! - [`Config`]: what a node is started with;
+//! - [`SpawnError`]: why it could not be started;
+//! - [`Faults`]: what failed around it since.
 
 use alloc::format;
 use alloc::string::String;
@@ -15,31 +19,32 @@ use crate::node::{Agreement, Node};
 use crate::seed::{SeedError, SeedList};
 use crate::time::{Instant, UnixTime};
 
-/// What an adapter starts a node with. Start from [`Config::new`] and change what differs.
+/// What an adapter starts a node with. Start from [`Config::new`] and change what differs. The settings of the
+/// protocol itself are in [`Config::node`].
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Config {
     /// The settings of the protocol. Default [`Config::lan`](crate::Config::lan).
     pub node: crate::Config,
-    /// The node's name, unique in its cluster. A node that starts again under the same name is the
-    /// same node.
+    /// The node's name, which no other node of the cluster has. A node that starts again under the same name
+    /// is the same node.
     pub name: String,
-    /// The local address to receive on. Port 0 lets the system choose a free port.
+    /// The local address to receive on. With port 0 the system chooses a free port.
     pub bind: SocketAddr,
-    /// The address that peers are told, where it is not the one bound: behind a NAT, or when `bind`
-    /// is `0.0.0.0` or `[::]`, which is no address to send to. Port 0 stands for the port bound.
-    /// Default none: the address bound.
+    /// The address that peers are told. It is needed behind a NAT, and if `bind` is `0.0.0.0` or `[::]`, to
+    /// which nobody can send. Port 0 stands for the port that was bound. Default `None`: the address that
+    /// was bound.
     pub advertise: Option<SocketAddr>,
-    /// Where to find the cluster, each a [`Seed`](crate::Seed) as text, in addition to the addresses
-    /// in `node.seeds`. Names are looked up again and again.
+    /// Where to find the cluster, each a [`Seed`](crate::Seed) as text, in addition to the addresses in
+    /// `node.seeds`. The adapter looks up names again and again.
     pub seeds: Vec<String>,
-    /// Time between two look-ups of the names among `seeds`. Default 60 s: the usual life of a DNS
-    /// record that is meant to change. A name that cannot be found is retried sooner.
+    /// Time between two look-ups of the names among `seeds`, at least 2 s. Default 60 s: DNS records that are
+    /// meant to change usually live as long. After a look-up that failed, the adapter tries again in 2 s.
     pub resolve_every: Duration,
 }
 
 impl Config {
-    /// A node of this name that receives on this address, with all else at its default.
+    /// The defaults, for a node of this name that receives on this address.
     #[must_use]
     pub fn new(name: impl Into<String>, bind: SocketAddr) -> Self {
         Self {
@@ -65,16 +70,16 @@ impl Config {
     /// All seeds, those in `node.seeds` included.
     ///
     /// # Errors
-    /// [`SeedError`] tells the first text that is none.
+    /// [`SeedError`] names the first text that is not a seed.
     pub fn seeds(&self) -> Result<SeedList, SeedError> {
         SeedList::parse(&self.node.seeds, &self.seeds)
     }
 
-    /// The node, for a socket that is bound to `local`. Its time begins at [`Instant::ORIGIN`];
-    /// `random` and `wall` are as for [`Node::new`].
+    /// The node, for a socket that is bound to `local`. Its time begins at [`Instant::ORIGIN`]. `random` and
+    /// `wall` are as `seed` and `wall` of [`Node::new`].
     ///
     /// # Errors
-    /// What is wrong with the settings, the name or the address.
+    /// [`SpawnError`] if the settings, the name, the address or a seed cannot be used.
     pub fn node(
         &self,
         local: SocketAddr,
@@ -91,7 +96,7 @@ impl Config {
     }
 }
 
-/// Why an adapter started no node.
+/// Why an adapter could not start a node.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpawnError {
@@ -113,7 +118,7 @@ pub enum SpawnError {
         source: io::Error,
     },
     /// The system refuses a resource that every node needs: a thread, a poll, random numbers.
-    #[error("the system refuses what a node needs: {0}; look at its limits")]
+    #[error("the system refuses a resource that a node needs: {0}; look at its limits")]
     System(#[source] io::Error),
 }
 
@@ -123,7 +128,7 @@ fn refusal(address: &SocketAddr, source: &io::Error) -> String {
             "address {address} is in use: stop the program that holds it, or bind another port (0 lets the system choose)"
         ),
         ErrorKind::AddrNotAvailable => format!(
-            "{address} is no address of this machine: bind one of its own, and advertise the other"
+            "{address} is not an address of this machine: bind one of its own, and advertise {address}"
         ),
         ErrorKind::PermissionDenied => {
             format!("no permission to bind {address}: choose a port above 1023")
@@ -132,7 +137,7 @@ fn refusal(address: &SocketAddr, source: &io::Error) -> String {
     }
 }
 
-/// Why a wait for agreement ended without it.
+/// Why a wait for agreement ended without agreement.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NoAgreement {
@@ -144,27 +149,27 @@ pub enum NoAgreement {
     Refused(#[from] CommandError),
 }
 
-/// What failed around a node. None of it stops the node, and all of it is tried again.
+/// What failed around a node. None of it stops the node, and the adapter tries all of it again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Faults {
-    /// Datagrams that the system refused to send: no route, a closed port, too long, …
+    /// Datagrams that the system refused to send: there is no route, a port is closed, the datagram is too
+    /// long, …
     pub send: u64,
-    /// Errors in place of a datagram, such as the news that a peer's port is closed.
+    /// Errors that the system returned in place of a datagram, for example because a peer's port is closed.
     pub receive: u64,
-    /// The seeds whose names could not be looked up the last time, each with the reason.
+    /// The names of seeds whose last look-up failed, each with the reason.
     pub unresolved: Vec<(String, String)>,
 }
 
-/// What is read under a key of the shared map, as by [`Node::get`], for those who cannot keep the node
-/// waiting.
+/// A copy of what [`Node::get`] reads, for callers that cannot keep the node waiting.
 #[must_use]
 pub fn get(node: &Node, key: &Key) -> Option<Value> {
     Value::new(node.get(key)?.value).ok()
 }
 
-/// A copy of what [`Node::entries`] tells: the keys of the shared map that begin with `prefix`, in
-/// order, with what is read under each.
+/// A copy of what [`Node::entries`] reads: the keys of the shared map that begin with `prefix`, in order, each
+/// with its value.
 #[must_use]
 pub fn entries(node: &Node, prefix: &str) -> Vec<(Key, Value)> {
     let owned = |(key, value)| Some((Key::new(key).ok()?, Value::new(value).ok()?));
@@ -180,7 +185,7 @@ mod tests {
     use std::vec;
 
     #[test]
-    fn seeds_with_names_count_as_seeds() {
+    fn seeds_given_by_name_count_as_seeds() {
         let mut config = Config::new("a", "127.0.0.1:0".parse().unwrap());
         config.seeds = vec!["one.example:1".into()];
         assert_eq!(config.warnings().len(), 1);
@@ -190,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_address_is_told_with_the_remedy() {
+    fn the_error_about_an_address_names_the_remedy() {
         let address = "127.0.0.1:7946".parse().unwrap();
         let told = |kind: ErrorKind| {
             let source = io::Error::from(kind);
@@ -203,7 +208,7 @@ mod tests {
             ),
             (
                 ErrorKind::AddrNotAvailable,
-                "127.0.0.1:7946 is no address of",
+                "127.0.0.1:7946 is not an address of",
             ),
             (
                 ErrorKind::PermissionDenied,
@@ -216,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_is_made_of_what_was_bound_and_what_is_told() {
+    fn a_node_is_made_from_the_bound_and_the_advertised_address() {
         let mut config = Config::new("a", "0.0.0.0:0".parse().unwrap());
         let local = "0.0.0.0:4000".parse().unwrap();
         let node = |config: &Config| config.node(local, [1; 32], UnixTime::from_millis(1));

@@ -1,8 +1,7 @@
 //! What the application asks of its node, as plain data.
 //!
-//! The same values cross adapter channels, script the simulator and feed the fuzzer. Payloads are
-//! parsed where they are made ([`Key::new`], [`Value::new`]), so that a command in hand is one of
-//! a legal size.
+//! The same values cross the channels of adapters, script the simulator and feed the fuzzer. Keys and values
+//! are checked when they are made ([`Key::new`], [`Value::new`]), so every command has a legal size.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -17,17 +16,19 @@ use crate::time::UnixTime;
 /// The longest [`Key`] in bytes.
 pub const MAX_KEY: usize = 64;
 
-/// The longest [`Value`] in bytes: with its key and the frame it still fits a 1400-byte datagram,
-/// so that no entry is ever fragmented by IP.
+/// The longest [`Value`] in bytes. With its key and the frame it fits a datagram of 1400 bytes, so IP never
+/// fragments an entry.
 pub const MAX_VALUE: usize = 1024;
 
-/// The most attributes whose agreement a node watches at a time.
+/// The most attributes whose agreement a node watches at a time, and the most prefixes of
+/// [`Command::WatchMap`].
 pub const MAX_WATCHED: usize = 16;
 
-/// The most broadcasts of one node that have not expired.
+/// The most broadcasts of one node that have not expired at a time.
 pub const MAX_BROADCASTS: usize = 128;
 
-/// The name of an attribute: one to [`MAX_KEY`] bytes of UTF-8 without control characters.
+/// The key of an attribute, of the shared map, or the topic of a broadcast: one to [`MAX_KEY`] bytes of UTF-8
+/// without control characters.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(heapless::String<MAX_KEY>);
 
@@ -81,7 +82,8 @@ pub enum KeyError {
     Control,
 }
 
-/// The value of an attribute: up to [`MAX_VALUE`] bytes of the application's own format.
+/// The value of an attribute or of a key of the shared map, or the payload of a broadcast: up to
+/// [`MAX_VALUE`] bytes in the application's own format.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Value(Vec<u8>);
 
@@ -89,7 +91,7 @@ impl Value {
     /// Takes the bytes.
     ///
     /// # Errors
-    /// [`ValueError`] where there are more than [`MAX_VALUE`].
+    /// [`ValueError`] if there are more than [`MAX_VALUE`].
     pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, ValueError> {
         let bytes = bytes.into();
         if bytes.len() > MAX_VALUE {
@@ -119,21 +121,21 @@ impl fmt::Debug for Value {
 )]
 pub struct ValueError(pub usize);
 
-/// What becomes of writes of one key of the shared map that did not know each other. Chosen by the
-/// writer, carried by the write.
+/// What becomes of concurrent writes of one key of the shared map: writes whose writers did not know of each
+/// other. The writer chooses it, and the write carries it.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub enum Policy {
-    /// The one with the latest stamp is read; ties are decided by the writer's id.
+    /// The write with the latest stamp is read. Between equal stamps, the writer's id decides.
     #[default]
     LastWriteWins,
-    /// All are read, until [`Command::Resolve`] replaces them. Where writers differ, this holds for
-    /// those who chose it, and the latest of the others stands beside them.
+    /// All of them are read, until [`Command::Resolve`] replaces them. If writers chose different policies,
+    /// all writes with this policy are read, and the latest of the others beside them.
     KeepSiblings,
 }
 
-/// What [`Node::handle_command`](crate::Node::handle_command) accepts.
+/// What an application can ask of its node. [`Node::handle_command`](crate::Node::handle_command) takes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Command {
@@ -149,37 +151,41 @@ pub enum Command {
         /// Its name.
         key: Key,
     },
-    /// Has every other node told an event of the application:
-    /// [`Event::Broadcast`](crate::Event::Broadcast). Until `broadcast_ttl` has passed it counts
-    /// towards this node's state, and towards [`MAX_BROADCASTS`].
+    /// Tells every other node an event of the application, as
+    /// [`Event::Broadcast`](crate::Event::Broadcast). For `broadcast_ttl` it counts towards this node's
+    /// state and towards [`MAX_BROADCASTS`].
     Broadcast {
         /// What it is about.
         name: Key,
         /// What it says.
         payload: Value,
     },
-    /// Begins to tell when all live members show the same value of an attribute, and when they cease
-    /// to: [`Event::AgreementReached`](crate::Event::AgreementReached) (at once, where they do) and
-    /// [`Event::AgreementLost`](crate::Event::AgreementLost). At most [`MAX_WATCHED`] attributes.
+    /// Begins to watch an attribute. From now on the node tells
+    ///
+    /// - [`Event::AgreementReached`](crate::Event::AgreementReached) when all live members show the same
+    ///   value of it, at once if they do so already;
+    /// - [`Event::AgreementLost`](crate::Event::AgreementLost) when they no longer do.
+    ///
+    /// At most [`MAX_WATCHED`] attributes are watched at a time.
     Watch {
         /// Its name.
         key: Key,
     },
-    /// Ceases to tell it.
+    /// Ceases to watch an attribute.
     Unwatch {
         /// Its name.
         key: Key,
     },
-    /// Writes a key of the shared map: replaces everything that this node knows of it.
+    /// Writes a key of the shared map. The write replaces every value of the key that this node knows.
     Put {
         /// The key.
         key: Key,
         /// Its new value.
         value: Value,
-        /// What becomes of it when somebody else writes the key without knowing it.
+        /// What becomes of it if another node writes the key concurrently.
         policy: Policy,
-        /// How long it lives: it is gone, to within an interval, this long after it was written, by
-        /// the clock of whoever looks. `None` for ever.
+        /// How long it lives. Each node drops it this long after it was written, by the node's own clock
+        /// and to within an interval. `None`: for ever.
         lifetime: Option<Duration>,
     },
     /// Deletes a key of the shared map. Deleting what is not there does nothing.
@@ -187,69 +193,73 @@ pub enum Command {
         /// The key.
         key: Key,
     },
-    /// From now on, tells of changes and conflicts of those keys of the shared map only that begin with
-    /// one of these; of all keys where there are none, as at the beginning. At most [`MAX_WATCHED`].
+    /// Limits the events about the shared map to keys that begin with one of these prefixes. Without
+    /// prefixes, the node tells of all keys, as it does at the beginning.
     WatchMap {
-        /// The beginnings.
+        /// The prefixes, at most [`MAX_WATCHED`].
         prefixes: Vec<Key>,
     },
-    /// Replaces all siblings of a key of the shared map.
+    /// Replaces all siblings of a key of the shared map by one value.
     Resolve {
         /// The key.
         key: Key,
         /// Its new value, or `None` to delete it.
         value: Option<Value>,
     },
-    /// Announces departure. [`Event::LeaveCompleted`](crate::Event::LeaveCompleted) tells when the
-    /// node may be stopped; from then on it is silent.
+    /// Leaves the cluster: the node announces its departure.
+    /// [`Event::LeaveCompleted`](crate::Event::LeaveCompleted) tells when it may be stopped. From then on it
+    /// is silent.
     Leave,
-    /// Removes a member that is down or has left, without waiting for `remove_after`.
+    /// Removes a member that is down or has left at once, instead of after `remove_after`.
     Forget {
         /// The member.
         id: NodeId,
     },
-    /// Replaces the seeds, as after a new look at the DNS. The same ones, in whatever order, change
-    /// nothing.
+    /// Replaces the seeds, for example after names were looked up again. The same seeds in another order
+    /// change nothing.
     SetSeeds {
         /// The new seeds.
         seeds: Vec<SocketAddr>,
     },
-    /// Accepts one more key; one that is held already changes nothing. The first step of a rotation:
-    /// add the new key on all nodes, use it on all nodes, remove the old one on all nodes.
+    /// Accepts one more encryption key. A key that the node holds already changes nothing.
+    ///
+    /// To rotate keys: add the new key on all nodes, use it on all nodes, remove the old key on all nodes.
     #[cfg(feature = "encryption")]
     AddKey {
         /// The key.
         key: crate::SecretKey,
     },
-    /// Encrypts with this key from now on.
+    /// Encrypts with another key from now on.
     #[cfg(feature = "encryption")]
     UseKey {
-        /// A key that was added.
+        /// A key that the node holds.
         key: crate::SecretKey,
     },
-    /// Accepts a key no longer.
+    /// Accepts an encryption key no longer.
     #[cfg(feature = "encryption")]
     RemoveKey {
-        /// A key that is not the one in use.
+        /// A key other than the one in use.
         key: crate::SecretKey,
     },
-    /// Changes how strictly keys are used: the steps from plaintext to encryption.
+    /// Changes how strictly keys are used. A cluster moves from plaintext to encryption in these steps.
     #[cfg(feature = "encryption")]
     SetEncryption {
-        /// From now on.
+        /// How strictly they are used from now on.
         encryption: crate::Encryption,
     },
-    /// Tells the node what the wall clock shows, as it may have been set. Best told about once a
-    /// second; it costs next to nothing, and changes no state of its own. A clock that has gone on by
-    /// `remove_after` or more tells that the machine slept: the node asks others whether they still live.
+    /// Tells the node what the wall clock shows, since it may have been set. An adapter best sends it about
+    /// once a second: it costs next to nothing.
+    ///
+    /// If the wall clock has gone on by `remove_after` or more, the machine has slept. The node then asks the
+    /// other members whether they still live.
     SetWallClock {
-        /// The wall clock now.
+        /// What the wall clock shows now.
         wall: UnixTime,
     },
 }
 
 impl Command {
-    /// [`Command::Put`] as it is mostly meant: the last write wins, and stays.
+    /// [`Command::Put`] with the usual choices: the last write wins, and it lives for ever.
     #[must_use]
     pub const fn put(key: Key, value: Value) -> Self {
         Self::Put {
@@ -261,7 +271,7 @@ impl Command {
     }
 }
 
-/// Why a command was refused. A refused command has changed nothing.
+/// Why a command was refused. A refused command changes nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommandError {
@@ -288,42 +298,42 @@ pub enum CommandError {
     /// This node was built without the shared map.
     #[error("this node keeps no shared map: build gossip-core with the feature `map`")]
     NoMap,
-    /// Several values stand under this key of the shared map.
-    #[error("{siblings} values stand under this key: look at siblings(), and send Resolve")]
+    /// This key of the shared map has several values.
+    #[error("this key has {siblings} values: look at siblings(), and send Resolve")]
     Unresolved {
         /// How many.
         siblings: usize,
     },
-    /// This node leaves, has left, or has lost its name to another.
+    /// This node leaves, has left, or has lost its name to another node.
     #[error("this node has left the cluster: start a new one")]
     Left,
-    /// The adapter that ran this node has stopped, be it that the node had left, was shut down, or
-    /// lost its socket. Adapters say so; a node never does.
+    /// The adapter that ran this node has stopped: the node left, was shut down, or lost its socket. Only
+    /// adapters return this error.
     #[error("this node has stopped: start a new one")]
     Stopped,
-    /// As many broadcasts wait to expire as can.
+    /// This node has [`MAX_BROADCASTS`] broadcasts that have not expired.
     #[error(
         "this node has {MAX_BROADCASTS} broadcasts that have not expired: wait, or lower broadcast_ttl"
     )]
     TooManyBroadcasts,
-    /// As many attributes are watched as can be.
-    #[error("more than {MAX_WATCHED} attributes or beginnings of keys: watch fewer")]
+    /// The node would watch more than [`MAX_WATCHED`] attributes or prefixes.
+    #[error("more than {MAX_WATCHED} attributes or prefixes of keys: watch fewer")]
     TooManyWatched,
-    /// No such member.
+    /// No member has this id.
     #[error("no member has the id {0}: look it up with members()")]
     UnknownMember(NodeId),
     /// The member is alive.
     #[error("member {0} is alive: only one that is down or has left can be forgotten")]
     MemberAlive(NodeId),
-    /// No such key.
+    /// The node does not hold this encryption key.
     #[cfg(feature = "encryption")]
-    #[error("this node holds no such key: add it first")]
+    #[error("this node does not hold this key: add it first")]
     UnknownKey,
-    /// The key is the one in use.
+    /// The node encrypts with this key.
     #[cfg(feature = "encryption")]
-    #[error("this key is in use: use another one before it is removed")]
+    #[error("this key is in use: use another one before you remove it")]
     KeyInUse,
-    /// The ring is full.
+    /// The node holds as many keys as it can.
     #[cfg(feature = "encryption")]
     #[error("a node holds at most {limit} keys: remove an old one first")]
     TooManyKeys {
@@ -347,7 +357,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn oversize_is_refused_where_it_is_made() {
+    fn a_key_or_value_of_an_illegal_size_cannot_be_made() {
         assert_eq!(Key::new(&"k".repeat(65)), Err(KeyError::TooLong(65)));
         assert_eq!(Key::new(""), Err(KeyError::Empty));
         assert_eq!(Key::new("a\u{7}"), Err(KeyError::Control));

@@ -1,4 +1,4 @@
-//! What the node tells the application, as plain data.
+//! What a node tells its application, as plain data.
 
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -9,37 +9,36 @@ use crate::hlc::Stamp;
 use crate::identity::{Generation, Name, NodeId};
 use crate::shared_map::replica::Version;
 
-/// What [`Node::poll_event`](crate::Node::poll_event) returns.
+/// What a node tells its application. [`Node::poll_event`](crate::Node::poll_event) returns it.
 ///
-/// The queue is bounded. When it overflows, what it held is replaced by one [`Event::Lagged`]; the
-/// views of the node still tell the truth.
+/// The queue is bounded. When it overflows, one [`Event::Lagged`] replaces all that it held. The views of the
+/// node still tell the truth.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
-    /// This node has learned the table from its seeds, or found none that answers, and has
-    /// announced itself.
+    /// This node has announced itself: it has learned the table from its seeds, or no seed answers.
     Joined {
         /// How many other live members it knows.
         members: usize,
     },
-    /// A member can be counted on.
+    /// A member is up: it can be counted on.
     MemberUp {
         /// The member.
         id: NodeId,
         /// Its name.
         name: Name,
-        /// Where it is reached.
+        /// The address at which it is reached.
         address: SocketAddr,
         /// Its generation.
         generation: Generation,
         /// What brought it up.
         cause: UpCause,
-        /// Its phi at this moment, where this node observes it.
+        /// Its phi at this moment, if this node observes it.
         phi: Option<f64>,
-        /// How many valid votes still stand against it, too few for a majority.
+        /// How many valid votes still stand against it. They are too few for a majority.
         votes: usize,
     },
-    /// This node has heard nothing from a neighbour for suspiciously long and is probing it.
+    /// This node has heard nothing from a neighbour for suspiciously long, and probes it.
     MemberSuspected {
         /// The neighbour.
         id: NodeId,
@@ -47,7 +46,7 @@ pub enum Event {
         phi: f64,
         /// How many valid votes of others stand against it already.
         votes: usize,
-        /// Why now.
+        /// Why it is suspected now.
         reason: SuspicionReason,
     },
     /// A suspected neighbour has shown life.
@@ -55,29 +54,29 @@ pub enum Event {
         /// The neighbour.
         id: NodeId,
     },
-    /// A majority of a member's witnesses find it silent. Who they are,
-    /// [`Node::votes`](crate::Node::votes) tells.
+    /// A member is down in this node's view. [`Node::votes`](crate::Node::votes) tells which members vote
+    /// against it.
     MemberDown {
         /// The member.
         id: NodeId,
         /// Its generation.
         generation: Generation,
-        /// Its phi, where this node observes it.
+        /// Its phi, if this node observes it.
         phi: Option<f64>,
         /// How many valid votes stand against it, this node's own included.
         votes: usize,
-        /// On whose word.
+        /// On whose word this node finds it down.
         reason: DownReason,
     },
-    /// A member has left by its own announcement.
+    /// A member has announced its departure.
     MemberLeft {
         /// The member.
         id: NodeId,
         /// Its generation.
         generation: Generation,
     },
-    /// A member that was down or had left was dropped from the table, here or by the peer from
-    /// which this node has it. One that lives all the same returns in a newer generation.
+    /// A member that was down or had left was removed, by this node or by a peer that told it so. If the
+    /// member lives after all, it returns under a greater generation.
     MemberRemoved {
         /// The member.
         id: NodeId,
@@ -90,20 +89,22 @@ pub enum Event {
         id: NodeId,
         /// Its name.
         key: Key,
-        /// Its new value, or `None` where it was deleted.
+        /// Its new value, or `None` if it was deleted.
         value: Option<Value>,
     },
-    /// Another node's [`Command::Broadcast`](crate::Command::Broadcast). Each is told once in the
-    /// life of this process, and those of one writer in its order. One that this node did not learn
-    /// before it expired is left out.
+    /// Another node's [`Command::Broadcast`](crate::Command::Broadcast).
+    ///
+    /// A node tells each broadcast once while its process runs, and those of one writer in the writer's
+    /// order. It leaves out a broadcast that it did not receive before it expired.
     Broadcast {
-        /// Who wrote it.
+        /// The writer.
         from: NodeId,
-        /// In which life: the generation in which the writer's process began. With `from` and
-        /// `number` it names this broadcast for ever, so that an application that remembers it can
-        /// tell one that it knows from before its own restart.
-        life: Generation,
-        /// Its number among the writer's broadcasts in that life: 1, 2, 3, …
+        /// The generation in which the writer's process began, whatever the process has raised its
+        /// generation to since. Together with `from` and `number` it names this broadcast for ever. So
+        /// an application that remembers the three can tell a broadcast that it handled before its own
+        /// restart.
+        incarnation_start: Generation,
+        /// Its number among the broadcasts of that process: 1, 2, 3, …
         number: u64,
         /// What it is about.
         name: Key,
@@ -115,15 +116,15 @@ pub enum Event {
     AgreementReached {
         /// Its name.
         key: Key,
-        /// The value, or `None` where nobody has the attribute.
+        /// The value, or `None` if no member has the attribute.
         value: Option<Value>,
     },
-    /// Live members show different values of a watched attribute.
+    /// Live members show different values of a watched attribute again.
     AgreementLost {
         /// Its name.
         key: Key,
     },
-    /// What is read under a key of the shared map has changed.
+    /// A key of the shared map reads differently than before.
     MapChanged {
         /// The key.
         key: Key,
@@ -131,97 +132,102 @@ pub enum Event {
         old: Option<Value>,
         /// What is read now.
         new: Option<Value>,
-        /// Who wrote what brought it about.
+        /// The writer of the write that changed it.
         writer: NodeId,
-        /// When, by the writer's clock.
+        /// When that was written, by the writer's clock.
         stamp: Stamp,
     },
-    /// Writes of a key of the shared map did not know each other.
+    /// A key of the shared map was written concurrently: the writers did not know of each other's writes.
     Conflict {
         /// The key.
         key: Key,
-        /// What stands now, the latest first: one, where the latest wins, and whatever is kept
-        /// beside it; at most [`MAX_CONFLICT_VERSIONS`](crate::map::MAX_CONFLICT_VERSIONS) of it.
+        /// The values that stand now, the latest first: the latest write, if it wins, and all siblings that
+        /// are kept. At most [`MAX_CONFLICT_VERSIONS`](crate::map::MAX_CONFLICT_VERSIONS) of them.
         standing: Vec<Version>,
-        /// What has lost against a later one, the latest first, as many.
+        /// The values that have lost against a later one, the latest first, at most as many.
         lost: Vec<Version>,
     },
-    /// A value of the shared map was dropped that nobody had replaced: its writer's log was forgotten
-    /// by others while this node, or they, were away for longer than `forget_after`. A writer that
-    /// lives writes it anew; of one that is gone this is the last trace.
+    /// A value of the shared map was dropped although no write had replaced it: this node and others were
+    /// apart for longer than `forget_after`, and the others have forgotten the log of its writer.
+    ///
+    /// A writer that lives writes the value anew. If the writer is gone, this event is the last trace of it.
     MapDropped {
-        /// Which key.
+        /// The key.
         key: Key,
-        /// What was dropped.
+        /// The value that was dropped.
         dropped: Version,
     },
-    /// This node holds every other member down: most likely it is itself cut off.
+    /// This node finds every other member down. Most likely it is cut off itself.
     Isolated,
     /// This node hears from another member again after [`Event::Isolated`].
     Rejoined,
-    /// An older live node holds this node's name: this one has fallen silent, without a word to the
-    /// others, who would take it for the other's.
+    /// A live node that started earlier has this node's name. This node falls silent. It announces nothing,
+    /// because the other members would take the announcement to be the other node's.
     IdentityConflict {
-        /// Where the older one is.
+        /// The address of the other node.
         address: SocketAddr,
     },
-    /// A younger live node claims this node's name. This one keeps it.
+    /// A live node that started later claims this node's name. This node keeps it.
     NameContested {
-        /// Where the younger one is.
+        /// The address of the other node.
         address: SocketAddr,
     },
-    /// A member's clock is further ahead than `max_clock_skew`: what it writes is refused until
-    /// one of the two clocks is set right. Of this node itself: others remember a life of it that had a clock
-    /// so far ahead, and do not hear this one until its clock has caught up or they have forgotten.
+    /// A stamp of a member lies further ahead of this node's wall clock than `max_clock_skew`. This node
+    /// refuses what the member writes, until one of the two clocks is set right.
+    ///
+    /// If the member is this node itself: other nodes remember a process of this name whose clock was so far
+    /// ahead. They do not accept this process until its clock has caught up, or until they have forgotten the
+    /// earlier process.
     ClockSkew {
         /// The member.
         id: NodeId,
-        /// How far it is ahead of this node's wall clock.
+        /// How far the stamp lies ahead of this node's wall clock.
         ahead: Duration,
     },
-    /// A datagram of this cluster came under no key that this node holds, or in plaintext that it
-    /// does not take. Told once, until this node's keys or their use change;
-    /// [`Dropped`](crate::Dropped) counts the others.
+    /// A datagram of this cluster was encrypted under a key that this node does not hold, or it was plaintext
+    /// and this node requires encryption.
+    ///
+    /// The node tells it once, and again after its keys or their use have changed.
+    /// [`Dropped`](crate::Dropped) counts all such datagrams.
     #[cfg(feature = "encryption")]
     EncryptionMismatch {
-        /// Where it came from.
+        /// The address that the datagram came from.
         address: SocketAddr,
     },
-    /// The departure asked for by [`Command::Leave`](crate::Command::Leave) has been announced; the
-    /// node is silent and may be dropped.
+    /// The node has announced its departure, as [`Command::Leave`](crate::Command::Leave) asked. It is silent
+    /// and may be dropped.
     LeaveCompleted,
-    /// Events were lost because nobody took them in time: look at the views.
+    /// Events were lost, because the application did not take them in time. Look at the views instead.
     Lagged,
 }
 
 /// Why a neighbour is suspected now and not earlier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SuspicionReason {
-    /// Its phi has reached `phi_suspect`: by what its heartbeats have been like, so long a silence
-    /// is improbable.
+    /// Its phi has reached `phi_suspect`: given its past heartbeats, so long a silence is improbable.
     Phi,
-    /// Phi alone would grant more, but no silence is granted longer than the acceptable pause, two
-    /// and a half intervals and five deviations: there are few samples yet, or wild ones.
+    /// The silence exceeds `acceptable_pause`, 2.5 intervals and five deviations together. Phi alone would
+    /// tolerate it, because there are few samples yet, or samples that vary wildly.
     LongestSilence,
 }
 
-/// On whose word a member is held down.
+/// On whose word a member is down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DownReason {
-    /// Its observers have voted: a majority of those who can be relied on find it silent.
+    /// Its observers have voted: a majority of those that can be relied on find it silent.
     Votes,
-    /// It does not answer this node, and nobody whom this node hears could speak for it: its
-    /// observers are down or silent themselves, as across a split, or there are none.
+    /// It does not answer this node, and no member that this node hears can speak for it: its observers are
+    /// down or silent, as in a partition, or there are none.
     Silence,
 }
 
 /// What brought a member up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpCause {
-    /// This node has not known it before.
+    /// This node did not know it before.
     Joined,
-    /// It was down and shows life again.
+    /// It was down, and it shows life again.
     Recovered,
-    /// It runs under a newer generation.
+    /// It runs under a greater generation.
     Restarted,
 }

@@ -1,9 +1,13 @@
-//! Hybrid logical time: stamps that follow the wall clock and never run backwards.
+//! Hybrid logical time (Kulkarni et al., *Logical Physical Clocks*, 2014): stamps that follow the wall clock
+//! and never run backwards.
 //!
-//! Source: Kulkarni et al., *Logical Physical Clocks* (2014). A [`Stamp`] packs 48 bits of Unix
-//! milliseconds above a 16-bit counter, so that comparing two stamps is comparing two integers. A
-//! [`Clock`] hands out stamps that are strictly greater than every stamp it handed out or saw, even
-//! when the wall clock stands still or steps back.
+//! A [`Stamp`] packs 48 bits of Unix milliseconds above a 16-bit counter, so two stamps compare like two
+//! integers.
+//!
+//! # Invariant
+//!
+//! A [`Clock`] hands out a stamp that is greater than every stamp that it has handed out or seen before, even
+//! if the wall clock stands still or steps back.
 
 use core::fmt;
 use core::time::Duration;
@@ -17,17 +21,18 @@ const MAX_MILLIS: u64 = (1 << 48) - 1;
 
 /// A hybrid logical time stamp: 48 bits of Unix milliseconds, then a 16-bit counter.
 ///
-/// Lasts until the year 10889. The default, [`Stamp::ZERO`], is older than any real stamp.
+/// Stamps last until the year 10889. The default, [`Stamp::ZERO`], is smaller than any that a clock hands
+/// out.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct Stamp(#[serde(with = "postcard::fixint::le")] u64);
 
 impl Stamp {
-    /// Older than every stamp that a clock hands out.
+    /// Smaller than every stamp that a clock hands out.
     pub const ZERO: Self = Self(0);
 
-    /// The first stamp of a millisecond; times beyond 48 bits saturate.
+    /// The first stamp of a millisecond. A time beyond 48 bits counts as the last one.
     #[must_use]
     pub fn at(time: UnixTime) -> Self {
         Self(time.as_millis().min(MAX_MILLIS) << COUNTER_BITS)
@@ -51,13 +56,14 @@ impl Stamp {
         UnixTime::from_millis(self.0 >> COUNTER_BITS)
     }
 
-    /// The counter part, which orders stamps of one millisecond.
+    /// The counter part, which orders the stamps of one millisecond.
     #[must_use]
-    pub fn counter(self) -> u16 {
-        u16::try_from(self.0 & u64::from(u16::MAX)).unwrap_or(u16::MAX)
+    pub const fn counter(self) -> u16 {
+        let [low, high, ..] = self.0.to_le_bytes();
+        u16::from_le_bytes([low, high])
     }
 
-    /// The next greater stamp; the counter carries into the milliseconds. Saturates.
+    /// The next greater stamp. The counter carries into the milliseconds. Saturates.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
@@ -75,16 +81,16 @@ impl fmt::Display for Stamp {
     }
 }
 
-/// A stamp lies further ahead of the local wall clock than `max_clock_skew` allows.
+/// A stamp lies further ahead of the local wall clock than `max_clock_skew`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooFarAhead {
     /// How far ahead it lies.
     pub(crate) ahead: Duration,
 }
 
-/// Hands out strictly increasing stamps.
+/// Hands out rising stamps. See the [module](self).
 ///
-/// The wall clock is a base that is set from outside, moved on by the monotonic clock.
+/// It knows what the wall clock showed when it was set last. Since then the monotonic clock moves it on.
 #[derive(Clone, Debug)]
 pub(crate) struct Clock {
     base: UnixTime,
@@ -103,25 +109,28 @@ impl Clock {
         }
     }
 
-    /// Follows a step of the wall clock. Stamps already handed out stay behind those to come.
+    /// Follows a step of the wall clock. Stamps to come are still greater than those handed out.
     pub(crate) fn set(&mut self, now: Instant, wall: UnixTime) {
         self.base = wall;
         self.base_at = now;
     }
 
-    /// The local wall clock.
+    /// What the local wall clock shows.
     pub(crate) fn wall(&self, now: Instant) -> UnixTime {
         self.base.saturating_add(now.saturating_since(self.base_at))
     }
 
     /// A new stamp, greater than every one before.
     pub(crate) fn tick(&mut self, now: Instant) -> Stamp {
+        let before = self.last;
         self.last = Stamp::at(self.wall(now)).max(self.last.next());
+        // Only a caller whose wall clock shows the year 10889 gets the same stamp twice.
+        debug_assert!(self.last > before || before.to_bits() == u64::MAX);
         self.last
     }
 
-    /// Accepts a stamp from elsewhere, so that later ticks come after it; refuses one too far in
-    /// the future, which would drag this clock along.
+    /// Accepts a stamp of another node, so that later ticks come after it. Refuses a stamp too far in the
+    /// future, which would drag this clock along.
     pub(crate) fn observe(&mut self, now: Instant, stamp: Stamp) -> Result<(), TooFarAhead> {
         let wall = self.wall(now).as_millis();
         let ahead = Duration::from_millis(stamp.time().as_millis().saturating_sub(wall));
@@ -144,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn ticks_rise_when_the_wall_clock_stands_still_or_steps_back() {
+    fn stamps_rise_even_if_the_wall_clock_stands_still_or_steps_back() {
         let mut clock = clock(1_000);
         let first = clock.tick(Instant::ORIGIN);
         let second = clock.tick(Instant::ORIGIN);
@@ -155,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tick_follows_what_was_observed() {
+    fn a_stamp_is_greater_than_those_observed() {
         let mut clock = clock(1_000);
         let seen = Stamp::at(UnixTime::from_millis(5_000));
         clock.observe(Instant::ORIGIN, seen).unwrap();

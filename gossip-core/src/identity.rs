@@ -1,4 +1,4 @@
-//! Who a node is: name, id, generation, address.
+//! What identifies a node: name, id, generation, address.
 
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
@@ -8,7 +8,7 @@ use siphasher::sip::SipHasher24;
 
 use crate::hlc::Stamp;
 
-/// The longest [`Name`] in bytes: the DNS label length, which host and pod names keep to.
+/// The longest [`Name`], in bytes: the longest DNS label, so every host and pod name fits.
 pub const MAX_NAME: usize = 63;
 
 /// A short printable name: of a node, or of a datacenter.
@@ -34,11 +34,11 @@ impl Name {
             .map_err(|_| NameError::TooLong(text.len()))
     }
 
-    /// Stands in for the name of a member that published none.
+    /// The name that stands for that of a member which published none.
     pub(crate) fn placeholder() -> Self {
         let mut text = heapless::String::new();
-        // One byte fits.
-        let _ = text.push('?');
+        let pushed = text.push('?');
+        debug_assert!(pushed.is_ok(), "one byte fits");
         Self(text)
     }
 
@@ -75,7 +75,7 @@ pub enum NameError {
     Control,
 }
 
-/// A node's id: 64 bits hashed from its name, uniform over the id ring.
+/// A node's id: a hash of its name, uniform over the 64-bit id ring.
 ///
 /// The same name gives the same id on every machine and in every version.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -100,16 +100,15 @@ impl NodeId {
         self.0
     }
 
-    /// How far it is to another id, going up around the ring.
+    /// The distance to another id, going up around the ring.
     pub(crate) const fn distance_to(self, other: Self) -> u64 {
         other.0.wrapping_sub(self.0)
     }
-}
 
-impl NodeId {
-    /// The upper half, by which exchanges hint at it.
-    pub(crate) fn prefix(self) -> u32 {
-        u32::try_from(self.0.wrapping_shr(32)).unwrap_or(0)
+    /// The upper half, by which exchanges hint at an id.
+    pub(crate) const fn prefix(self) -> u32 {
+        let [a, b, c, d, ..] = self.0.to_be_bytes();
+        u32::from_be_bytes([a, b, c, d])
     }
 }
 
@@ -125,19 +124,25 @@ impl fmt::Debug for NodeId {
     }
 }
 
-/// Which life of a node this is: the [`Stamp`] at which its process started.
+/// The [`Stamp`] under which a node writes. What a node writes under a greater generation replaces
+/// everything that it wrote under a smaller one.
 ///
-/// Rises with every restart, without a disk. The greater generation is the newer.
+/// A process begins under the stamp of its start. So every restart raises the generation, without a disk.
+///
+/// A running process raises its generation, too, when it finds that peers remember more under its name than
+/// it has written: for example a greater generation, from a time when its clock was ahead. So a generation
+/// orders what a member says, but it does **not** tell when the process started, or how old it is.
+/// [`Event::Broadcast`](crate::Event::Broadcast) names the generation in which a process began.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct Generation(Stamp);
 
 impl Generation {
-    /// Older than every generation of a real node.
+    /// Smaller than the generation of every node.
     pub const ZERO: Self = Self(Stamp::ZERO);
 
-    /// The generation that began at `stamp`.
+    /// The generation that begins at `stamp`.
     #[must_use]
     pub const fn new(stamp: Stamp) -> Self {
         Self(stamp)
@@ -156,9 +161,9 @@ impl fmt::Display for Generation {
     }
 }
 
-/// What a node starts with: its name and the address at which peers reach it.
+/// What a node starts with: its name, and the address at which peers reach it.
 ///
-/// The id follows from the name; the generation from the wall clock at which the node starts.
+/// The id follows from the name. The generation follows from the wall clock at the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     name: Name,
@@ -169,8 +174,7 @@ impl Identity {
     /// An identity.
     ///
     /// # Errors
-    /// [`IdentityError`] where `name` is not a [`Name`], or where `address` is one that nobody can
-    /// send to.
+    /// [`IdentityError`] if `name` is not a [`Name`], or if nobody can send to `address`.
     pub fn new(name: &str, address: SocketAddr) -> Result<Self, IdentityError> {
         let name = Name::new(name)?;
         if !is_reachable(&address) {
@@ -179,12 +183,12 @@ impl Identity {
         Ok(Self { name, address })
     }
 
-    /// The identity of a node whose socket is bound to `bound`: it tells peers that address, or
-    /// `advertise` where that is given, of which port 0 stands for the port bound.
+    /// The identity of a node whose socket is bound to `bound`. It tells peers the address `advertise` if
+    /// that is given, with the port of `bound` instead of port 0, and otherwise `bound`.
     ///
     /// # Errors
-    /// As [`Identity::new`]: also where `bound` stands for all addresses of the machine and no other
-    /// is advertised.
+    /// As [`Identity::new`]. `bound` alone is refused if it stands for all addresses of the machine, as
+    /// `0.0.0.0` does.
     pub fn bound(
         name: &str,
         bound: SocketAddr,
@@ -216,7 +220,7 @@ impl Identity {
     }
 }
 
-/// Whether one can send to an address.
+/// Whether peers can send to an address.
 pub(crate) fn is_reachable(address: &SocketAddr) -> bool {
     let ip = address.ip();
     let broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
@@ -262,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_nobody_can_send_to_is_refused() {
+    fn an_address_that_nobody_can_send_to_is_refused() {
         for address in ["0.0.0.0:7946", "[::]:7946", "127.0.0.1:0", "224.0.0.1:7946"] {
             let address = address.parse().unwrap();
             assert_eq!(
@@ -274,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn the_address_bound_is_told_unless_another_is_advertised() {
+    fn peers_are_told_the_bound_address_unless_another_is_advertised() {
         let told = |bound: &str, advertise: Option<&str>| {
             let advertise = advertise.map(|text| text.parse().unwrap());
             Identity::bound("a", bound.parse().unwrap(), advertise)

@@ -75,6 +75,7 @@
 //! - `encryption`: authenticated encryption of all datagrams under keys that the members share
 //!   (XChaCha20-Poly1305): `Config::keys`, `SecretKey`, `Encryption`.
 #![no_std]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
     not(test),
     warn(

@@ -1,6 +1,6 @@
-//! Counters and gauges of one node (R20).
+//! Counters and gauges of one node.
 
-/// What a node has counted since it was made. All counters only rise; gauges are named as such.
+/// What a node has counted since it was made. Counters only rise. Gauges are marked as such.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metrics {
@@ -12,69 +12,78 @@ pub struct Metrics {
     pub bytes_in: u64,
     /// Payload bytes sent.
     pub bytes_out: u64,
-    /// Payload bytes sent to see who lives: heartbeats, pings and their answers. What else is sent
-    /// carries state: exchanges and pushes, votes among what they bring.
+    /// Payload bytes of heartbeats, pings and their answers. All other bytes sent carry state: exchanges and
+    /// pushes, which bring votes, too.
     pub liveness_bytes_out: u64,
     /// Datagrams dropped on arrival, by reason.
     pub dropped: Dropped,
-    /// Parts of datagrams of a kind that this version does not know. They were skipped, and the rest of
-    /// their datagrams was used.
+    /// Items in datagrams of a kind that this version does not know. The node skipped them and used the rest
+    /// of the datagram.
     pub items_skipped: u64,
     /// Exchanges begun: SYNs sent.
     pub exchanges: u64,
-    /// SYNs received whose table hash equalled ours: nothing was sent in return.
+    /// SYNs received whose table hash equals this node's own, so nothing was sent in return.
     pub exchanges_in_agreement: u64,
-    /// Entries of other origins that were applied.
+    /// Entries of other members that were applied.
     pub entries_applied: u64,
-    /// Deltas refused because their origin's state would exceed `max_state`, and writes of the shared map
-    /// because it would exceed `max_map`, or one datagram brought more than its length allows.
+    /// State that was refused because
+    ///
+    /// - a member's log would exceed `max_state`;
+    /// - the shared map would exceed `max_map`;
+    /// - one datagram brought more writes of the shared map than its length allows.
     pub refused_state: u64,
-    /// Deltas refused because the table already holds `max_members`, or for now because one datagram
-    /// brought more unknown members or votes than its length allows.
+    /// Deltas that were refused because
+    ///
+    /// - the table already holds `max_members`;
+    /// - one datagram brought more unknown members or votes than its length allows. The node asks for
+    ///   these again.
     pub refused_members: u64,
-    /// Deltas and generations refused because they lie too far in the future.
+    /// Deltas, generations and writes that were refused because they lie too far in the future.
     pub refused_skew: u64,
-    /// Senders asked to prove that they are where their datagrams come from, before they are answered.
+    /// Senders that were asked to prove their address before this node answered them.
     pub challenges: u64,
-    /// Times this node outlived what others knew under its name, of its log or its part in the shared map:
-    /// an earlier process of it that a peer remembered, a log that was forgotten in its absence, or a lie.
+    /// Times this node raised its generation, or opened a new log of the shared map, because others knew
+    /// something under its name that it did not write. They remember an earlier process, they have forgotten
+    /// its log while it was away, or somebody forged it.
     pub outlived: u64,
-    /// Regions of ids that an exchange divided where their ids differ instead of in the middle, since all
-    /// of them begin alike: none, as a rule, where ids come from names.
+    /// Regions of the id space that an exchange split where their ids differ instead of in equal parts,
+    /// because all of the ids begin alike. Ids that are hashes of names hardly ever do.
     pub regions_crowded: u64,
-    /// Ids that a new member was compared with in vain, since they lie where it does in the hash index. One
-    /// in ten new members meets one; where there are many, somebody knows the secret key of the index.
+    /// Ids that a new member's id was compared with in vain, because they collide in the hash index. One in ten
+    /// new members meets such an id. If there are many, somebody knows the secret key of the index.
     pub index_collisions: u64,
-    /// Logs of the shared map in which nothing lives that this node took out of the version vector.
+    /// Logs of departed writers of the shared map in which nothing lives, and which this node took out of the
+    /// version vector.
     pub map_logs_forgotten: u64,
-    /// Deltas received in part and dropped because too many others were.
+    /// Deltas that were received in part, and dropped because there were too many others.
     pub staging_dropped: u64,
-    /// Messages dropped from a full outbox.
+    /// Messages that were dropped because the outbox was full.
     pub outbox_dropped: u64,
-    /// Events lost to a full queue.
+    /// Events that were lost because the queue was full.
     pub events_lost: u64,
     /// Times this node began to suspect a neighbour.
     pub suspicions: u64,
-    /// Heartbeats whose counter was more than 64 away from the one before: an outage that ended, or a lie.
+    /// Heartbeats whose counter differs by more than 64 from the one before: an outage has ended, or the
+    /// heartbeat was forged.
     pub heartbeats_leapt: u64,
-    /// Votes this node cast.
+    /// Votes that this node cast.
     pub votes_cast: u64,
     /// Votes against itself that this node refuted.
     pub refutations: u64,
     /// Times a member went down in this node's view.
     pub verdicts: u64,
-    /// Times a member that was down came up again under the same generation: each is a false
-    /// verdict, or a member that was cut off or paused (R9).
+    /// Times a member that was down came up again under the same generation. Either the verdict was wrong, or
+    /// the member was cut off or paused.
     pub flaps: u64,
-    /// Times the local clock jumped, so that this node must have been paused.
+    /// Times a deadline was missed by more than an interval, so this node must have been paused.
     pub pauses: u64,
-    /// Gauge: members in the table, this node included, in whatever state.
+    /// Gauge: members in the table in any state, this node and tombstones included.
     pub members: u64,
-    /// Gauge: members that take part, this node included: joining, up, suspect or leaving.
+    /// Gauge: members that take part, this node included. They are joining, up, suspected or leaving.
     pub live: u64,
     /// Gauge: members that are down.
     pub down: u64,
-    /// Gauge: bytes of all members' state.
+    /// Gauge: bytes of the state of all members.
     pub state_bytes: u64,
 }
 
@@ -82,27 +91,27 @@ pub struct Metrics {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Dropped {
-    /// Shorter than the smallest frame, or longer than `max_datagram`.
+    /// The datagram is shorter than the smallest frame, or longer than `max_datagram`.
     pub length: u64,
-    /// Another protocol version.
+    /// It has another protocol version.
     pub version: u64,
-    /// Flags that this version does not know.
+    /// It has flags that this version does not know.
     pub flags: u64,
-    /// Another cluster.
+    /// It is of another cluster.
     pub cluster: u64,
-    /// Damaged: the checksum does not match.
+    /// It is damaged: the checksum does not match.
     pub checksum: u64,
-    /// Undamaged, but not a message.
+    /// It is undamaged, but not a message.
     pub malformed: u64,
-    /// A message of a kind that this version does not know.
+    /// It is a message of a kind that this version does not know.
     pub unknown: u64,
-    /// Encrypted, and no key of this node opens it: another key, or a forgery.
+    /// It is encrypted, and no key of this node opens it: it is under another key, or forged.
     pub key: u64,
-    /// Not encrypted, as this node requires.
+    /// It is not encrypted, and this node requires encryption.
     pub plaintext: u64,
-    /// Encrypted, and seen before or very old.
+    /// It is encrypted, and it was received before or is very old.
     pub replayed: u64,
-    /// Sent under this node's own name: by itself, or by another node that claims the name.
+    /// It was sent under this node's own name: by this node, or by another one that claims the name.
     pub own: u64,
 }
 

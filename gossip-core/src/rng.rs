@@ -4,31 +4,37 @@ use core::time::Duration;
 
 use rand_core::Rng;
 
-use crate::time::part;
+use crate::time::{nanos, part};
 
-/// A uniform choice out of `0..n`; 0 where `n` is 0.
-///
-/// The multiply-and-shift of Lemire (2019) without its rejection step: the bias is below n / 2^64.
+/// A uniform choice out of `0..n`, or 0 if `n` is 0. It draws one number in any case.
 pub(crate) fn below(rng: &mut impl Rng, n: usize) -> usize {
-    let Ok(wide) = u128::try_from(n) else {
-        return 0;
-    };
-    let product = u128::from(rng.next_u64()).saturating_mul(wide);
-    usize::try_from(product >> 64).unwrap_or(0)
+    let wide = u64::try_from(n);
+    debug_assert!(wide.is_ok(), "a length has at most 64 bits");
+    usize::try_from(below_u64(rng, wide.unwrap_or(u64::MAX))).unwrap_or(0)
 }
 
-/// True with the probability `numerator / denominator`; never where the denominator is 0.
+/// A uniform choice out of `0..n`, or 0 if `n` is 0.
+///
+/// This is the multiply-and-shift of Lemire (*Fast Random Integer Generation in an Interval*, 2019)
+/// without its rejection step: the bias is below n / 2^64.
+fn below_u64(rng: &mut impl Rng, n: u64) -> u64 {
+    let product = u128::from(rng.next_u64()).saturating_mul(u128::from(n));
+    let chosen = u64::try_from(product >> 64).unwrap_or(0);
+    debug_assert!(chosen < n.max(1));
+    chosen
+}
+
+/// True with the probability `numerator / denominator`. False if the denominator is 0.
 pub(crate) fn chance(rng: &mut impl Rng, numerator: usize, denominator: usize) -> bool {
     denominator > 0 && below(rng, denominator) < numerator
 }
 
 /// A uniform duration below `limit`.
 pub(crate) fn duration_below(rng: &mut impl Rng, limit: Duration) -> Duration {
-    let nanos = usize::try_from(limit.as_nanos()).unwrap_or(usize::MAX);
-    Duration::from_nanos(u64::try_from(below(rng, nanos)).unwrap_or(u64::MAX))
+    Duration::from_nanos(below_u64(rng, nanos(limit)))
 }
 
-/// `base` lengthened or shortened by up to one part in `parts`.
+/// `base`, lengthened or shortened by less than one of its `parts` equal parts.
 pub(crate) fn jitter(rng: &mut impl Rng, base: Duration, parts: u32) -> Duration {
     let spread = part(base, parts);
     let shift = duration_below(rng, spread.saturating_mul(2));
@@ -57,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn jitter_stays_within_its_part() {
+    fn jitter_stays_within_one_part() {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         for _ in 0..1000 {
             let drawn = jitter(&mut rng, Duration::from_millis(1000), 50);

@@ -1,7 +1,7 @@
-//! Seeds as people write them down, and the looking up of those that have names.
+//! Seeds as people write them down, and how their names are looked up.
 //!
-//! A node knows seeds by address. An adapter is given text: it parses it here, looks the names up
-//! with the resolver that it has, and tells [`SeedList`] what came of it.
+//! A node knows seeds by address. An adapter is given text. It parses the text here, looks up the names with
+//! its own resolver, and tells [`SeedList`] the results.
 
 use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
@@ -11,10 +11,10 @@ use core::net::{Ipv6Addr, SocketAddr};
 use core::str::FromStr;
 use core::time::Duration;
 
-/// The wait after a look-up that failed, and the shortest after one that did not.
+/// The wait after a look-up that failed, and the shortest wait after any look-up.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// A seed as it was written down: an address, or a host name with a port.
+/// A seed as people write it down: an address, or a host name with a port.
 ///
 /// ```
 /// use gossip_core::Seed;
@@ -26,7 +26,7 @@ const RETRY: Duration = Duration::from_secs(2);
 pub enum Seed {
     /// An address: nothing to look up.
     Address(SocketAddr),
-    /// A host name, a colon and a port other than 0, as resolvers take it.
+    /// A host name, a colon, and a port other than 0, in the form that resolvers take.
     Name(String),
 }
 
@@ -52,19 +52,22 @@ impl FromStr for Seed {
     }
 }
 
-/// A text is not a [`Seed`].
+/// This text is not a [`Seed`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "seed {0:?} is not host:port: write it like 10.0.0.1:7946, [2001:db8::1]:7946 or gossip.example:7946"
 )]
 pub struct SeedError(pub String);
 
-/// The seeds of one node: addresses, and names with the addresses that they stood for last.
+/// The seeds of one node: addresses, and names with the addresses that were last found for them.
 ///
-/// An adapter looks all [`names`](Self::names) up, tells what came of each
-/// ([`found`](Self::found), [`missed`](Self::missed)), gives the node
-/// [`Command::SetSeeds`](crate::Command::SetSeeds) with all [`addresses`](Self::addresses), and
-/// begins again after a [`pause`](Self::pause).
+/// An adapter does this again and again:
+///
+/// 1. it looks up all [`names`](Self::names);
+/// 2. for each it tells the result: [`found`](Self::found) or [`missed`](Self::missed);
+/// 3. it gives the node [`Command::SetSeeds`](crate::Command::SetSeeds) with all
+///    [`addresses`](Self::addresses);
+/// 4. it waits for the [`pause`](Self::pause).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SeedList {
     fixed: Vec<SocketAddr>,
@@ -80,10 +83,10 @@ struct Named {
 }
 
 impl SeedList {
-    /// Parses what was written down, in addition to the addresses that are known.
+    /// Parses the texts. The addresses that are `known` already are seeds, too.
     ///
     /// # Errors
-    /// [`SeedError`] tells the first text that is no [`Seed`].
+    /// [`SeedError`] names the first text that is not a [`Seed`].
     pub fn parse(known: &[SocketAddr], texts: &[String]) -> Result<Self, SeedError> {
         let mut seeds = Self {
             fixed: known.to_vec(),
@@ -109,15 +112,16 @@ impl SeedList {
         self.fixed.iter().chain(found).copied().collect()
     }
 
-    /// What is to be looked up, as `host:port`.
+    /// The names to look up, as `host:port`.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
         self.named.iter().map(|named| named.name.clone()).collect()
     }
 
-    /// A name stands for these addresses. Those that a socket bound to `local` cannot reach, being
-    /// of the other family, are left out (`[::]` reaches both); where no other is left, the name is as good
-    /// as missed.
+    /// These addresses were found for a name.
+    ///
+    /// Addresses of a family that a socket bound to `local` cannot reach are left out. A socket bound to
+    /// `[::]` reaches both families. If no address is left, the name counts as missed.
     pub fn found(
         &mut self,
         name: &str,
@@ -139,8 +143,8 @@ impl SeedList {
         }
     }
 
-    /// A look-up failed. What the name last stood for stays: a failing name server must not cost a
-    /// node its seeds.
+    /// The look-up of a name failed. The addresses that were found for it before stay: a name server that
+    /// fails must not cost a node its seeds.
     pub fn missed(&mut self, name: &str, reason: impl fmt::Display) {
         for named in self.named.iter_mut().filter(|named| named.name == name) {
             named.missed = Some(reason.to_string());
@@ -154,8 +158,8 @@ impl SeedList {
         self.named.iter().filter_map(missed).collect()
     }
 
-    /// How long to wait until the names are looked up again, which is to be done `every` so often:
-    /// no less than two seconds, and no more where a name was missed.
+    /// How long to wait before the names are looked up again: `every`, but at least two seconds, and two
+    /// seconds if the last look-up of a name failed.
     #[must_use]
     pub fn pause(&self, every: Duration) -> Duration {
         match self.named.iter().any(|named| named.missed.is_some()) {
@@ -240,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn one_wrong_seed_refuses_all() {
+    fn if_one_seed_is_wrong_all_are_refused() {
         let texts = ["10.0.0.1:1".to_owned(), "nowhere".to_owned()];
         let refused = SeedList::parse(&[], &texts).unwrap_err();
         assert_eq!(refused, SeedError("nowhere".to_owned()));

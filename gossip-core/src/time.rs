@@ -1,8 +1,8 @@
 //! Time as the core sees it: two numbers that the caller supplies.
 //!
-//! The core has no clock. [`Instant`] is the caller's monotonic time, counted from an origin of the
-//! caller's choice; [`UnixTime`] is the wall clock, needed only to stamp what is written. Arithmetic
-//! on both saturates: no input can make it overflow.
+//! The core reads no clock. [`Instant`] is the caller's monotonic time, counted from an origin of the caller's
+//! choice. [`UnixTime`] is the wall clock, which is needed only to stamp what is written. Arithmetic on both
+//! saturates, so no input can make it overflow.
 
 use core::time::Duration;
 
@@ -22,7 +22,7 @@ impl Instant {
         Self(nanos)
     }
 
-    /// The point `since_origin` after the origin; saturates after 584 years.
+    /// The point `since_origin` after the origin. Saturates after 584 years.
     #[must_use]
     pub fn from_origin(since_origin: Duration) -> Self {
         Self(nanos(since_origin))
@@ -34,22 +34,22 @@ impl Instant {
         self.0
     }
 
-    /// The time from `earlier` to `self`, or zero where `earlier` is the later one.
+    /// The time from `earlier` to `self`, or zero if `earlier` is later.
     #[must_use]
-    // Of a machine of 32 bits this takes much room wherever it is written out.
+    // On a 32-bit machine the code is large, so it should not be repeated at each call.
     #[cfg_attr(target_pointer_width = "32", inline(never))]
     pub const fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
-    /// The point `by` later; saturates at the end of the time line.
+    /// The point `by` later. Saturates at the end of the time line.
     #[must_use]
     #[cfg_attr(target_pointer_width = "32", inline(never))]
     pub fn saturating_add(self, by: Duration) -> Self {
         Self(self.0.saturating_add(nanos(by)))
     }
 
-    /// The point `by` earlier; saturates at the origin.
+    /// The point `by` earlier. Saturates at the origin.
     #[must_use]
     #[cfg_attr(target_pointer_width = "32", inline(never))]
     pub fn saturating_sub(self, by: Duration) -> Self {
@@ -57,12 +57,13 @@ impl Instant {
     }
 }
 
-/// One of so many equal parts of a duration.
+/// One of `parts` equal parts of a duration.
 pub(crate) fn part(whole: Duration, parts: u32) -> Duration {
+    debug_assert!(parts > 0);
     whole.checked_div(parts).unwrap_or_default()
 }
 
-/// A duration in nanoseconds, at most 584 years: wider numbers cost a small machine much code to divide.
+/// A duration in nanoseconds. Saturates at 584 years: 128-bit numbers would cost a small machine much code.
 pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -84,7 +85,7 @@ impl UnixTime {
         self.0
     }
 
-    /// The point `by` later; saturates.
+    /// The point `by` later. Saturates.
     #[must_use]
     pub fn saturating_add(self, by: Duration) -> Self {
         Self(

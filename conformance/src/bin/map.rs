@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use conformance::map::{Budget, Missing, Tally, explore, trace};
+use conformance::map::{Budget, Missing, Score, explore, trace};
 use serde_json::json;
 
 /// Plays random schedules over replicas of the shared map, and counts what goes wrong.
@@ -86,7 +86,7 @@ fn main() -> ExitCode {
         }
         return verdict(sound, missing);
     }
-    let tally = Tally::of(cli.seed, cli.schedules, missing, cli.until_failure);
+    let tally = Score::of(cli.seed, cli.schedules, missing, cli.until_failure);
     let seconds = started.elapsed().as_secs_f64();
     println!("without {}: {tally}, in {seconds:.0} s", missing.name());
     verdict(tally.failures.is_empty(), missing)

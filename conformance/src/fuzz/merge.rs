@@ -132,9 +132,9 @@ fn check(nodes: &[Node; 3], shown: &mut [u64; 3]) {
     }
 }
 
-type Attribute = (gossip_core::NodeId, String, Vec<u8>);
+type Written = (gossip_core::NodeId, String, Vec<u8>);
 
-fn attributes(node: &Node) -> Vec<Attribute> {
+fn attributes(node: &Node) -> Vec<Written> {
     let of = |member: gossip_core::Member<'_>| {
         let id = member.id();
         let owned = |(key, value): (&str, &[u8])| (id, key.to_owned(), value.to_vec());

@@ -2,6 +2,7 @@
 //! `cargo test` replays their corpus through the same code.
 
 mod bytes;
+pub mod corpus;
 mod merge;
 mod phi;
 mod script;
@@ -21,7 +22,7 @@ const WALL: UnixTime = UnixTime::from_millis(1_767_225_600_000);
 
 /// A few nodes that hand one another every datagram at once.
 #[derive(Debug)]
-pub struct Cluster {
+pub struct Trio {
     nodes: Vec<Node>,
     now: Instant,
     /// Every datagram sent so far, up to a bound.
@@ -39,7 +40,7 @@ const FORMS: Duration = Duration::from_millis(1500);
 /// quantiles for each number of them when it is made, which would take most of a target's time.
 const FEW_SAMPLES: u8 = 8;
 
-impl Cluster {
+impl Trio {
     /// Three nodes that know one another and have a few attributes.
     ///
     /// # Panics
@@ -185,7 +186,7 @@ impl Cluster {
 /// # Panics
 /// Where a node does, or where it breaks its contract.
 pub fn decode(bytes: &[u8]) {
-    let mut cluster = Cluster::formed();
+    let mut cluster = Trio::formed();
     let before = cluster.dropped();
     cluster.deliver(0, bytes);
     let framed = cluster.framed(bytes);
@@ -202,7 +203,7 @@ pub fn decode(bytes: &[u8]) {
 /// # Panics
 /// Where a node does, or where it breaks its contract.
 pub fn datagrams(script: &[u8]) {
-    let mut cluster = Cluster::formed();
+    let mut cluster = Trio::formed();
     for step in script.chunks_exact(4).take(64) {
         let &[which, place, change, act] = step else {
             continue;
@@ -256,30 +257,16 @@ fn narrow(number: usize) -> u16 {
 mod tests {
     use super::*;
     use std::fs;
-    use std::path::Path;
 
-    fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../fuzz/corpus")
-            .join(target);
-        let files = fs::read_dir(folder).expect("the corpus is in the repository");
-        let mut inputs: Vec<_> = files
-            .map(|file| file.unwrap().path())
-            .map(|path| {
-                let name = path.file_name().unwrap().to_string_lossy().into_owned();
-                (name, fs::read(path).unwrap())
-            })
-            .collect();
-        inputs.sort();
-        assert!(!inputs.is_empty(), "there is something to replay");
-        inputs
-    }
-
-    /// Plays a whole corpus, and says which file of it does not hold.
+    /// Plays a whole corpus. The last line printed before a failure tells the input that fails.
     fn replay(target: &str, play: fn(&[u8])) {
-        for (name, input) in corpus(target) {
-            println!("fuzz/corpus/{target}/{name}");
-            play(&input);
+        let text = fs::read_to_string(corpus::file(target)).expect("a corpus of the repository");
+        let inputs = corpus::parse(&text).expect("a corpus in the right form");
+        assert!(!inputs.is_empty(), "there is something to replay");
+        for (index, input) in inputs.iter().enumerate() {
+            let name = input.name.as_deref().unwrap_or_default();
+            println!("fuzz/corpus/{target}.txt:{} {name}", index + 1);
+            play(&input.bytes);
         }
     }
 
@@ -310,7 +297,7 @@ mod tests {
 
     #[test]
     fn a_framed_body_is_let_through_to_the_decoder() {
-        let mut cluster = Cluster::formed();
+        let mut cluster = Trio::formed();
         let framed = cluster.framed(b"not a message");
         cluster.deliver(0, &framed);
         let dropped = cluster.nodes[0].metrics().dropped;

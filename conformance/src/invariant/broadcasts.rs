@@ -54,10 +54,13 @@ impl Broadcasts {
     /// Takes in what a node was told: only what was sent, each once, in the writer's order, and
     /// nothing left out that had not expired.
     pub fn observe(&mut self, reader: NodeId, event: &Event, now: Duration) -> Option<Violation> {
-        let (writer, life, number) = match event {
+        let (writer, incarnation_start, number) = match event {
             Event::Broadcast {
-                from, life, number, ..
-            } => (*from, *life, *number),
+                from,
+                incarnation_start,
+                number,
+                ..
+            } => (*from, *incarnation_start, *number),
             Event::Lagged => {
                 // Among what it missed may be that a writer was removed.
                 self.told.remove(&reader);
@@ -72,8 +75,8 @@ impl Broadcasts {
             _ => return None,
         };
         let told = self.told.entry(reader).or_default();
-        let before = match told.insert(writer, (life, number)) {
-            Some((known, before)) if known == life => before,
+        let before = match told.insert(writer, (incarnation_start, number)) {
+            Some((known, before)) if known == incarnation_start => before,
             _ => 0,
         };
         let lives = self.sent.get(&writer).map_or(&[][..], Vec::as_slice);
@@ -139,7 +142,7 @@ mod tests {
     fn event(life: u64, number: u64, payload: &str) -> Event {
         Event::Broadcast {
             from: WRITER,
-            life: generation(life),
+            incarnation_start: generation(life),
             number,
             name: key("x"),
             payload: Value::new(payload).unwrap(),

@@ -36,7 +36,7 @@ pub struct Maps {
     /// What processes told to have dropped for want of memory.
     dropped: BTreeSet<Said>,
     /// What each living process has known and held.
-    replicas: BTreeMap<NodeId, Replica>,
+    replicas: BTreeMap<NodeId, Lifetime>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +50,7 @@ struct Written {
 
 /// What a process has known since it began.
 #[derive(Debug)]
-struct Replica {
+struct Lifetime {
     own: Option<Origin>,
     /// Of each origin up to where, be it that the log has left the vector since.
     known: BTreeMap<Origin, u64>,
@@ -372,7 +372,7 @@ impl Maps {
     }
 }
 
-impl Default for Replica {
+impl Default for Lifetime {
     /// One that has been told everything, which is nothing yet.
     fn default() -> Self {
         Self {

@@ -12,7 +12,7 @@ use gossip_core::map::{Origin, PruneLimits};
 use gossip_core::{Key, Policy};
 
 use super::replica::Replica;
-use super::{Failure, Missing, World};
+use super::{Flaw, Missing, Replicas};
 
 /// How often each act may happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,7 +35,7 @@ pub struct Explored {
     /// How many states there are.
     pub states: usize,
     /// What went wrong in the first that went wrong, and the acts that led there.
-    pub failure: Option<(Failure, Vec<String>)>,
+    pub failure: Option<(Flaw, Vec<String>)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +54,7 @@ const REPLICAS: usize = 3;
 /// left alone, and must come to agree, with nothing lost and nothing come back.
 #[must_use]
 pub fn explore(budget: Budget, missing: Missing) -> Explored {
-    let mut start = World::draw(0, missing);
+    let mut start = Replicas::draw(0, missing);
     start.replicas.clear();
     start.groups.clear();
     (start.time, start.generation, start.grace) = (1, 0, 0);
@@ -99,7 +99,7 @@ pub fn explore(budget: Budget, missing: Missing) -> Explored {
     }
 }
 
-impl World {
+impl Replicas {
     fn born(&mut self, at: usize) -> Replica {
         self.generation += 1;
         let generation = (self.time << 16) + self.generation;

@@ -29,13 +29,13 @@ use rand_chacha::ChaCha8Rng;
 pub use explore::{Budget, Explored, explore};
 use replica::{Datagram, Replica};
 pub use tamper::Missing;
-use truth::{Knowledge, Truth, Value};
+use truth::{Knowledge, Ledger, Value};
 
 use crate::sim::Fingerprint;
 
 /// What a schedule that went wrong showed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Failure {
+pub enum Flaw {
     /// Replicas that know the same, and have been left alone, read differently.
     Diverged,
     /// Something came back that had been replaced.
@@ -46,7 +46,7 @@ pub enum Failure {
     Restless,
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for Flaw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Diverged => "diverged",
@@ -59,7 +59,7 @@ impl fmt::Display for Failure {
 
 /// Replicas, and what is between them.
 #[derive(Clone)]
-struct World {
+struct Replicas {
     rng: ChaCha8Rng,
     missing: Missing,
     time: u64,
@@ -67,7 +67,7 @@ struct World {
     replicas: Vec<Replica>,
     groups: Vec<u32>,
     flying: Vec<Flight>,
-    truth: Truth,
+    truth: Ledger,
     values: Value,
     policy: Policy,
     /// How old a tombstone is when it is collected.
@@ -93,20 +93,20 @@ struct Flight {
 
 /// Plays the schedule of a seed, with a rule missing or with all of them.
 #[must_use]
-pub fn play(seed: u64, missing: Missing) -> Option<Failure> {
-    World::draw(seed, missing).play()
+pub fn play(seed: u64, missing: Missing) -> Option<Flaw> {
+    Replicas::draw(seed, missing).play()
 }
 
 /// Plays the schedule of a seed, and hashes all that replicas send: to one another, and in the end to
 /// a newcomer that learns all that each of them holds.
 #[must_use]
-pub fn trace(seed: u64, missing: Missing) -> (Option<Failure>, Fingerprint) {
-    let mut world = World::draw(seed, missing);
+pub fn trace(seed: u64, missing: Missing) -> (Option<Flaw>, Fingerprint) {
+    let mut world = Replicas::draw(seed, missing);
     let failure = world.play();
     (failure, world.trace())
 }
 
-impl World {
+impl Replicas {
     fn draw(seed: u64, missing: Missing) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let count = rng.random_range(2..=6);
@@ -121,7 +121,7 @@ impl World {
             replicas: Vec::new(),
             groups: vec![0; count],
             flying: Vec::new(),
-            truth: Truth::default(),
+            truth: Ledger::default(),
             values: 0,
             policy,
             grace: rng.random_range(0..4),
@@ -158,7 +158,7 @@ impl World {
         Replica::new(crate::num::count(at), generation, skew, policy)
     }
 
-    fn play(&mut self) -> Option<Failure> {
+    fn play(&mut self) -> Option<Flaw> {
         for _ in 0..self.rng.random_range(5..90) {
             self.step();
         }
@@ -166,19 +166,19 @@ impl World {
     }
 
     /// Leaves the replicas alone, and looks at what they come to.
-    fn finish(&mut self) -> Option<Failure> {
+    fn finish(&mut self) -> Option<Flaw> {
         let held: BTreeSet<Value> = self
             .replicas
             .iter()
-            .flat_map(|replica| Truth::values(&replica.map))
+            .flat_map(|replica| Ledger::values(&replica.map))
             .collect();
         let dead = self.truth.dead(self.known());
         let mut excused = self.truth.excused(self.known());
         if !self.settle() {
-            return Some(Failure::Restless);
+            return Some(Flaw::Restless);
         }
-        if self.differ(|replica| Truth::values(&replica.map)) {
-            return Some(Failure::Diverged);
+        if self.differ(|replica| Ledger::values(&replica.map)) {
+            return Some(Flaw::Diverged);
         }
         // Until a tombstone that hides something is collected, one replica may read what another,
         // which had collected it before it learned the rest, does not.
@@ -188,20 +188,20 @@ impl World {
                 replica.collect(self.time, self.grace, &mut self.truth);
             }
             if !self.settle() {
-                return Some(Failure::Restless);
+                return Some(Flaw::Restless);
             }
         }
         excused.append(&mut self.truth.excused(self.known()));
-        if self.differ(|replica| Truth::values(&replica.map)) || self.differ(read) {
-            return Some(Failure::Diverged);
+        if self.differ(|replica| Ledger::values(&replica.map)) || self.differ(read) {
+            return Some(Flaw::Diverged);
         }
-        let read = Truth::values(&self.replicas.first()?.map);
+        let read = Ledger::values(&self.replicas.first()?.map);
         let came_back = |value: &Value| !self.truth.was_reissued_blindly(*value);
         if read.intersection(&dead).any(came_back) {
-            return Some(Failure::Resurrected);
+            return Some(Flaw::Resurrected);
         }
         let is_lost = |value: &Value| !excused.contains(value) && !read.contains(value);
-        held.iter().any(is_lost).then_some(Failure::Lost)
+        held.iter().any(is_lost).then_some(Flaw::Lost)
     }
 
     fn trace(&mut self) -> Fingerprint {
@@ -408,14 +408,14 @@ fn read(replica: &Replica) -> Vec<(String, Vec<Reading<'_>>)> {
 
 /// How often schedules failed, and the first seeds that did.
 #[derive(Clone, Debug, Default)]
-pub struct Tally {
+pub struct Score {
     /// How many were played.
     pub schedules: u64,
     /// What went wrong: what, how often, and with which seed first.
-    pub failures: std::collections::BTreeMap<Failure, (u64, u64)>,
+    pub failures: std::collections::BTreeMap<Flaw, (u64, u64)>,
 }
 
-impl Tally {
+impl Score {
     /// Plays the schedules of `count` seeds from `first` on; until one fails, where that is enough.
     #[must_use]
     pub fn of(first: u64, count: u64, missing: Missing, until_failure: bool) -> Self {
@@ -433,7 +433,7 @@ impl Tally {
     }
 }
 
-impl fmt::Display for Tally {
+impl fmt::Display for Score {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} schedules: ", self.schedules)?;
         if self.failures.is_empty() {

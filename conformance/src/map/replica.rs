@@ -11,7 +11,7 @@ use gossip_core::map::{
 use gossip_core::{Generation, Key, NodeId, Policy, Stamp, UnixTime};
 
 use super::tamper::{Missing, Tampered};
-use super::truth::{Knowledge, Truth};
+use super::truth::{Knowledge, Ledger};
 use crate::sim::Fingerprint;
 
 /// A datagram between two replicas.
@@ -72,7 +72,7 @@ impl Replica {
     }
 
     /// Takes note of what it knows now, and of what it tells.
-    pub(super) fn note(&mut self, truth: &mut Truth) {
+    pub(super) fn note(&mut self, truth: &mut Ledger) {
         truth.grew(&self.map, self.known.upto(self.id()));
         Rc::make_mut(&mut self.known).note(&self.map);
         while let Some(notice) = self.map.poll_change() {
@@ -91,7 +91,7 @@ impl Replica {
     }
 
     /// Writes a key, as its application would.
-    pub(super) fn write(&mut self, time: u64, key: &Key, value: Option<u64>, truth: &mut Truth) {
+    pub(super) fn write(&mut self, time: u64, key: &Key, value: Option<u64>, truth: &mut Ledger) {
         self.reopen_if(OwnLog::Sound, time, truth);
         let stamp = self.stamp(time);
         let bytes = value.map(super::truth::written);
@@ -100,16 +100,16 @@ impl Replica {
             policy: self.policy,
             lifetime: None,
         };
-        let before = Truth::of_key(&self.map, key);
+        let before = Ledger::of_key(&self.map, key);
         let version = self.map.put(stamp, key, put);
         truth.wrote(&self.map, version, &before);
         self.note(truth);
     }
 
     /// Collects tombstones that are `grace` milliseconds old.
-    pub(super) fn collect(&mut self, time: u64, grace: u64, truth: &mut Truth) {
+    pub(super) fn collect(&mut self, time: u64, grace: u64, truth: &mut Ledger) {
         self.reopen_if(OwnLog::Sound, time, truth);
-        let held = Truth::of_all(&self.map);
+        let held = Ledger::of_all(&self.map);
         let before = self.map.frontier(self.id());
         self.map
             .tick(UnixTime::from_millis(time.saturating_add(self.skew)));
@@ -124,7 +124,7 @@ impl Replica {
         time: u64,
         closed: impl Fn(Origin) -> bool,
         memory: PruneLimits,
-        truth: &mut Truth,
+        truth: &mut Ledger,
     ) {
         self.reopen_if(OwnLog::Sound, time, truth);
         let logs: Vec<Origin> = self.map.frontiers().map(|log| log.origin).collect();
@@ -135,10 +135,10 @@ impl Replica {
         self.note(truth);
     }
 
-    fn reopen_if(&mut self, standing: OwnLog, time: u64, truth: &mut Truth) {
+    fn reopen_if(&mut self, standing: OwnLog, time: u64, truth: &mut Ledger) {
         if standing != OwnLog::Sound || self.map.is_outdated() {
             let generation = Generation::new(self.stamp(time));
-            let (old, before) = (self.id(), Truth::of_all(&self.map));
+            let (old, before) = (self.id(), Ledger::of_all(&self.map));
             if standing == OwnLog::Pruned
                 && self.map.pruned_origins().all(|(other, _)| other != old)
             {
@@ -218,7 +218,7 @@ impl Replica {
         (peer, from): (Origin, &Map),
         (bytes, known): (&[u8], &Knowledge),
         missing: Missing,
-        truth: &mut Truth,
+        truth: &mut Ledger,
     ) -> bool {
         self.heard.absorb(bytes);
         let Some((head, pieces)) = read_chunk(bytes) else {
@@ -254,7 +254,7 @@ impl Replica {
             .accept(&mut self.map, me, peer, head, pieces, limit)
     }
 
-    fn learn(&mut self, time: u64, outcome: ChunkOutcome, truth: &mut Truth) -> ChunkOutcome {
+    fn learn(&mut self, time: u64, outcome: ChunkOutcome, truth: &mut Ledger) -> ChunkOutcome {
         if let ChunkOutcome::Applied { latest, own } = outcome {
             self.last = self.last.max(latest);
             self.note(truth);
@@ -282,7 +282,13 @@ impl Replica {
     }
 
     /// A pushed run has come in.
-    pub(super) fn on_run(&mut self, time: u64, run: &Run<'_>, missing: Missing, truth: &mut Truth) {
+    pub(super) fn on_run(
+        &mut self,
+        time: u64,
+        run: &Run<'_>,
+        missing: Missing,
+        truth: &mut Ledger,
+    ) {
         for number in [run.after, run.upto] {
             self.heard.absorb(&number.to_le_bytes());
         }
@@ -337,7 +343,7 @@ impl Replica {
         time: u64,
         from: &mut Self,
         missing: Missing,
-        truth: &mut Truth,
+        truth: &mut Ledger,
     ) -> bool {
         let (me, it) = (self.id(), from.id());
         if self.staging.peer().is_some_and(|peer| peer != it) {

@@ -7,7 +7,7 @@ use gossip_core::map::{
     Run, Write,
 };
 
-use super::truth::Truth;
+use super::truth::Ledger;
 
 /// Which rule is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +80,7 @@ impl Tampered {
         pieces: impl Iterator<Item = DeltaPiece<'a>>,
         to: &Map,
         from: &Map,
-        truth: &Truth,
+        truth: &Ledger,
     ) -> Self {
         let mut parts = Vec::new();
         // Only names make this delta tell lists.
@@ -208,7 +208,7 @@ fn claim_part(head: &mut ChunkHead, parts: &mut Vec<Part>) {
 }
 
 /// The write without what was replaced only indirectly.
-fn shallow(origin: Origin, bytes: &[u8], truth: &Truth) -> Vec<u8> {
+fn shallow(origin: Origin, bytes: &[u8], truth: &Ledger) -> Vec<u8> {
     let Some(write) = Write::decode(bytes) else {
         return bytes.to_vec();
     };
@@ -227,7 +227,7 @@ fn shallow(origin: Origin, bytes: &[u8], truth: &Truth) -> Vec<u8> {
 }
 
 /// The writes of a run as they arrive, where they are altered.
-pub(super) fn run(missing: Missing, run: &Run<'_>, truth: &Truth) -> Option<Vec<u8>> {
+pub(super) fn run(missing: Missing, run: &Run<'_>, truth: &Ledger) -> Option<Vec<u8>> {
     if missing != Missing::Contexts {
         return None;
     }

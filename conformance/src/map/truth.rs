@@ -13,7 +13,7 @@ pub(super) type Value = u64;
 
 /// The ground truth of one schedule.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Truth {
+pub(super) struct Ledger {
     /// The writes that replaced each value.
     killers: BTreeMap<Value, BTreeSet<Dot>>,
     /// The dots under which a write was written anew, one after the other.
@@ -79,7 +79,7 @@ impl Knowledge {
 
 /// A write that a replica holds, and the value in it.
 #[derive(Clone, Debug)]
-pub(super) struct Held {
+pub(super) struct Kept {
     key: String,
     dot: Dot,
     stamp: Stamp,
@@ -91,16 +91,16 @@ fn number(value: Option<&[u8]>) -> Option<Value> {
     Some(Value::from_be_bytes(*value?.first_chunk()?))
 }
 
-impl Truth {
-    pub(super) fn of_key(map: &Map, key: &Key) -> Vec<Held> {
+impl Ledger {
+    pub(super) fn of_key(map: &Map, key: &Key) -> Vec<Kept> {
         let mut writes = Self::of_all(map);
         writes.retain(|held| held.key == key.as_str());
         writes
     }
 
-    pub(super) fn of_all(map: &Map) -> Vec<Held> {
+    pub(super) fn of_all(map: &Map) -> Vec<Kept> {
         map.held()
-            .map(|(origin, write)| Held {
+            .map(|(origin, write)| Kept {
                 key: String::from_utf8_lossy(write.key).into_owned(),
                 dot: (origin, write.version),
                 stamp: write.stamp,
@@ -110,7 +110,7 @@ impl Truth {
     }
 
     /// An application has written a key, or deleted it, of which a replica held `before`.
-    pub(super) fn wrote(&mut self, map: &Map, version: u64, before: &[Held]) {
+    pub(super) fn wrote(&mut self, map: &Map, version: u64, before: &[Kept]) {
         let dot = (map.own(), version);
         let mut written = Self::of_all(map);
         written.retain(|held| held.dot == dot && held.value.is_none());
@@ -122,7 +122,7 @@ impl Truth {
         }
     }
 
-    fn replace(&mut self, dot: Dot, held: &Held) {
+    fn replace(&mut self, dot: Dot, held: &Kept) {
         self.direct.entry(dot).or_default().insert(held.dot);
         if let Some(value) = held.value {
             self.killers.entry(value).or_default().insert(dot);
@@ -131,16 +131,16 @@ impl Truth {
 
     /// A replica has written tombstones over what others hid, above version `before` of its log. What was
     /// written after the deletes that they stand for is not rightly gone.
-    pub(super) fn superseded(&mut self, map: &Map, before: u64, held: &[Held]) {
+    pub(super) fn superseded(&mut self, map: &Map, before: u64, held: &[Kept]) {
         let own = map.own();
         let now = Self::of_all(map);
         let new = now
             .iter()
             .filter(|held| held.dot.0 == own && held.dot.1 > before);
-        for Held { key, dot, .. } in new {
+        for Kept { key, dot, .. } in new {
             let is_replaced =
-                |old: &&Held| old.key == *key && now.iter().all(|held| held.dot != old.dot);
-            let replaced: Vec<&Held> = held.iter().filter(is_replaced).collect();
+                |old: &&Kept| old.key == *key && now.iter().all(|held| held.dot != old.dot);
+            let replaced: Vec<&Kept> = held.iter().filter(is_replaced).collect();
             let deletes = replaced.iter().filter_map(|old| self.deleted.get(&old.dot));
             let deleted = deletes.max().copied();
             for old in &replaced {
@@ -156,7 +156,7 @@ impl Truth {
 
     /// A replica has written its own log anew, of which it held `before`: the same writes under other
     /// dots.
-    pub(super) fn reissued(&mut self, map: &Map, old: Origin, before: &[Held]) {
+    pub(super) fn reissued(&mut self, map: &Map, old: Origin, before: &[Kept]) {
         for held in before.iter().filter(|held| held.dot.0 == old) {
             let new = map
                 .held()
@@ -209,7 +209,7 @@ impl Truth {
     }
 
     /// A replica writes its own log anew, and nobody could tell it what of that is dead.
-    pub(super) fn reissues_blindly(&mut self, old: Origin, before: &[Held]) {
+    pub(super) fn reissues_blindly(&mut self, old: Origin, before: &[Kept]) {
         let values = before.iter().filter(|held| held.dot.0 == old);
         self.blind.extend(values.filter_map(|held| held.value));
     }

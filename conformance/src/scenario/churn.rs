@@ -5,7 +5,7 @@ use core::time::Duration;
 use gossip_core::{Command, Node, Standing};
 
 use super::Outcome;
-use super::cluster::{Clock, Cluster, Failure, STAYS, Setup};
+use super::cluster::{Clock, STAYS, Setup, Subject, Unplayable};
 use super::report::{Panel, Report};
 use crate::num::{amount, real};
 use crate::sim::network::exponential;
@@ -36,8 +36,8 @@ impl Churn {
     /// Plays the scenario.
     ///
     /// # Errors
-    /// [`Failure`].
-    pub fn play(&self, setup: &Setup, clock: &Clock) -> Result<Outcome, Failure> {
+    /// [`Unplayable`].
+    pub fn play(&self, setup: &Setup, clock: &Clock) -> Result<Outcome, Unplayable> {
         let all = u64::from(setup.nodes);
         let mut cluster = setup.cluster(clock)?;
         cluster.form(setup, self.warm_up)?;
@@ -109,7 +109,7 @@ impl Churn {
 }
 
 /// A node that runs and stays; one seed is left alone, so that there is always a way in.
-fn draw_running(cluster: &mut Cluster) -> Option<HostId> {
+fn draw_running(cluster: &mut Subject) -> Option<HostId> {
     let stays = |node: &Node| matches!(node.standing(), Standing::Up | Standing::Joining);
     let hosts = cluster.world.hosts().iter().skip(1);
     let running: Vec<HostId> = hosts

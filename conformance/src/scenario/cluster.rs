@@ -122,7 +122,7 @@ impl Setup {
     ///
     /// # Errors
     /// [`SetupError`] where the configuration does not work.
-    pub fn cluster(&self, clock: &Clock) -> Result<Cluster, SetupError> {
+    pub fn cluster(&self, clock: &Clock) -> Result<Subject, SetupError> {
         let mut world = World::new(self.seed, self.delay);
         world.set_scrutiny(self.scrutiny);
         let mut rng = Seeds::new(self.seed).rng(Stream::Plan);
@@ -138,7 +138,7 @@ impl Setup {
             let at = Time::from_nanos(between(&mut rng, 0, spread));
             world.schedule(at, Action::Start(host));
         }
-        let mut cluster = Cluster {
+        let mut cluster = Subject {
             world,
             rng,
             tally: Tally::default(),
@@ -182,7 +182,7 @@ impl Clock {
 
 /// Why a scenario could not be played.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Failure {
+pub enum Unplayable {
     /// No such cluster can be.
     Setup(SetupError),
     /// The nodes did not all come to know one another.
@@ -194,7 +194,7 @@ pub enum Failure {
     },
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for Unplayable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Setup(error) => error.fmt(f),
@@ -208,9 +208,9 @@ impl fmt::Display for Failure {
     }
 }
 
-impl core::error::Error for Failure {}
+impl core::error::Error for Unplayable {}
 
-impl From<SetupError> for Failure {
+impl From<SetupError> for Unplayable {
     fn from(error: SetupError) -> Self {
         Self::Setup(error)
     }
@@ -218,7 +218,7 @@ impl From<SetupError> for Failure {
 
 /// A world of equal nodes, and a tally of their verdicts.
 #[derive(Debug)]
-pub struct Cluster {
+pub struct Subject {
     pub(crate) world: World,
     pub(crate) rng: ChaCha8Rng,
     pub(crate) tally: Tally,
@@ -230,7 +230,7 @@ pub struct Cluster {
 /// where half of all datagrams are lost.
 const FORMING: u32 = 600;
 
-impl Cluster {
+impl Subject {
     /// The next step by `until`, with its verdicts tallied.
     pub(crate) fn step(&mut self, until: Time) -> Option<Step> {
         let step = self.world.step(until);
@@ -292,13 +292,17 @@ impl Cluster {
     /// Lets the nodes start and come to know one another; then lets `warm_up` pass.
     ///
     /// # Errors
-    /// [`Failure::NeverFormed`].
-    pub(crate) fn form(&mut self, setup: &Setup, warm_up: Duration) -> Result<Duration, Failure> {
+    /// [`Unplayable::NeverFormed`].
+    pub(crate) fn form(
+        &mut self,
+        setup: &Setup,
+        warm_up: Duration,
+    ) -> Result<Duration, Unplayable> {
         let all = u64::from(setup.nodes);
         let limit = setup.interval.saturating_mul(FORMING);
         let formed = self.run_until_all(limit, |node| node.metrics().live == all);
         let Some(formed) = formed else {
-            return Err(Failure::NeverFormed {
+            return Err(Unplayable::NeverFormed {
                 after: limit,
                 share: self.live_share(),
             });

@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use super::Outcome;
-use super::cluster::{Clock, Cluster, Failure, Setup};
+use super::cluster::{Clock, Setup, Subject, Unplayable};
 use super::report::{Panel, Report, steps_up};
 use super::tally::Verdict;
 use crate::num::{amount, real};
@@ -29,8 +29,8 @@ impl Crash {
     /// Plays the scenario.
     ///
     /// # Errors
-    /// [`Failure`].
-    pub fn play(&self, setup: &Setup, clock: &Clock) -> Result<Outcome, Failure> {
+    /// [`Unplayable`].
+    pub fn play(&self, setup: &Setup, clock: &Clock) -> Result<Outcome, Unplayable> {
         let mut cluster = setup.cluster(clock)?;
         cluster.form(setup, self.warm_up)?;
         let victims = cluster.draw(self.victims.min(setup.nodes.saturating_sub(1)));
@@ -78,7 +78,7 @@ impl Crash {
 }
 
 /// When each survivor first held each of the dead down, in seconds after the crash.
-fn detections(cluster: &Cluster, dead: &HostSet, began: Time) -> Vec<f64> {
+fn detections(cluster: &Subject, dead: &HostSet, began: Time) -> Vec<f64> {
     let mut first: BTreeMap<(HostId, HostId), Time> = BTreeMap::new();
     for sighting in cluster.tally.sightings() {
         if sighting.verdict == Verdict::Down && dead.contains(sighting.subject) {

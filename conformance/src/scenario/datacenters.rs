@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use super::Outcome;
-use super::cluster::{Clock, Cluster, Failure, SPLIT, STAYS, Setup};
+use super::cluster::{Clock, SPLIT, STAYS, Setup, Subject, Unplayable};
 use super::partition::alone;
 use super::report::{Panel, Report};
 use super::spread::{Place, Spread, Travel};
@@ -46,8 +46,8 @@ impl Datacenters {
     /// Plays the scenario.
     ///
     /// # Errors
-    /// [`Failure`].
-    pub fn play(&self, setup: &Setup, clock: &Clock) -> Result<Outcome, Failure> {
+    /// [`Unplayable`].
+    pub fn play(&self, setup: &Setup, clock: &Clock) -> Result<Outcome, Unplayable> {
         let of = |datacenters| Setup {
             datacenters,
             ..setup.clone()
@@ -130,13 +130,13 @@ impl Datacenters {
     }
 
     /// At rest, and with writes.
-    fn crossing(&self, cluster: &mut Cluster, setup: &Setup) -> Crossing {
-        let measure = |cluster: &Cluster, before: (Time, Traffic)| {
+    fn crossing(&self, cluster: &mut Subject, setup: &Setup) -> Crossing {
+        let measure = |cluster: &Subject, before: (Time, Traffic)| {
             let lasted = cluster.world.now().since(before.0).as_secs_f64();
             let bytes = cluster.world.crossing().since(before.1).bytes_out;
             (real(bytes), lasted.max(1e-9))
         };
-        let mark = |cluster: &Cluster| (cluster.world.now(), cluster.world.crossing());
+        let mark = |cluster: &Subject| (cluster.world.now(), cluster.world.crossing());
         let before = mark(cluster);
         cluster.run(self.rests);
         let (bytes, lasted) = measure(cluster, before);
@@ -164,7 +164,7 @@ impl Datacenters {
     /// Some nodes of one datacenter crash; then they start again.
     fn crash(
         &self,
-        cluster: &mut Cluster,
+        cluster: &mut Subject,
         setup: &Setup,
         victims: &HostSet,
         keys: [&'static str; 2],
@@ -202,7 +202,7 @@ impl Datacenters {
     }
 
     /// The first datacenter is cut off, and comes back.
-    fn cut(&self, cluster: &mut Cluster, setup: &Setup) -> Report {
+    fn cut(&self, cluster: &mut Subject, setup: &Setup) -> Report {
         let all = u64::from(setup.nodes);
         let stays = setup.interval.saturating_mul(STAYS);
         let hosts = (0..setup.nodes).map(HostId::new);
@@ -237,7 +237,7 @@ impl Datacenters {
 }
 
 /// The bridges of a datacenter as one of its nodes sees them, and the others.
-fn bridges(cluster: &Cluster, site: u32) -> (HostSet, Vec<HostId>) {
+fn bridges(cluster: &Subject, site: u32) -> (HostSet, Vec<HostId>) {
     let world = &cluster.world;
     let here = || world.hosts().iter().filter(move |host| host.site() == site);
     let view = here().find_map(|host| host.node());

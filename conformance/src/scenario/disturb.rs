@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use super::Outcome;
-use super::cluster::{Clock, Cluster, Failure, STAYS, Setup};
+use super::cluster::{Clock, STAYS, Setup, Subject, Unplayable};
 use super::report::{Panel, Report, steps_up};
 use crate::sim::{Action, HostId, HostSet, Time, between, nanos};
 
@@ -40,8 +40,8 @@ impl Disturb {
     /// Plays the scenario.
     ///
     /// # Errors
-    /// [`Failure`].
-    pub fn play(&self, setup: &Setup, clock: &Clock) -> Result<Outcome, Failure> {
+    /// [`Unplayable`].
+    pub fn play(&self, setup: &Setup, clock: &Clock) -> Result<Outcome, Unplayable> {
         let all = u64::from(setup.nodes);
         let mut cluster = setup.cluster(clock)?;
         cluster.form(setup, self.warm_up)?;
@@ -81,7 +81,7 @@ impl Disturb {
         Ok(Outcome::new(cluster, report, vec![panel]))
     }
 
-    fn disturb(&self, cluster: &mut Cluster, victim: HostId) {
+    fn disturb(&self, cluster: &mut Subject, victim: HostId) {
         let now = cluster.world.now();
         let end = now + self.lasts;
         match self.how {

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::cluster::{Clock, Failure, Setup};
+use super::cluster::{Clock, Setup, Unplayable};
 use super::report::{Panel, Report};
 use super::{Gauges, Outcome};
 use crate::num::real;
@@ -21,8 +21,13 @@ impl Join {
     /// Plays the scenario.
     ///
     /// # Errors
-    /// [`Failure::Setup`]. A cluster that does not form is a figure here: null.
-    pub fn play(&self, setup: &Setup, clock: &Clock, gauges: Gauges) -> Result<Outcome, Failure> {
+    /// [`Unplayable::Setup`]. A cluster that does not form is a figure here: null.
+    pub fn play(
+        &self,
+        setup: &Setup,
+        clock: &Clock,
+        gauges: Gauges,
+    ) -> Result<Outcome, Unplayable> {
         let before = gauges.heap();
         let mut cluster = setup.cluster(clock)?;
         let all = u64::from(setup.nodes);

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use super::Outcome;
-use super::cluster::{Clock, Failure, LOSS, STAYS, Setup};
+use super::cluster::{Clock, LOSS, STAYS, Setup, Unplayable};
 use super::report::{Panel, Report, steps_up};
 use crate::num::{amount, real};
 use crate::sim::network::{Effect, Fault, Scope};
@@ -37,8 +37,8 @@ impl Loss {
     /// Plays the scenario.
     ///
     /// # Errors
-    /// [`Failure`].
-    pub fn play(&self, setup: &Setup, clock: &Clock) -> Result<Outcome, Failure> {
+    /// [`Unplayable`].
+    pub fn play(&self, setup: &Setup, clock: &Clock) -> Result<Outcome, Unplayable> {
         let healthy = Setup {
             loss: 0.0,
             ..setup.clone()

@@ -21,7 +21,7 @@ mod tally;
 mod unanimity;
 
 pub use churn::Churn;
-pub use cluster::{Clock, Cluster, Failure, Setup};
+pub use cluster::{Clock, Setup, Subject, Unplayable};
 pub use crash::Crash;
 pub use datacenters::Datacenters;
 pub use disturb::{Disturb, Disturbance};
@@ -80,7 +80,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    fn new(cluster: Cluster, report: Report, panels: Vec<Panel>) -> Self {
+    fn new(cluster: Subject, report: Report, panels: Vec<Panel>) -> Self {
         let findings = cluster.world.findings().to_vec();
         let trace = cluster.trace_hash();
         let report = report
@@ -128,8 +128,13 @@ impl Scenario {
     /// Plays it once.
     ///
     /// # Errors
-    /// [`Failure`], where it could not be played to its end.
-    pub fn play(&self, setup: &Setup, clock: &Clock, gauges: Gauges) -> Result<Outcome, Failure> {
+    /// [`Unplayable`], where it could not be played to its end.
+    pub fn play(
+        &self,
+        setup: &Setup,
+        clock: &Clock,
+        gauges: Gauges,
+    ) -> Result<Outcome, Unplayable> {
         match self {
             Self::Join(join) => join.play(setup, clock, gauges),
             Self::Steady(steady) => steady.play(setup, clock, gauges),

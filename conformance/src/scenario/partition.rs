@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use gossip_core::{Command, Key, Node, NodeId, Value};
 
 use super::Outcome;
-use super::cluster::{Clock, Cluster, Failure, SPLIT, STAYS, Setup};
+use super::cluster::{Clock, SPLIT, STAYS, Setup, Subject, Unplayable};
 use super::report::{Panel, Report};
 use super::unanimity::Unanimity;
 use crate::num::count;
@@ -33,8 +33,8 @@ impl Partition {
     /// Plays the scenario.
     ///
     /// # Errors
-    /// [`Failure`].
-    pub fn play(&self, setup: &Setup, clock: &Clock) -> Result<Outcome, Failure> {
+    /// [`Unplayable`].
+    pub fn play(&self, setup: &Setup, clock: &Clock) -> Result<Outcome, Unplayable> {
         let all = u64::from(setup.nodes);
         let stays = setup.interval.saturating_mul(STAYS);
         let mut cluster = setup.cluster(clock)?;
@@ -99,7 +99,7 @@ impl Partition {
 }
 
 /// Whether a node holds all of its own side up and all of the other side down.
-pub(super) fn alone(cluster: &Cluster, side: &HostSet) -> impl Fn(&Node) -> bool + use<> {
+pub(super) fn alone(cluster: &Subject, side: &HostSet) -> impl Fn(&Node) -> bool + use<> {
     let on_side = side.iter().map(|host| cluster.world.host(host).node_id());
     let on_side: BTreeSet<NodeId> = on_side.collect();
     let others = count(cluster.world.hosts().len().saturating_sub(on_side.len()));
@@ -128,7 +128,7 @@ impl Write {
 }
 
 /// One node on either side writes.
-fn write_on_both_sides(cluster: &mut Cluster, side: &HostSet) -> Vec<Write> {
+fn write_on_both_sides(cluster: &mut Subject, side: &HostSet) -> Vec<Write> {
     let others = side.others(cluster.world.hosts().len());
     let writers: Vec<HostId> = [side, &others]
         .into_iter()

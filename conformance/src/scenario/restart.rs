@@ -5,7 +5,7 @@ use core::time::Duration;
 use gossip_core::Event;
 
 use super::Outcome;
-use super::cluster::{Clock, Failure, Setup};
+use super::cluster::{Clock, Setup, Unplayable};
 use super::report::{Panel, Report, steps_up};
 use crate::num::position;
 use crate::sim::{Action, HostId};
@@ -26,8 +26,8 @@ impl Restart {
     /// Plays the scenario.
     ///
     /// # Errors
-    /// [`Failure`].
-    pub fn play(&self, setup: &Setup, clock: &Clock) -> Result<Outcome, Failure> {
+    /// [`Unplayable`].
+    pub fn play(&self, setup: &Setup, clock: &Clock) -> Result<Outcome, Unplayable> {
         let mut cluster = setup.cluster(clock)?;
         cluster.form(setup, self.warm_up)?;
         let victim = cluster.draw(1).first().copied().unwrap_or(HostId::new(0));

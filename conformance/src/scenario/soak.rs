@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use super::Outcome;
-use super::cluster::{Clock, Cluster, Failure, Setup};
+use super::cluster::{Clock, Setup, Subject, Unplayable};
 use super::report::{Panel, Report, steps_up};
 use crate::num::real;
 use crate::sim::network::{Delay, Effect, Fault, FaultId, Scope};
@@ -42,8 +42,8 @@ impl Soak {
     /// Plays the scenario.
     ///
     /// # Errors
-    /// [`Failure`].
-    pub fn play(&self, setup: &Setup, clock: &Clock) -> Result<Outcome, Failure> {
+    /// [`Unplayable`].
+    pub fn play(&self, setup: &Setup, clock: &Clock) -> Result<Outcome, Unplayable> {
         let mut rng = Seeds::new(setup.seed).rng(Stream::Plan);
         let most = u64::from(setup.nodes.max(FEWEST));
         let drawn = between(&mut rng, u64::from(FEWEST), most);
@@ -86,7 +86,7 @@ impl Soak {
     }
 
     /// One spell: some loss, some delay, and a few processes that stand still.
-    fn spell(&self, cluster: &mut Cluster, end: Time) {
+    fn spell(&self, cluster: &mut Subject, end: Time) {
         let now = cluster.world.now();
         let (least, most) = SPELL;
         let lasts = Duration::from_nanos(between(&mut cluster.rng, nanos(least), nanos(most)));
@@ -114,7 +114,7 @@ impl Soak {
 }
 
 /// Everywhere, as often as not; otherwise around some nodes, or to them, or from them.
-fn draw_scope(cluster: &mut Cluster) -> Scope {
+fn draw_scope(cluster: &mut Subject) -> Scope {
     let all = cluster.world.hosts().len();
     let some = u32::try_from(pick(&mut cluster.rng, all)).unwrap_or(0);
     let kind = pick(&mut cluster.rng, 6);

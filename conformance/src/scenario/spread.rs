@@ -5,7 +5,7 @@ use core::time::Duration;
 use gossip_core::{Command, Event, Key, Policy, Value};
 
 use super::Outcome;
-use super::cluster::{Clock, Cluster, Failure, Setup};
+use super::cluster::{Clock, Setup, Subject, Unplayable};
 use super::report::{Panel, Report, steps_up};
 use crate::num::{count, position, real};
 use crate::sim::{Action, HostId, between, nanos};
@@ -56,8 +56,8 @@ impl Spread {
     /// Plays the scenario.
     ///
     /// # Errors
-    /// [`Failure`].
-    pub fn play(&self, setup: &Setup, clock: &Clock) -> Result<Outcome, Failure> {
+    /// [`Unplayable`].
+    pub fn play(&self, setup: &Setup, clock: &Clock) -> Result<Outcome, Unplayable> {
         let nodes = real(u64::from(setup.nodes));
         let mut cluster = setup.cluster(clock)?;
         cluster.form(setup, self.warm_up)?;
@@ -106,7 +106,7 @@ impl Spread {
     }
 
     /// One node writes; waits until all know, and an interval more for what is still on its way.
-    pub(super) fn write(&self, cluster: &mut Cluster, setup: &Setup, number: u32) -> Travel {
+    pub(super) fn write(&self, cluster: &mut Subject, setup: &Setup, number: u32) -> Travel {
         // At any moment of the round, by any node.
         let wait = between(&mut cluster.rng, 0, nanos(setup.interval));
         cluster.run(Duration::from_nanos(wait));

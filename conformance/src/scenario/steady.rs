@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use cpu_time::ThreadTime;
 
-use super::cluster::{Clock, Cluster, Failure, Setup};
+use super::cluster::{Clock, Setup, Subject, Unplayable};
 use super::report::{Panel, Report};
 use super::{Gauges, Outcome};
 use crate::num::real;
@@ -29,8 +29,13 @@ impl Steady {
     /// Plays the scenario.
     ///
     /// # Errors
-    /// [`Failure`].
-    pub fn play(&self, setup: &Setup, clock: &Clock, gauges: Gauges) -> Result<Outcome, Failure> {
+    /// [`Unplayable`].
+    pub fn play(
+        &self,
+        setup: &Setup,
+        clock: &Clock,
+        gauges: Gauges,
+    ) -> Result<Outcome, Unplayable> {
         let nodes = real(u64::from(setup.nodes));
         let heap_before = gauges.heap();
         let mut cluster = setup.cluster(clock)?;
@@ -79,13 +84,13 @@ impl Steady {
 }
 
 /// What all nodes have sent to see who lives.
-fn liveness_bytes(cluster: &Cluster) -> u64 {
+fn liveness_bytes(cluster: &Subject) -> u64 {
     let nodes = cluster.world.hosts().iter().filter_map(|host| host.node());
     nodes.map(|node| node.metrics().liveness_bytes_out).sum()
 }
 
 /// The share of the time that nodes take.
-fn core_share(cluster: &mut Cluster) -> f64 {
+fn core_share(cluster: &mut Subject) -> f64 {
     let began = std::time::Instant::now();
     cluster.world.meter().set(Metering::On);
     cluster.run(METERED);

@@ -143,7 +143,9 @@ pub fn ask<A: Adapter>(case: &str, adapter: A, patience: Duration) -> Option<Out
 /// The `main` of an adapter's test: runs all cases, each with an adapter of its own, prints what
 /// they came to, and ends the process. Understands the arguments of `cargo test`.
 pub fn run<A: Adapter>(make: fn() -> A) -> ! {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // Most cases wait for timers, so more of them than there are cores run at a time.
+    arguments.test_threads.get_or_insert(8);
     let trials = cases().into_iter().map(|case| {
         let skipped = case.lacking(&make());
         if let (Some(reason), false) = (skipped, arguments.list) {

@@ -6,7 +6,7 @@ use gossip_core::{Event, Generation, NodeId, UpCause};
 
 /// What has been told of a member last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
+enum Last {
     Up(Generation),
     Down(Generation),
     Left(Generation),
@@ -17,7 +17,7 @@ enum Told {
 /// A member is told of as long as it is up: first that it is, then what it says of itself, then
 /// that it is down or has left. What comes after is a new life.
 pub(super) fn broken(events: &[Event]) -> Option<String> {
-    let mut members: BTreeMap<NodeId, Told> = BTreeMap::new();
+    let mut members: BTreeMap<NodeId, Last> = BTreeMap::new();
     for event in events {
         let wrong = match event {
             Event::MemberUp {
@@ -26,18 +26,18 @@ pub(super) fn broken(events: &[Event]) -> Option<String> {
                 cause,
                 ..
             } => {
-                let before = members.insert(*id, Told::Up(*generation));
+                let before = members.insert(*id, Last::Up(*generation));
                 wrong_up(before, *generation, *cause)
             }
             Event::MemberDown { id, generation, .. } => {
-                let before = members.insert(*id, Told::Down(*generation));
+                let before = members.insert(*id, Last::Down(*generation));
                 wrong_end(before, *generation)
             }
             Event::MemberLeft { id, generation } => {
-                let before = members.insert(*id, Told::Left(*generation));
+                let before = members.insert(*id, Last::Left(*generation));
                 // A member that was held down may turn out to have left.
                 match before {
-                    Some(Told::Down(up)) if up == *generation => None,
+                    Some(Last::Down(up)) if up == *generation => None,
                     _ => wrong_end(before, *generation),
                 }
             }
@@ -53,25 +53,25 @@ pub(super) fn broken(events: &[Event]) -> Option<String> {
     None
 }
 
-fn wrong_up(before: Option<Told>, new: Generation, cause: UpCause) -> Option<&'static str> {
+fn wrong_up(before: Option<Last>, new: Generation, cause: UpCause) -> Option<&'static str> {
     match (before, cause) {
         (None, UpCause::Joined) => None,
         (None, _) => Some("comes back, but was never up"),
-        (Some(Told::Up(old) | Told::Down(old) | Told::Left(old)), UpCause::Restarted)
+        (Some(Last::Up(old) | Last::Down(old) | Last::Left(old)), UpCause::Restarted)
             if new > old =>
         {
             None
         }
-        (Some(Told::Down(old)), UpCause::Recovered) if new == old => None,
+        (Some(Last::Down(old)), UpCause::Recovered) if new == old => None,
         (Some(_), UpCause::Joined) => Some("joins again, but was there before"),
         (Some(_), _) => Some("does not follow from what was told before"),
     }
 }
 
-fn wrong_end(before: Option<Told>, generation: Generation) -> Option<&'static str> {
+fn wrong_end(before: Option<Last>, generation: Generation) -> Option<&'static str> {
     match before {
-        Some(Told::Up(up)) if up == generation => None,
-        Some(Told::Up(_)) => Some("is about another life than the one that was up"),
+        Some(Last::Up(up)) if up == generation => None,
+        Some(Last::Up(_)) => Some("is about another life than the one that was up"),
         _ => Some("ends what was not up"),
     }
 }

@@ -1,16 +1,16 @@
-//! Keys that the members of a cluster share, and how strictly they are used.
+//! Encryption keys that the members of a cluster share, and how strictly they are used.
 
 use core::fmt;
 
 use zeroize::Zeroize;
 
-/// The most keys that a node holds at a time: a rotation needs two.
+/// The most keys that a node holds at a time. A rotation needs two.
 pub const MAX_KEYS: usize = 8;
 
 /// A secret of 256 bits that the members of a cluster share.
 ///
-/// It must come from a source of randomness, not from a password. It is wiped from memory when
-/// dropped, and never shown.
+/// It must come from a source of randomness, not from a password. It is wiped from memory when it is dropped,
+/// and `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretKey([u8; 32]);
 
@@ -38,15 +38,15 @@ impl fmt::Debug for SecretKey {
     }
 }
 
-/// How a node that holds keys uses them. A cluster moves from plaintext to encryption, or back, one
-/// level at a time, each on all nodes before the next.
+/// How strictly a node that holds keys uses them. A cluster moves from plaintext to encryption, or back, one
+/// level at a time: all nodes take a level before any takes the next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Encryption {
-    /// Sends plaintext; accepts both.
+    /// It sends plaintext and accepts both.
     Accept,
-    /// Sends encrypted; accepts both.
+    /// It encrypts what it sends and accepts both.
     Prefer,
-    /// Sends encrypted; drops plaintext.
+    /// It encrypts what it sends and drops plaintext.
     #[default]
     Require,
 }

@@ -4,7 +4,7 @@ use core::fmt::{self, Display, Formatter};
 use core::time::Duration;
 
 /// The value of a field of [`Config`](super::Config).
-// Not the text that it is shown as: who never shows it should not carry the code that would.
+// It is not text: a program that never shows it should not carry the code that would format it.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 #[non_exhaustive]
 pub enum Setting {
@@ -17,7 +17,7 @@ pub enum Setting {
 }
 
 impl Setting {
-    /// Written so that NaN is refused.
+    /// Whether it lies from `low` to `high`. NaN lies nowhere.
     pub(super) fn lies_within(self, low: Self, high: Self) -> bool {
         self >= low && self <= high
     }
@@ -33,7 +33,7 @@ impl Display for Setting {
     }
 }
 
-/// A number to six decimals. The formatting of `core` knows every digit of every number and takes a
+/// Shows a number to six decimals. The formatting of `core` can show every digit of every number, and takes a
 /// tenth of a microcontroller's flash.
 struct Decimal(f64);
 
@@ -41,7 +41,7 @@ impl Display for Decimal {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         const WIDTH: usize = 6;
         let sign = if self.0 < 0.0 { "-" } else { "" };
-        // A duration is a fixed-point number, too.
+        // A duration serves as a fixed-point number.
         let Ok(magnitude) = Duration::try_from_secs_f64(libm::fabs(self.0)) else {
             return f.write_str("not a number of a sensible size");
         };
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_decimal_shows_what_it_is() {
+    fn a_decimal_is_shown_to_six_decimals() {
         for (number, shown) in [
             (0.0, "0"),
             (0.25, "0.25"),

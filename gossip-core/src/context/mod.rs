@@ -1,10 +1,19 @@
-//! What all machines of a node share: the settings, the time, random numbers, the member table, and
-//! the list of what is to be done.
+//! What all machines of a node share, and the notes of what is to be done.
 //!
-//! A machine owns its state and sees no other machine. It takes facts and a `&mut Context`. What another
-//! machine must hear of, it returns. What leaves the node (messages, events), what is due later (timers)
-//! and what must be derived anew (stale facts) it notes here. The node carries that out at the end of
-//! the input, in the order in which it was noted.
+//! A machine owns its state and sees no other machine. It takes facts and a `&mut Context`, which holds
+//!
+//! - **facts**: the settings, this node's identity, the time, the member table, the recent changes;
+//! - **tools**: the clock, random numbers, the counters;
+//! - **notes**: messages to send, events to tell, deadlines, and facts that have become stale.
+//!
+//! A machine returns what another machine must hear of. Everything else that follows from an input it
+//! notes here, and the node carries that out at the end of the input, in the order of the notes.
+//!
+//! # Invariants
+//!
+//! - The time never runs backwards.
+//! - This node is in its own table, and its log there is of its own generation.
+//! - Between two inputs no message and no event is noted, and at most the verdicts are stale.
 
 mod outgoing;
 pub(crate) mod recent_changes;
@@ -28,7 +37,7 @@ use crate::identity::{Generation, NodeId};
 use crate::membership::{Record, Table};
 use crate::metrics::Metrics;
 use crate::rng::jitter;
-use crate::state::attribute::{Declared, STATUS};
+use crate::state::log::Log;
 use crate::time::Instant;
 use crate::wire::frame::MOST_FRAME;
 use crate::wire::message::{DELTA_HEAD, Sender};
@@ -39,8 +48,8 @@ use recent_changes::RecentChanges;
 use skew::SkewReports;
 pub(crate) use timers::{Timer, Timers};
 
-/// The most bytes of a datagram that are not the keys and values of one entry.
-pub(crate) const OVERHEAD: usize = MOST_FRAME + HEAD + DELTA_HEAD + 40;
+/// The most bytes of a datagram that are not the key and the value of its only entry.
+const OVERHEAD: usize = MOST_FRAME + HEAD + DELTA_HEAD + 40;
 
 /// The most bytes of sender and message.
 pub(crate) const HEAD: usize = 16 + 40;
@@ -48,53 +57,69 @@ pub(crate) const HEAD: usize = 16 + 40;
 /// Own writes made within this time share datagrams.
 const BATCH: Duration = Duration::from_millis(2);
 
-/// Messages that the list keeps room for between two inputs: more than one round makes.
-const KEPT: usize = 64;
+/// Messages that the list keeps room for between two inputs: more than a round or a heartbeat makes.
+const KEPT_MESSAGES: usize = 24;
 
-/// The facts and tools that all machines share. See the [module](self).
-// What is large and rarely touched is boxed: a heartbeat should find the rest in a few cache lines,
-// because a process may run thousands of nodes.
+/// Events that the list keeps room for between two inputs. At rest there are none.
+const KEPT_EVENTS: usize = 4;
+
+/// The facts, tools and notes that all machines share. See the [module](self).
+// A process may run thousands of nodes, and a heartbeat should find what it needs in a few cache lines.
+// So whatever is large and rarely touched is boxed.
 #[derive(Debug)]
 pub(crate) struct Context {
+    /// The settings, which are valid.
     pub(crate) config: Box<Config>,
     /// This node's id.
     pub(crate) own: NodeId,
     /// The generation of this node's log.
     pub(crate) generation: Generation,
-    /// The generation in which this process started, whatever it was raised to since.
+    /// The generation in which this process started. It stays when the generation is raised.
     pub(crate) incarnation_start: Generation,
     /// The address that this node's log names.
     pub(crate) address: SocketAddr,
     /// The latest time that an input has told.
     pub(crate) now: Instant,
+    /// The wall clock, and the stamps that follow it.
     pub(crate) clock: Clock,
+    /// All random numbers but the secrets.
     pub(crate) rng: ChaCha8Rng,
+    /// All members, this node included, and their logs.
     pub(crate) table: Table,
+    /// The members whose logs changed lately.
     pub(crate) recent_changes: RecentChanges,
+    /// What is due later.
     pub(crate) timers: Timers,
+    /// What must be derived anew at the end of this input.
     pub(crate) stale: Stale,
+    /// What is counted.
     pub(crate) metrics: Metrics,
+    /// Whose wrong clock was reported last.
     skew: SkewReports,
+    /// Messages to send.
     messages: Vec<Outgoing>,
+    /// Events to tell.
     events: Vec<Event>,
 }
 
-/// What must be derived anew before an input is done with.
+/// What must be derived anew at the end of an input, because a fact that it follows from has changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Stale {
     /// The own generation: peers remember a greater one.
     pub(crate) generation: bool,
+    /// The ring neighbours of this node.
     pub(crate) neighbours: bool,
-    /// The time of the next step of an observation. A step that is due later than the timer needs no
-    /// care: the timer then fires once for nothing.
+    /// The timer of the observations. It is not stale where the next step is due later than before: then
+    /// the timer fires once without need.
     pub(crate) deadlines: bool,
+    /// Who is down.
     pub(crate) verdicts: bool,
     /// The votes that this node publishes.
     pub(crate) own_votes: bool,
 }
 
 impl Stale {
-    /// Marks all that follows from who lives.
+    /// Marks everything that follows from which members live.
     pub(crate) const fn all_of_liveness(&mut self) {
         self.neighbours = true;
         self.deadlines = true;
@@ -103,7 +128,7 @@ impl Stale {
     }
 }
 
-/// What a [`Context`] is made of.
+/// What a [`Context`] is made of, by name.
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) config: Config,
@@ -117,17 +142,32 @@ pub(crate) struct Parts {
 }
 
 impl Context {
+    /// The context of a node that starts: nothing is noted, and nothing is due.
     pub(crate) fn new(parts: Parts) -> Self {
+        let Parts {
+            config,
+            own,
+            generation,
+            address,
+            now,
+            clock,
+            rng,
+            table,
+        } = parts;
+        debug_assert_eq!(
+            table.get(own).map(|own| own.log.generation()),
+            Some(generation)
+        );
         Self {
-            config: Box::new(parts.config),
-            own: parts.own,
-            generation: parts.generation,
-            incarnation_start: parts.generation,
-            address: parts.address,
-            now: parts.now,
-            clock: parts.clock,
-            rng: parts.rng,
-            table: parts.table,
+            config: Box::new(config),
+            own,
+            generation,
+            incarnation_start: generation,
+            address,
+            now,
+            clock,
+            rng,
+            table,
             recent_changes: RecentChanges::default(),
             timers: Timers::default(),
             stale: Stale::default(),
@@ -149,7 +189,7 @@ impl Context {
         self.send(Outgoing::Ping { to, token });
     }
 
-    /// Notes a SYN to an address, unless that is this node's own.
+    /// Notes a SYN to an address, unless that is this node's own address.
     pub(crate) fn begin_exchange(&mut self, to: SocketAddr) {
         if to != self.address {
             count(&mut self.metrics.exchanges);
@@ -157,7 +197,7 @@ impl Context {
         }
     }
 
-    /// Notes a SYN to a member.
+    /// Notes a SYN to a member, if the member has an address.
     pub(crate) fn begin_exchange_with(&mut self, id: NodeId) {
         if let Some(to) = self.table.get(id).and_then(Record::address) {
             self.begin_exchange(to);
@@ -178,52 +218,60 @@ impl Context {
         self.events.push(event);
     }
 
-    /// Notes [`Event::ClockSkew`]: a stamp of this member lies too far ahead.
+    /// A stamp of this member lies too far ahead. Notes [`Event::ClockSkew`], unless it was told of the
+    /// same member not long ago.
     pub(crate) fn tell_skew(&mut self, id: NodeId, ahead: Duration) {
         let quiet = self.intervals(60);
-        if self.skew.is_due(self.now, id, quiet) {
+        if self.skew.take_due(self.now, id, quiet) {
             self.tell(Event::ClockSkew { id, ahead });
         }
     }
 
-    /// Takes the messages that have been noted, in their order. The list keeps room, so that the next
-    /// input need not allocate.
+    /// Takes the messages that have been noted, in their order.
     pub(crate) fn drain_messages(&mut self) -> impl Iterator<Item = Outgoing> + '_ {
-        if self.messages.is_empty() {
-            self.messages.shrink_to(KEPT);
-        }
         self.messages.drain(..)
     }
 
     /// Takes the events that have been noted, in their order.
     pub(crate) fn drain_events(&mut self) -> impl Iterator<Item = Event> + '_ {
-        if self.events.is_empty() {
-            self.events.shrink_to(KEPT);
-        }
         self.events.drain(..)
+    }
+
+    /// Gives back the memory of lists that a large input has filled. What the next input mostly needs is
+    /// kept, so that it need not allocate.
+    pub(crate) fn release_lists(&mut self) {
+        debug_assert!(self.messages.is_empty() && self.events.is_empty());
+        self.messages.shrink_to(KEPT_MESSAGES);
+        self.events.shrink_to(KEPT_EVENTS);
     }
 
     /// Writes one more entry into the own log. It is pushed together with others of the same moment.
     pub(crate) fn write(&mut self, key: &[u8], value: Option<&[u8]>) {
+        let (generation, frontier) = self.known(self.own);
+        debug_assert_eq!(generation, self.generation);
         let age = self.age();
         self.table
             .change_log(self.own, |log| log.write(age, key, value));
+        debug_assert!(self.known(self.own) > (generation, frontier));
         self.recent_changes.note(self.own, self.now);
         self.flush_soon();
     }
 
-    /// Writes the own status, be it new or the same again: the one more entry that refutes a vote.
-    pub(crate) fn declare(&mut self, status: Declared) {
-        self.write(STATUS, Some(status.encode()));
+    /// The log of this node.
+    pub(crate) fn own_log(&self) -> Option<&Log> {
+        let own = self.table.get(self.own);
+        debug_assert!(own.is_some(), "a node is in its own table");
+        own.map(|own| &own.log)
     }
 
-    /// Has what this node wrote pushed together with what it writes in the same moment.
+    /// Has everything that this node writes within a moment pushed together.
     pub(crate) fn flush_soon(&mut self) {
         let at = self.now.saturating_add(BATCH);
         self.timers.advance(Timer::Flush, at);
     }
 
-    /// Generation and frontier up to which a member's log is known.
+    /// The generation and the frontier up to which a member's log is known. Both are zero of an unknown
+    /// member.
     pub(crate) fn known(&self, id: NodeId) -> (Generation, u64) {
         let record = self.table.get(id);
         record.map_or((Generation::ZERO, 0), |record| {
@@ -236,7 +284,7 @@ impl Context {
         self.age_of(self.generation)
     }
 
-    /// Milliseconds since a generation began, by this node's wall clock.
+    /// Milliseconds since a generation began, by this node's wall clock; 0 if that runs behind.
     pub(crate) fn age_of(&self, generation: Generation) -> u64 {
         let began = generation.stamp().time().as_millis();
         self.clock.wall(self.now).as_millis().saturating_sub(began)
@@ -260,12 +308,12 @@ impl Context {
         self.config.interval.saturating_mul(n)
     }
 
-    /// The time that lies so many intervals ahead.
+    /// The time so many intervals from now.
     pub(crate) fn in_intervals(&self, n: u32) -> Instant {
         self.now.saturating_add(self.intervals(n))
     }
 
-    /// The time that lies so many intervals back.
+    /// The time so many intervals ago.
     pub(crate) fn intervals_ago(&self, n: u32) -> Instant {
         self.now.saturating_sub(self.intervals(n))
     }
@@ -275,7 +323,7 @@ impl Context {
         self.now.saturating_add(Duration::from_nanos(1))
     }
 
-    /// When the next interval ends, spread a little so that nodes do not fall into step.
+    /// When the next interval ends. Its length varies a little, so that nodes do not fall into step.
     pub(crate) fn next_interval(&mut self) -> Instant {
         let interval = jitter(&mut self.rng, self.config.interval, 100);
         self.now.saturating_add(interval)
@@ -288,16 +336,17 @@ impl Context {
 
     /// The most bytes that key and value of an entry may have together: an entry has to fit a datagram.
     pub(crate) fn entry_limit(&self) -> usize {
+        debug_assert!(self.max_datagram() > OVERHEAD);
         self.max_datagram().saturating_sub(OVERHEAD)
     }
 }
 
-/// Adds one.
+/// Adds one to a counter.
 pub(crate) fn count(counter: &mut u64) {
     *counter = counter.saturating_add(1);
 }
 
-/// Adds so many.
+/// Adds so many to a counter.
 pub(crate) fn add(counter: &mut u64, n: usize) {
     let n = u64::try_from(n).unwrap_or(u64::MAX);
     *counter = counter.saturating_add(n);

@@ -1,6 +1,7 @@
-//! Messages as intentions: what a machine wants said, and to whom.
+//! Messages as intentions: what a machine wants to be said, and to whom.
 //!
-//! They are written when the caller polls, so that a datagram tells the state at the moment it leaves.
+//! A message is written when the caller polls it, so that the datagram tells the state at the moment at
+//! which it leaves.
 
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -19,55 +20,43 @@ use alloc::sync::Arc;
 /// A message to be written.
 #[derive(Debug)]
 pub(crate) enum Outgoing {
-    Heartbeat {
-        to: SocketAddr,
-    },
-    Ping {
-        to: NodeId,
-        token: u32,
-    },
-    Pong {
-        to: SocketAddr,
-        token: u32,
-    },
-    /// A ping to somebody who has yet to show that it is there.
-    Challenge {
-        to: SocketAddr,
-        token: u32,
-    },
-    Claim {
-        to: SocketAddr,
-    },
-    Syn {
-        to: SocketAddr,
-    },
-    /// A SYN to somebody who has asked for a proof of the address first.
-    Introduction {
-        to: SocketAddr,
-        token: u32,
-    },
+    /// This node lives.
+    Heartbeat { to: SocketAddr },
+    /// Asks a member whether it lives.
+    Ping { to: NodeId, token: u32 },
+    /// Answers a ping.
+    Pong { to: SocketAddr, token: u32 },
+    /// A ping to a node that has yet to prove its address.
+    Challenge { to: SocketAddr, token: u32 },
+    /// Tells a node of the same name since when this node holds it.
+    Claim { to: SocketAddr },
+    /// Begins an exchange.
+    Syn { to: SocketAddr },
+    /// Begins an exchange anew, with a node that has asked for a proof of this node's address.
+    Introduction { to: SocketAddr, token: u32 },
+    /// A later leg of an exchange.
     Answer(Answer),
+    /// News on its way down a tree, to the member that serves a segment.
     Push {
         tree: u8,
         delegation: Delegation,
         news: News,
     },
+    /// A message about the shared map.
     #[cfg(feature = "map")]
     Map(MapOutgoing),
 }
 
 impl Outgoing {
-    /// Whether it tells or asks who lives, and carries no state.
+    /// Whether the message is about who lives, and carries no state.
     pub(crate) const fn is_liveness(&self) -> bool {
         matches!(
             self,
             Self::Heartbeat { .. } | Self::Ping { .. } | Self::Pong { .. } | Self::Challenge { .. }
         )
     }
-}
 
-impl Outgoing {
-    /// Whether periodic rounds repair what it would have.
+    /// Whether periodic rounds repair what this message would have repaired.
     pub(crate) const fn is_repair(&self) -> bool {
         match self {
             Self::Answer(_) => true,
@@ -78,10 +67,10 @@ impl Outgoing {
     }
 }
 
-/// Origins with news, and the version from which each is told.
+/// Origins with news, and the version after which the entries of each are news.
 pub(crate) type News = SmallVec<[(NodeId, u64); 2]>;
 
-/// A leg after the SYN. May take several datagrams.
+/// A leg after the SYN. It may take several datagrams.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) to: SocketAddr,
@@ -89,31 +78,31 @@ pub(crate) struct Answer {
     pub(crate) mode: ModeTag,
     /// What remains to be said, the next thing last.
     pub(crate) plan: Vec<Planned>,
-    /// Datagrams sent of this leg.
+    /// How many datagrams of this leg have been sent.
     pub(crate) sent: u32,
-    /// Whether the plan leaves out what would be too much.
+    /// Whether the plan leaves something out, because it would be too much.
     pub(crate) truncated: bool,
 }
 
 /// A part of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Planned {
-    /// Tell how far this origin is known.
+    /// Tells how far this origin is known.
     Summary(NodeId),
-    /// Ask for what follows of this origin.
+    /// Asks for what follows of this origin.
     Want(NodeId),
-    /// Ask for all of an origin of which only the upper half of the id is known.
+    /// Asks for the whole log of an origin of which only the upper half of the id is known.
     WantUnknown(u32),
-    /// Give what follows a version of this origin.
+    /// Gives what follows a version of this origin; all of it if the floor has risen above the version.
     Delta { origin: NodeId, after: u64 },
-    /// Go on with a log of which this leg has given the part up to a version. The receiver can tell
-    /// whether it may put the two together, the floor above the first one or not.
+    /// Gives what follows a version of this origin, even below the floor. The receiver holds the part
+    /// before, and can tell from the floors whether the two belong together.
     Rest { origin: NodeId, after: u64 },
-    /// Tell the sub-hashes of a region.
+    /// Tells the sub-hashes of a region.
     Split(Region),
-    /// Tell the receiver that its generation was removed here.
+    /// Tells the receiver that its generation was removed here.
     Removed(Generation),
-    /// Name all origins of a region.
+    /// Names all origins of a region.
     List(Region),
 }
 
@@ -121,19 +110,19 @@ pub(crate) enum Planned {
 #[cfg(feature = "map")]
 #[derive(Debug)]
 pub(crate) enum MapOutgoing {
-    /// Chunks of a delta, so many.
+    /// So many chunks of a delta.
     Chunks {
         to: SocketAddr,
         peer: Origin,
         left: u32,
     },
-    /// A request that tells this much.
+    /// A request for a delta. It tells this much of the own knowledge.
     Pull {
         to: SocketAddr,
         peer: Origin,
         told: Vec<VectorItem>,
     },
-    /// The whole table after an origin; whether a delta is asked for.
+    /// The whole version vector after an origin. It may ask for a delta.
     Table {
         to: SocketAddr,
         after: Option<Origin>,

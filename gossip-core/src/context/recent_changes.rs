@@ -1,5 +1,11 @@
-//! The members whose logs changed most recently in this replica's view. Every SYN tells them while they
-//! are news, because they explain most differences between two tables.
+//! The members whose logs changed lately in this replica's view.
+//!
+//! Every SYN names them while they are news, because they explain most differences between two tables.
+//!
+//! # Invariants
+//!
+//! - Each member stands there once, at the time of its latest change.
+//! - Times never decrease from the first to the last, and there are at most [`CAPACITY`] members.
 
 use alloc::collections::VecDeque;
 use core::time::Duration;
@@ -7,30 +13,32 @@ use core::time::Duration;
 use crate::identity::NodeId;
 use crate::time::Instant;
 
-/// How many are remembered.
+/// How many members are remembered.
 pub(crate) const CAPACITY: usize = 32;
 
-/// Members and when their logs changed, the latest last.
+/// Members and when their logs changed, the latest change last.
 #[derive(Debug, Default)]
 pub(crate) struct RecentChanges(VecDeque<(NodeId, Instant)>);
 
 impl RecentChanges {
-    /// A log has changed.
+    /// The log of a member has changed.
     pub(crate) fn note(&mut self, id: NodeId, now: Instant) {
+        debug_assert!(self.0.back().is_none_or(|(_, at)| *at <= now));
         match self.0.iter().position(|(other, _)| *other == id) {
             Some(at) => drop(self.0.remove(at)),
             None if self.0.len() >= CAPACITY => drop(self.0.pop_front()),
             None => {}
         }
         self.0.push_back((id, now));
+        debug_assert!(self.0.len() <= CAPACITY);
     }
 
-    /// Forgets all others.
+    /// Forgets all members but those that stay.
     pub(crate) fn retain(&mut self, stays: impl Fn(NodeId) -> bool) {
         self.0.retain(|(id, _)| stays(*id));
     }
 
-    /// Those that changed within `within`, the latest first.
+    /// The members whose logs changed no longer than `within` ago, the latest change first.
     pub(crate) fn since(
         &self,
         now: Instant,
@@ -47,7 +55,7 @@ mod tests {
     use std::vec::Vec;
 
     #[test]
-    fn the_latest_come_first_each_once_while_they_are_fresh() {
+    fn the_latest_changes_come_first_and_each_member_once() {
         let mut recent = RecentChanges::default();
         let at = |n| Instant::from_nanos(n);
         let id = NodeId::from_u64;

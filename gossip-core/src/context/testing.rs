@@ -16,18 +16,18 @@ use crate::state::log::Log;
 use crate::state::table_hash::HashKey;
 use crate::time::{Instant, UnixTime};
 
-/// The wall clock when tests begin.
+/// The wall clock at the beginning of a test.
 pub(crate) const WALL: UnixTime = UnixTime::from_millis(1_800_000_000_000);
 
 /// This node's id in tests.
 pub(crate) const OWN: NodeId = NodeId::from_u64(60_000);
 
-/// So many milliseconds after the beginning.
+/// The time so many milliseconds after the beginning.
 pub(crate) const fn at(millis: u64) -> Instant {
     Instant::from_nanos(millis * 1_000_000)
 }
 
-/// An address for a member of this number.
+/// The address of the member of this number.
 pub(crate) fn address(number: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], number))
 }
@@ -54,7 +54,7 @@ pub(crate) fn context(change: impl FnOnce(&mut Config)) -> Context {
     })
 }
 
-/// The log of a member that is at the address of this number.
+/// The log of a member with the address of this number.
 pub(crate) fn log_of(generation: Generation, number: u16, status: Declared) -> Log {
     let mut log = Log::new(generation);
     log.write(0, ADDRESS, Some(&encode_address(address(number))));
@@ -68,7 +68,7 @@ pub(crate) fn generation() -> Generation {
 }
 
 impl Context {
-    /// Adds a member that is up, with this number as its id and the port of its address.
+    /// Adds a member that is up. The number becomes its id and the port of its address.
     pub(crate) fn learn(&mut self, number: u16) -> NodeId {
         let id = NodeId::from_u64(u64::from(number));
         let log = log_of(generation(), number, Declared::Up);

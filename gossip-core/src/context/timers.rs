@@ -1,38 +1,41 @@
-//! The node's deadlines: one slot for each purpose.
+//! The deadlines of a node: a table with one slot for each purpose.
+//!
+//! All timers stand in one order, which is the order in which those due at the same time run. The enum,
+//! [`Timer::ALL`] and the slots of the table are written in it.
 
 use crate::time::Instant;
 
 /// What a deadline is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Timer {
-    /// The next round of exchanges.
-    Round,
-    /// The next heartbeat to the neighbours.
+    /// The next heartbeat to the neighbours is due.
     Heartbeat,
-    /// The next thing due for an observed neighbour.
+    /// The next step of an observation is due.
     Observation,
-    /// A late vote begins to count.
+    /// A vote begins to count, or verdicts may be drawn again.
     Vote,
-    /// The next pings to members in doubt.
+    /// The next pings to members in doubt are due.
     Probe,
-    /// Own writes of the last moment are pushed together.
-    Flush,
     /// A node that found no seed announces itself all the same.
     Announce,
-    /// A rival for this node's name has not shown itself.
+    /// The other node of this name has had its time to answer.
     NameConflict,
-    /// The next step of leaving.
-    Leave,
-    /// A node that is far behind meets another peer.
+    /// The next round is due.
+    Round,
+    /// A node that is far behind may meet another peer.
     CatchUp,
-    /// What a part of the map's delta has overtaken is missing for so long that it is lost.
+    /// A part of the map's delta has been overtaken for so long that it counts as lost.
     Gap,
+    /// The next step of leaving is due.
+    Leave,
+    /// What this node wrote in the last moment is pushed.
+    Flush,
 }
 
 const COUNT: usize = 11;
 
 impl Timer {
-    /// All of them, in the order in which those due at the same time run.
+    /// All timers, in the order in which those due at the same time run.
     pub(crate) const ALL: [Self; COUNT] = [
         Self::Heartbeat,
         Self::Observation,
@@ -57,30 +60,30 @@ pub(crate) struct Timers {
 impl Timers {
     fn slot(&mut self, timer: Timer) -> &mut Option<Instant> {
         let [
-            round,
             heartbeat,
             observation,
             vote,
             probe,
-            flush,
             announce,
-            conflict,
-            leave,
+            name_conflict,
+            round,
             catch_up,
             gap,
+            leave,
+            flush,
         ] = &mut self.deadlines;
         match timer {
-            Timer::Round => round,
             Timer::Heartbeat => heartbeat,
             Timer::Observation => observation,
             Timer::Vote => vote,
             Timer::Probe => probe,
-            Timer::Flush => flush,
             Timer::Announce => announce,
-            Timer::NameConflict => conflict,
-            Timer::Leave => leave,
+            Timer::NameConflict => name_conflict,
+            Timer::Round => round,
             Timer::CatchUp => catch_up,
             Timer::Gap => gap,
+            Timer::Leave => leave,
+            Timer::Flush => flush,
         }
     }
 
@@ -89,18 +92,18 @@ impl Timers {
         *self.slot(timer) = at;
     }
 
-    /// Sets a deadline unless an earlier one stands.
+    /// Sets a deadline, unless an earlier one is set.
     pub(crate) fn advance(&mut self, timer: Timer, at: Instant) {
         let slot = self.slot(timer);
-        *slot = Some(slot.map_or(at, |standing| standing.min(at)));
+        *slot = Some(slot.map_or(at, |earlier| earlier.min(at)));
     }
 
-    /// Takes a deadline that has been reached.
+    /// Clears a deadline that has been reached. Tells whether there was one.
     pub(crate) fn take_due(&mut self, timer: Timer, now: Instant) -> bool {
         self.slot(timer).take_if(|at| *at <= now).is_some()
     }
 
-    /// The earliest.
+    /// The earliest deadline.
     pub(crate) fn next(&self) -> Option<Instant> {
         self.deadlines.iter().flatten().min().copied()
     }
@@ -112,7 +115,7 @@ impl Timers {
         }
     }
 
-    /// Clears all.
+    /// Clears all deadlines.
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }
@@ -140,5 +143,17 @@ mod tests {
         assert!(!timers.take_due(Timer::Round, Instant::from_nanos(3)));
         timers.clear();
         assert_eq!(timers.next(), None);
+    }
+
+    #[test]
+    fn only_missed_deadlines_are_postponed() {
+        let mut timers = Timers::default();
+        let at = Instant::from_nanos;
+        timers.set(Timer::Round, Some(at(5)));
+        timers.set(Timer::Leave, Some(at(20)));
+        timers.postpone(at(10));
+        assert!(timers.take_due(Timer::Round, at(10)));
+        assert!(!timers.take_due(Timer::Leave, at(19)));
+        assert_eq!(timers.next(), Some(at(20)));
     }
 }

@@ -15,7 +15,7 @@ use crate::event::Event;
 use crate::identity::{Generation, NodeId};
 use crate::local::attributes;
 use crate::membership::{Condition, Record};
-use crate::state::broadcast::{self, Body, Place};
+use crate::state::broadcast::{self, Body, BroadcastNumber};
 use crate::state::log::Log;
 use crate::time::Instant;
 
@@ -32,9 +32,10 @@ pub(crate) struct Broadcasts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Broadcast<'a> {
-    /// In which life its writer wrote it: the generation in which that process began.
-    pub life: Generation,
-    /// Its number among the writer's broadcasts in that life: 1, 2, 3, …
+    /// The generation in which the writer's process began, whatever the process has raised its
+    /// generation to since.
+    pub incarnation_start: Generation,
+    /// Its number among the broadcasts of that process: 1, 2, 3, …
     pub number: u64,
     /// What it is about.
     pub name: &'a str,
@@ -59,7 +60,7 @@ impl Broadcasts {
         let ttl = context.config.broadcast_ttl;
         let wall = context.clock.wall(context.now);
         let body = Body {
-            life: context.incarnation_start,
+            incarnation_start: context.incarnation_start,
             until: wall.saturating_add(ttl).as_millis(),
             name: name.as_str(),
             payload: payload.as_bytes(),
@@ -88,8 +89,8 @@ impl Broadcasts {
         }
         self.expire.drain(..over);
         let left = u64::try_from(self.expire.len()).unwrap_or(u64::MAX);
-        let over = Place {
-            life: context.incarnation_start,
+        let over = BroadcastNumber {
+            incarnation_start: context.incarnation_start,
             number: self.last.saturating_sub(left),
         };
         context.write(broadcast::OVER, Some(&over.encode()));
@@ -110,13 +111,14 @@ pub(crate) fn tell(context: &mut Context, from: NodeId, old: &Log) {
     let late = context.config.max_clock_skew.as_millis();
     let wall = u128::from(context.clock.wall(context.now).as_millis());
     let news = held(record).filter_map(|(body, broadcast)| {
-        let known = broadcast.life == told.life && broadcast.number <= told.number;
+        let known = broadcast.incarnation_start == told.incarnation_start
+            && broadcast.number <= told.number;
         let expired = !ends_them && u128::from(body.until).saturating_add(late) < wall;
         let name = Key::new(broadcast.name).ok()?;
         let payload = Value::new(broadcast.payload).ok()?;
         (!known && !expired).then_some(Event::Broadcast {
             from,
-            life: broadcast.life,
+            incarnation_start: broadcast.incarnation_start,
             number: broadcast.number,
             name,
             payload,
@@ -134,7 +136,7 @@ pub(crate) fn held(record: &Record) -> impl Iterator<Item = (Body<'_>, Broadcast
         let number = broadcast::number(entry.key)?;
         let body = Body::decode(entry.value?)?;
         let broadcast = Broadcast {
-            life: body.life,
+            incarnation_start: body.incarnation_start,
             number,
             name: body.name,
             payload: body.payload,

@@ -12,6 +12,8 @@
 //! what comes within a few milliseconds for the same segment shares datagrams.
 
 pub(crate) mod broadcast;
+#[cfg(test)]
+mod tests;
 
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -23,10 +25,10 @@ use crate::context::{Answer, Context, News, Outgoing, Planned, Timer};
 use crate::failure::votes::Votes;
 use crate::identity::NodeId;
 use crate::membership::segment::{Delegation, Division, Segment, divide};
-use crate::sync::exchange::LAST_LEG;
+use crate::sync::leg::LAST_LEG;
 use crate::sync::peers::handovers;
 use crate::time::Instant;
-use crate::wire::message::{Delta, ModeTag, Push as Head};
+use crate::wire::message::{Delta, ModeTag, PushHead};
 
 /// Time between two rounds of passing news on. Short beside the time a hop takes, long beside the
 /// time between two datagrams in a storm.
@@ -175,7 +177,7 @@ impl Push {
         context: &mut Context,
         votes: &Votes,
         from: SocketAddr,
-        head: Head,
+        head: PushHead,
         arrived: Arrived,
     ) {
         let Arrived { news, gaps } = arrived;

@@ -1,76 +1,82 @@
 //! How suspicious is this silence?
 //!
 //! A fixed timeout is wrong for every link but one. The phi accrual detector (Hayashibara, Défago,
-//! Yared and Katayama, "The phi accrual failure detector", SRDS 2004) learns from the intervals
-//! between past heartbeats how the next one is distributed, and says how improbable it is that it
-//! comes even later than this:
+//! Yared and Katayama, "The phi accrual failure detector", SRDS 2004) learns from the past
+//! intervals between heartbeats how the next interval is distributed. It says how improbable it is
+//! that the next heartbeat comes even later than now:
 //!
 //! ```text
 //! phi(elapsed) = -log10 P(next heartbeat later than elapsed)
 //! ```
 //!
-//! Phi 8 is a chance of one in a hundred million. Thresholds on phi mean the same on every link; the
-//! deadlines that they amount to follow the link.
+//! Phi 8 is a chance of one in a hundred million. A threshold on phi means the same on every link,
+//! and the deadline that it amounts to follows the link.
 //!
-//! **Why Student's t.** The paper takes mean and deviation of the intervals as known. They are
-//! estimated, from `n` intervals, and far out in the tail, where the thresholds lie, the error of
-//! the estimate is what matters. The distribution of the *next* of `n + 1` normal intervals given the
-//! first `n` is Student's t with `n - 1` degrees of freedom (the predictive distribution; Gelman et
-//! al., "Bayesian Data Analysis", 3.2; it is the classical prediction interval as well):
+//! **Why Student's t.** The paper takes the mean and the deviation of the intervals as known. But
+//! they are estimated from `n` intervals. The thresholds lie far out in the tail, where the error
+//! of the estimate is what matters. Given `n` normal intervals, the distribution of the *next* one
+//! is Student's t with `n - 1` degrees of freedom. This is the predictive distribution (Gelman et
+//! al., "Bayesian Data Analysis", 3.2), and also the classical prediction interval:
 //!
 //! ```text
 //! t = (elapsed - pause - mean) / (s * sqrt(1 + 1/n))
 //! ```
 //!
-//! with the sample deviation `s` (over `n - 1`). It is honest with few intervals and normal with
-//! many.
+//! Here `s` is the sample deviation (over `n - 1`). The distribution is honest with few intervals,
+//! and normal with many.
 //!
 //! **The floor.** `s` counts as at least `min_deviation`: eight equal intervals do not prove that a
 //! link never jitters.
 //!
-//! **The pause.** `acceptable_pause` of every silence is forgiven: a lost heartbeat is no sample of
-//! the link's jitter, and the distribution need not explain it.
+//! **The pause.** The first `acceptable_pause` of every silence is forgiven. A lost heartbeat is no
+//! sample of the link's jitter, and the distribution need not explain it.
 //!
-//! **Loss.** Heartbeats are counted, so loss is seen and not mistaken for jitter: where some are
-//! missing between two that came, the interval counts as the mean of as many. In return the share
-//! that is lost decides how long a run of missing ones is forgiven on top of the pause.
+//! **Loss.** Heartbeats are counted, so loss is seen and not mistaken for jitter. If heartbeats are
+//! missing between two that arrived, the interval counts as the mean of as many intervals. In
+//! return, the share that is lost decides how long a run of missing heartbeats is forgiven beyond
+//! the pause.
 //!
-//! **The prior.** What is known of a link before its first heartbeat is what the peer has promised:
-//! one heartbeat each interval. So every link starts with eight pseudo-samples of one interval, and
-//! each of the first eight real samples replaces one of them. From eight samples on, only what was
-//! seen counts (R8). Replacing one at a time makes the takeover a slide like any other: the deadline
-//! moves because of what was seen, never because a counter reached eight. How wide the pseudo-samples
-//! lie depends on what the model makes of them. To Student's t eight equal ones say "known from a
-//! few", and it keeps a wide berth by itself: with the defaults, 3.9 intervals to suspicion. The
-//! normal model would take them at their word; its pseudo-samples deviate by half an interval. The
-//! exponential model knows no deviation.
+//! **The prior.** Before the first heartbeat, this node knows only what the peer has promised: one
+//! heartbeat in each interval. So every link starts with eight pseudo-samples of one interval, and
+//! each of the first eight real samples replaces one of them. From eight samples on, only real
+//! samples count. Because one is replaced at a time, a deadline moves because of a sample, and
+//! never because a counter reached eight.
 //!
-//! **Deadlines.** For a given model, threshold and `n` the quantile is a constant, so the time at
-//! which phi crosses the threshold is `pause + mean + quantile * s`: nothing has to poll phi. A
+//! How far the pseudo-samples deviate depends on the model:
+//!
+//! - Student's t takes eight equal samples for "known from a few", and keeps a wide margin by
+//!   itself: with the defaults, 3.9 intervals to suspicion.
+//! - The normal model would take them at their word, so its pseudo-samples deviate by half an
+//!   interval.
+//! - The exponential model knows no deviation.
+//!
+//! **Deadlines.** For a given model, threshold and `n`, the quantile is a constant. So the time at
+//! which phi crosses the threshold is `pause + mean + quantile * s`, and nothing has to poll phi. A
 //! deadline is never later than `pause + 2.5 intervals + 5 s`.
 //!
-//! Invariants:
+//! # Invariants
+//!
 //! - Phi is finite, not negative, and rises with the silence.
 //! - `phi(suspect_after) = suspect` and `phi(convict_after) = convict`, up to rounding, unless the
 //!   longest silence granted comes first.
 //! - With eight or more samples, phi is a function of the window and the silence alone.
 //!
-//! What is a sample is for the caller to say: an interval across a death, a restart or a pause of
-//! this process itself is none, and must not be pushed.
+//! The caller says what is a sample. An interval across a death, a restart or a pause of this
+//! process is no sample, and must not be pushed.
 
 use core::time::Duration;
 
 use super::phi::{Quantiles, phi};
-pub(crate) use super::window::Window;
+pub(super) use super::window::Window;
 use super::window::{Moments, micros};
 use crate::config::PhiModel;
 
-/// The fewest samples that are judged by themselves; up to here pseudo-samples fill the gap.
+/// With fewer samples than this, pseudo-samples fill the gap.
 const FEWEST_SAMPLES: u8 = 8;
 
-/// What all links of a node have in common: the model, the prior, the thresholds.
+/// What all links of a node have in common: the model, the prior and the thresholds.
 #[derive(Clone, Debug)]
-pub(crate) struct Detector {
+pub(super) struct Detector {
     model: PhiModel,
     prior: Prior,
     /// Seconds.
@@ -84,29 +90,32 @@ pub(crate) struct Detector {
 }
 
 /// The longest silence granted beyond the acceptable pause, whatever the model says: so many
-/// intervals, and so many deviations. Few samples, or a window that holds an outage, would
-/// otherwise grant seconds to minutes, while the burst of pings that follows a suspicion tells
-/// jitter and loss from death in half a second. R8's variable link, silent for 4.5 s, is alive by
-/// either measure.
+/// intervals, and [so many deviations](GRANTED_DEVIATIONS).
+///
+/// With few samples, or with an outage in the window, the model would grant seconds to minutes. The
+/// burst of pings that follows a suspicion tells jitter and loss from death in half a second.
 const GRANTED_INTERVALS: f64 = 2.5;
+/// See [`GRANTED_INTERVALS`].
 const GRANTED_DEVIATIONS: f64 = 5.0;
 
-/// So many deviations beyond the mean no regular heartbeat comes, or one in thirty thousand.
+/// A heartbeat that is so many deviations later than the mean is overdue. Of regular heartbeats,
+/// one in thirty thousand is.
 const OVERDUE_DEVIATIONS: f64 = 4.0;
 
-/// A run of lost heartbeats is forgiven unless it is rarer than this.
+/// A run of lost heartbeats is forgiven unless its probability is below this.
 const RARE_RUN: f64 = 0.01;
-/// The longest run forgiven. A link that loses more than two in three is as good as dead.
+/// The longest run that is forgiven. A link that loses more than two in three is as good as dead.
 const LONGEST_RUN: f64 = 12.0;
 
-/// The pseudo-samples that stand in for missing ones, in microseconds.
+/// The pseudo-samples that stand in for missing samples, in microseconds.
 #[derive(Clone, Copy, Debug)]
 struct Prior {
     mean: u32,
     deviation: u32,
 }
 
-/// What is believed of a link: statistics of intervals in seconds, the prior and the floor included.
+/// What is believed of a link: statistics of its intervals in seconds, with the prior and the
+/// floor.
 struct Belief {
     n: u32,
     mean: f64,
@@ -114,13 +123,13 @@ struct Belief {
 }
 
 impl Detector {
-    /// For windows of `window` samples and a heartbeat each `interval`; `min_deviation` and
-    /// `acceptable_pause` are in intervals. The arguments are those of a checked
-    /// [`Config`](crate::Config).
+    /// A detector for windows of `window` samples, and one heartbeat in each `interval`.
+    /// `min_deviation` and `acceptable_pause` are in intervals. The arguments are those of a
+    /// checked [`Config`](crate::Config).
     ///
-    /// Finds some hundred quantiles, which takes as long as a few thousand calls of `phi` (0.4 ms on a
-    /// PC): one detector serves all links.
-    pub(crate) fn new(
+    /// One detector serves all links, because it computes some hundred quantiles. That takes as
+    /// long as a few thousand calls of `phi` (0.4 ms on a PC).
+    pub(super) fn new(
         model: PhiModel,
         window: u8,
         suspect: f64,
@@ -129,6 +138,7 @@ impl Detector {
         min_deviation: f64,
         acceptable_pause: f64,
     ) -> Self {
+        debug_assert!(suspect <= convict, "suspect {suspect}, convict {convict}");
         let deviation = match model {
             PhiModel::StudentT => Duration::ZERO,
             PhiModel::Normal | PhiModel::Exponential => interval / 2,
@@ -148,34 +158,36 @@ impl Detector {
         }
     }
 
-    /// How suspicious it is that the link of this window has been silent for `elapsed`.
-    pub(crate) fn phi(&self, window: &Window, elapsed: Duration) -> f64 {
+    /// How suspicious it is that the link with this window has been silent for `elapsed`.
+    pub(super) fn phi(&self, window: &Window, elapsed: Duration) -> f64 {
         let Belief { n, mean, s } = self.belief(window);
         phi(self.model, n, mean, s, elapsed.as_secs_f64() - self.pause)
     }
 
-    /// The silence after which a heartbeat is later than regular ones are.
-    pub(crate) fn overdue_after(&self, window: &Window) -> Duration {
+    /// The silence after which a heartbeat is overdue.
+    pub(super) fn overdue_after(&self, window: &Window) -> Duration {
         let Belief { mean, s, .. } = self.belief(window);
         let regular = mean + OVERDUE_DEVIATIONS * s;
         Duration::try_from_secs_f64(regular).unwrap_or(Duration::MAX)
     }
 
-    /// The silence after which phi reaches the threshold for suspicion, or the longest that is
+    /// The silence after which phi reaches the threshold for suspicion, or the longest silence
     /// granted.
-    pub(crate) fn suspect_after(&self, window: &Window) -> Duration {
+    pub(super) fn suspect_after(&self, window: &Window) -> Duration {
         self.deadline(window, &self.suspect)
     }
 
-    /// The silence after which phi reaches the threshold for conviction, or the longest that is
+    /// The silence after which phi reaches the threshold for conviction, or the longest silence
     /// granted.
-    pub(crate) fn convict_after(&self, window: &Window) -> Duration {
+    pub(super) fn convict_after(&self, window: &Window) -> Duration {
         self.deadline(window, &self.convict)
     }
 
-    /// The silence forgiven beyond the acceptable pause on a link that loses this share of the
-    /// heartbeats: as many lost in a row as are met once in a hundred.
-    pub(crate) fn forgiven(&self, lost: f64) -> Duration {
+    /// The silence that is forgiven beyond the acceptable pause on a link that loses this share of
+    /// heartbeats. It is as long as a run of lost heartbeats that has a probability of one in a
+    /// hundred.
+    pub(super) fn forgiven(&self, lost: f64) -> Duration {
+        debug_assert!((0.0..=1.0).contains(&lost), "not a share: {lost}");
         if lost <= 0.0 {
             return Duration::ZERO;
         }
@@ -205,6 +217,7 @@ impl Detector {
         let mut moments: Moments = window.moments();
         let missing = u32::from(FEWEST_SAMPLES).saturating_sub(moments.count());
         moments.add_many(missing, self.prior.mean, self.prior.deviation);
+        debug_assert!(moments.count() >= u32::from(FEWEST_SAMPLES));
         Belief {
             n: moments.count(),
             mean: moments.mean(),

@@ -1,35 +1,37 @@
-//! Heartbeats, signs of life and suspicion.
+//! Heartbeats and other signs of life, and the suspicion that follows from their absence.
 
+use super::loss::Loss;
+use super::observation::{Beat, Due, Observation, Relief, position};
 use super::verdicts::damping;
 use super::{Failure, MAX_OBSERVED, Neighbour};
 use crate::context::{Context, Outgoing, Timer, count};
 use crate::event::{Event, SuspicionReason};
-use crate::failure::loss::Loss;
-use crate::failure::observation::{Beat, Due, Observation, Relief};
 use crate::identity::{Generation, NodeId};
 use crate::membership::Condition;
 use crate::membership::observers::{fallen_nearby, neighbours};
+use crate::membership::ring::Neighbours;
 use crate::wire::message::Sender;
 
-/// Intervals for which a former neighbour still gets heartbeats, so that a ring in motion raises no
+/// Intervals for which a former neighbour still gets heartbeats, so that a changing ring raises no
 /// suspicion.
-const FAREWELL: u32 = 5;
+const FORMER_INTERVALS: u32 = 5;
 
-/// Former neighbours that still get heartbeats, at most.
+/// The most former neighbours that still get heartbeats.
 const MAX_FORMER: usize = 32;
 
-/// Pings to one suspect, at most: they all go out within half a second.
-const BURST: u32 = 40;
+/// The most pings to one suspect. All of them are sent within half a second.
+const MAX_BURST_PINGS: u32 = 40;
 
 impl Failure {
-    /// Any message is a sign of life of its sender.
+    /// A message of any kind has arrived: a sign of life of its sender.
     pub(crate) fn on_life(&mut self, context: &mut Context, sender: Sender) {
         let observation = self.observation_mut(sender.id);
         let observed = observation.filter(|observed| observed.generation == sender.generation);
         if let Some(observation) = observed {
-            let relief = observation.evidence(context.now);
+            let relief = observation.sign_of_life(context.now);
             self.on_relief(context, sender.id, relief);
-            // Neighbours are heard all the time, and mostly nobody is down or asked: no need to look them up.
+            // Neighbours are heard all the time. If nobody is down or asked, they need not be
+            // looked up.
             if context.table.down_len() == 0 && self.probes.is_empty() {
                 return;
             }
@@ -40,8 +42,10 @@ impl Failure {
         if record.log.generation() != sender.generation {
             return;
         }
+        debug_assert!(record.heard <= Some(context.now), "time went back");
         record.heard = Some(context.now);
-        // Whatever took it down, it is heard now: down it stays only while a majority says so.
+        // This node hears the member now, so the member stays down only if a majority still says
+        // so.
         let down = record.condition == Condition::Down;
         if self.probes.heard(sender.id) || down {
             self.revivable.push(sender.id);
@@ -49,8 +53,9 @@ impl Failure {
         }
     }
 
+    /// A heartbeat has arrived. That it is a sign of life has been noted before.
     pub(crate) fn on_heartbeat(&mut self, context: &mut Context, sender: Sender, counter: u64) {
-        let Ok(at) = self.position(sender.id) else {
+        let Ok(at) = position(&self.observations, sender.id) else {
             return;
         };
         let Some(observation) = self.observations.get_mut(at) else {
@@ -66,6 +71,7 @@ impl Failure {
         }
     }
 
+    /// Acts on what a sign of life of an observed member has changed.
     fn on_relief(&mut self, context: &mut Context, id: NodeId, relief: Relief) {
         match relief {
             Relief::None => {}
@@ -86,8 +92,12 @@ impl Failure {
         let next = context.next_interval();
         context.timers.set(Timer::Heartbeat, Some(next));
         self.beats = self.beats.saturating_add(1);
-        self.former.retain(|(_, until)| *until > context.now);
-        let former = self.former.iter().map(|(neighbour, _)| neighbour);
+        self.former_neighbours
+            .retain(|(_, until)| *until > context.now);
+        let former = self
+            .former_neighbours
+            .iter()
+            .map(|(neighbour, _)| neighbour);
         for neighbour in self.neighbours.iter().chain(former) {
             if let Some(to) = neighbour.address {
                 context.send(Outgoing::Heartbeat { to });
@@ -95,115 +105,103 @@ impl Failure {
         }
     }
 
-    /// Does what is due for the observed neighbours.
+    /// Takes the steps that are due for the observed members.
     pub(crate) fn on_observations_due(&mut self, context: &mut Context) {
-        let interval = context.config.interval;
         let missing = self.missing(context);
         context.stale.deadlines = true;
         for at in 0..self.observations.len() {
-            // As many steps as are due; each sets a later deadline.
-            while let Some(observation) = self.observations.get_mut(at) {
-                let id = observation.id;
-                // Whether its own heartbeats are lost or were not sent is the question.
-                let of_others = missing.saturating_sub(observation.missing(context.now, interval));
-                let pings = self.loss.and_missing(of_others).pings();
-                let pings = pings.unwrap_or(BURST).min(BURST);
-                match observation.due(context.now, pings) {
-                    Due::Nothing => break,
-                    Due::Suspected => {
-                        let phi = observation.phi(&self.detector, context.now);
-                        if context.table.condition(id) == Some(Condition::Live) {
-                            count(&mut context.metrics.suspicions);
-                            // The deadline is rounded to microseconds.
-                            let reason = if phi > context.config.phi_suspect - 0.01 {
-                                SuspicionReason::Phi
-                            } else {
-                                SuspicionReason::LongestSilence
-                            };
-                            let votes = self.count_votes(context, id);
-                            context.tell(Event::MemberSuspected {
-                                id,
-                                phi,
-                                votes,
-                                reason,
-                            });
-                        }
-                        context.ping(id);
-                    }
-                    Due::Ping => context.ping(id),
-                    Due::Silent => {
-                        count(&mut context.metrics.votes_cast);
-                        context.stale.verdicts = true;
-                        context.stale.own_votes = true;
-                    }
-                }
-            }
+            // Several steps may be due. Each step sets a later deadline.
+            while self.step(context, at, missing) != Due::Nothing {}
         }
     }
 
-    /// How much is being lost now, as far as heartbeats tell: of those due from the neighbours that
-    /// are not found silent. So loss that sets in shows within two intervals, and who is cut off
-    /// from half of them does not take that for loss.
+    /// Takes the next step of one observation, if it is due. `missing` is how many heartbeats are
+    /// overdue from all observed members.
+    fn step(&mut self, context: &mut Context, at: usize, missing: u64) -> Due {
+        let Some(observation) = self.observations.get_mut(at) else {
+            debug_assert!(false, "no observation is at this position");
+            return Due::Nothing;
+        };
+        let id = observation.id;
+        // The member's own missing heartbeats do not count as loss: whether they were lost or never
+        // sent is the question.
+        let own_missing = observation.missing(context.now, context.config.interval);
+        debug_assert!(own_missing <= missing, "part of a sum");
+        let of_others = missing.saturating_sub(own_missing);
+        let pings = self.loss.and_missing(of_others).pings();
+        let pings = pings.unwrap_or(MAX_BURST_PINGS).min(MAX_BURST_PINGS);
+        let due = observation.due(context.now, pings);
+        match due {
+            Due::Nothing => {}
+            Due::Ping => context.ping(id),
+            Due::Suspected => {
+                self.on_suspected(context, id);
+                context.ping(id);
+            }
+            Due::Silent => {
+                count(&mut context.metrics.votes_cast);
+                context.stale.verdicts = true;
+                context.stale.own_votes = true;
+            }
+        }
+        due
+    }
+
+    /// A member has become suspect: tells the application, unless the member is down already.
+    fn on_suspected(&self, context: &mut Context, id: NodeId) {
+        if context.table.condition(id) != Some(Condition::Live) {
+            return;
+        }
+        let Some(phi) = self.phi(context.now, id) else {
+            debug_assert!(false, "a member that is not observed is suspect");
+            return;
+        };
+        count(&mut context.metrics.suspicions);
+        // Samples are whole microseconds, so phi may be a little below the threshold at the
+        // deadline.
+        let reason = if phi > context.config.phi_suspect - 0.01 {
+            SuspicionReason::Phi
+        } else {
+            SuspicionReason::LongestSilence
+        };
+        let votes = self.count_votes(context, id);
+        context.tell(Event::MemberSuspected {
+            id,
+            phi,
+            votes,
+            reason,
+        });
+    }
+
+    /// How much is being lost now: heartbeats that are overdue count as lost, unless their sender
+    /// is found silent. So two things hold:
+    ///
+    /// - Loss that sets in suddenly shows within two intervals.
+    /// - A node that is cut off from half of its neighbours does not take that for loss.
     pub(crate) fn loss(&self, context: &Context) -> Loss {
         self.loss.and_missing(self.missing(context))
     }
 
-    /// The share of datagrams that is being lost, as far as heartbeats that have come tell.
+    /// The share of datagrams that is being lost, by the heartbeats that have arrived.
     pub(crate) fn loss_share(&self) -> f64 {
         self.loss.share()
     }
 
+    /// How many heartbeats are overdue from all observed members.
     fn missing(&self, context: &Context) -> u64 {
         let observations = self.observations.iter();
         let missing = observations.map(|o| o.missing(context.now, context.config.interval));
         missing.fold(0, u64::saturating_add)
     }
 
-    /// The ring has changed: observes the new neighbours, lets go of the old ones.
+    /// The ring has changed: observes the new neighbours, and ceases to observe old ones.
     pub(crate) fn refresh_neighbours(&mut self, context: &mut Context) {
-        let new = neighbours(
-            &context.table,
-            context.own,
-            usize::from(context.config.neighbours),
-        );
-        let until = context.in_intervals(FAREWELL);
-        for old in &self.neighbours {
-            let known = self.former.iter().any(|(former, _)| former.id == old.id);
-            if !new.contains(&old.id) && !known {
-                self.former.push((*old, until));
-            }
-        }
-        let beyond = self.former.len().saturating_sub(MAX_FORMER);
-        self.former.drain(..beyond);
-        let table = &context.table;
-        let condition = |id| table.condition(id);
-        self.former.retain(|(former, _)| {
-            !new.contains(&former.id) && condition(former.id) == Some(Condition::Live)
-        });
         let k = usize::from(context.config.neighbours);
-        let fallen = fallen_nearby(&context.table, context.own, k);
-        self.observations.retain(|observation| {
-            let id = observation.id;
-            // Who goes down is observed further: others may still need this node's vote, and it
-            // may be the first to hear the member again. A vote stands until its subject lives.
-            let open = match condition(id) {
-                Some(Condition::Down) => true,
-                Some(Condition::Live) => observation.is_silent(),
-                _ => false,
-            };
-            new.contains(&id) || open
-        });
-        let room = MAX_OBSERVED.saturating_sub(self.observations.len());
-        for id in new.iter().chain(fallen.iter().take(room)) {
-            if let Err(at) = self.position(*id) {
-                let (generation, _) = context.known(*id);
-                let window = context.config.window;
-                let mut observation =
-                    Observation::new(*id, generation, window, &self.detector, context.now);
-                observation.damp(damping(context, *id));
-                self.observations.insert(at, observation);
-            }
-        }
+        let new = neighbours(&context.table, context.own, k);
+        debug_assert!(new.is_sorted(), "neighbours are sorted");
+        debug_assert!(!new.contains(&context.own), "a neighbour of itself");
+        self.refresh_former_neighbours(context, &new);
+        self.refresh_observations(context, &new);
         let neighbour = |id: &NodeId| Neighbour {
             id: *id,
             address: context.table.get(*id).and_then(|record| record.address()),
@@ -213,7 +211,59 @@ impl Failure {
         context.stale.own_votes = true;
     }
 
-    /// A member has written something new, be it through others.
+    /// Old neighbours get heartbeats for a while longer. Too many of them are reduced to the
+    /// latest.
+    fn refresh_former_neighbours(&mut self, context: &Context, new: &Neighbours) {
+        let until = context.in_intervals(FORMER_INTERVALS);
+        let all_former = &mut self.former_neighbours;
+        for old in &self.neighbours {
+            let is_known = all_former.iter().any(|(former, _)| former.id == old.id);
+            if !new.contains(&old.id) && !is_known {
+                all_former.push((*old, until));
+            }
+        }
+        let beyond = all_former.len().saturating_sub(MAX_FORMER);
+        all_former.drain(..beyond);
+        all_former.retain(|(former, _)| {
+            let is_live = context.table.condition(former.id) == Some(Condition::Live);
+            is_live && !new.contains(&former.id)
+        });
+        debug_assert!(all_former.len() <= MAX_FORMER);
+    }
+
+    fn refresh_observations(&mut self, context: &Context, new: &Neighbours) {
+        let k = usize::from(context.config.neighbours);
+        let fallen = fallen_nearby(&context.table, context.own, k);
+        self.observations.retain(|observation| {
+            let id = observation.id;
+            // A member that goes down is observed further, for two reasons: others may still need
+            // this node's vote, and this node may be the first to hear the member again. A vote
+            // stands until its subject lives.
+            let is_open = match context.table.condition(id) {
+                Some(Condition::Down) => true,
+                Some(Condition::Live) => observation.is_silent(),
+                _ => false,
+            };
+            is_open || new.contains(&id)
+        });
+        let room = MAX_OBSERVED.saturating_sub(self.observations.len());
+        for id in new.iter().chain(fallen.iter().take(room)) {
+            if let Err(at) = position(&self.observations, *id) {
+                let (generation, _) = context.known(*id);
+                let window = context.config.window;
+                let mut observation =
+                    Observation::new(*id, generation, window, &self.detector, context.now);
+                observation.damp(damping(context, *id));
+                self.observations.insert(at, observation);
+            }
+        }
+        debug_assert!(
+            self.observations.is_sorted_by(|one, next| one.id < next.id),
+            "observations are sorted and of distinct members"
+        );
+    }
+
+    /// A member has written something new. The news may have come through others.
     pub(crate) fn on_progress(&mut self, context: &mut Context, id: NodeId) {
         self.probes.refuted(id);
         if context.table.condition(id) == Some(Condition::Down) {
@@ -231,7 +281,12 @@ impl Failure {
 
     /// A member runs under another generation.
     pub(crate) fn on_restart(&mut self, context: &mut Context, id: NodeId, generation: Generation) {
-        if let Ok(at) = self.position(id)
+        debug_assert_eq!(
+            context.known(id).0,
+            generation,
+            "the table knows it already"
+        );
+        if let Ok(at) = position(&self.observations, id)
             && let Some(observation) = self.observations.get_mut(at)
         {
             observation.restarted(generation, &self.detector, context.now);
@@ -242,7 +297,7 @@ impl Failure {
         context.stale.all_of_liveness();
     }
 
-    /// Notes when the next step of an observation is due.
+    /// Sets the timer for the next step of an observation.
     pub(crate) fn schedule_observations(&self, context: &mut Context) {
         let due = self.observations.iter().filter_map(Observation::deadline);
         let due = due.min().map(|due| due.max(context.at_once()));

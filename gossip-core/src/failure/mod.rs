@@ -1,28 +1,33 @@
-//! Failure detection: what this node hears of its neighbours, what other members vote, and the verdicts
-//! that follow.
+//! Failure detection: what this node hears of other members, what it votes, and which members it
+//! holds down.
 //!
-//! [`Failure`] is the machine. It owns all that is known of who lives and who is silent:
+//! [`Failure`] is the machine. It owns all that this node knows of silent and live members:
 //!
-//! - an [observation](observation) for each ring neighbour turns heartbeats into suspicion, with the
-//!   arithmetic of the [detector];
-//! - [votes] are what the other observers publish, [own votes](own_votes) what this node publishes;
-//! - [probes] ask a member directly where a doubt remains;
-//! - the [verdict] is a pure function of these facts and of the ring; [verdicts] acts on it.
+//! - An [observation](observation) of each ring neighbour turns heartbeats into suspicion, with the
+//!   arithmetic of the [detector].
+//! - A node that finds a neighbour silent publishes a vote against it: its [own votes](own_votes).
+//!   The [votes] are those that other members have published.
+//! - [Probes](probes) ask a member directly where a doubt remains.
+//! - The [verdict] is a pure function of these facts and of the ring. [Verdicts](verdicts) acts on
+//!   it.
 //!
 //! # Invariants
 //!
-//! - Observations are sorted by id, at most one for each member.
-//! - A member goes down by a verdict alone, and comes back by news of its own, or because a voter has
-//!   changed its mind. A voter that vanishes revives nobody.
+//! - Observations are sorted by id, and there is at most one for each member.
+//! - A member goes down by a verdict alone. It comes back by news of its own, or because a voter
+//!   has changed its mind. A voter that disappears revives nobody.
+//! - A node sends heartbeats to its neighbours, and for a while to former neighbours. No member is
+//!   both.
 
-pub(crate) mod detector;
+mod detector;
+mod doubts;
 mod heartbeats;
-pub(crate) mod loss;
-pub(crate) mod observation;
+mod loss;
+mod observation;
 pub(crate) mod own_votes;
 mod phi;
-pub(crate) mod probes;
-pub(crate) mod verdict;
+mod probes;
+mod verdict;
 mod verdicts;
 pub(crate) mod votes;
 mod window;
@@ -38,49 +43,54 @@ use crate::config::Config;
 use crate::context::Context;
 use crate::identity::NodeId;
 use crate::membership::Record;
-use crate::state::attribute::{Ballot, MAX_BALLOTS};
+use crate::state::attribute::{MAX_VOTES, PublishedVote};
 use crate::time::Instant;
 use detector::Detector;
 use loss::Loss;
-use observation::Observation;
+use observation::{Observation, find, position};
 use probes::Probes;
-use votes::{Cast, Votes};
+use votes::{HeldVote, Votes};
 
-/// Intervals after which those who replace a fallen observer are counted on in its stead: they have
-/// had the time to find the subject silent themselves.
-const SETTLING: u32 = 12;
+/// Intervals after which the replacements of a fallen observer count in its stead: by then they
+/// have had the time to find the subject silent themselves.
+const SETTLING_INTERVALS: u32 = 12;
 
 /// Intervals after which a member that came up again counts as steady.
-const CALM: u32 = 300;
+const STEADY_INTERVALS: u32 = 300;
 
-/// Members observed at a time, those who are down included. Neighbours always are.
-const MAX_OBSERVED: usize = MAX_BALLOTS;
+/// The most members that a node observes, members that are down included. Neighbours are observed
+/// in any case. A node may need one place in its list of votes for each.
+const MAX_OBSERVED: usize = MAX_VOTES;
 
 /// The failure detector of a node. See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Failure {
     detector: Box<Detector>,
-    /// The ring neighbours: this node sends them heartbeats.
+    /// The ring neighbours, sorted by id. This node sends them heartbeats.
     neighbours: Vec<Neighbour>,
-    /// Members that were neighbours a moment ago, and until when they still get heartbeats.
-    former: Vec<(Neighbour, Instant)>,
+    /// Members that were neighbours a moment ago, each with the time until which it gets
+    /// heartbeats.
+    former_neighbours: Vec<(Neighbour, Instant)>,
     /// Sorted by id.
     observations: Vec<Observation>,
-    /// How many heartbeats this node has sent.
+    /// How many heartbeats this node has sent to each neighbour.
     beats: u64,
     loss: Loss,
+    /// The votes that other members publish.
     votes: Votes,
     probes: Probes,
     /// The votes that this node publishes.
-    own_votes: SmallVec<[Ballot; 8]>,
-    /// Members of which there is news since the last verdicts. Those that are down may come back.
+    own_votes: SmallVec<[PublishedVote; 8]>,
+    /// Members that may come back, if they are down: there has been news of them since the last
+    /// verdicts.
     revivable: SmallVec<[NodeId; 8]>,
-    /// Verdicts are not drawn again before this.
-    judges_next: Instant,
+    /// The verdicts are not drawn again before this moment.
+    next_verdicts: Instant,
     /// Whether all other members are down.
     isolated: bool,
-    /// Until when this node may have missed deaths, if that is not long ago: it has begun another life, or
-    /// slept for longer than others keep members that are down.
+    /// Set if this node may have missed deaths a short time ago, because it began a new incarnation
+    /// or slept for longer than others keep members that are down. A member counts as alive once it
+    /// has been heard after this moment.
     absent_until: Option<Instant>,
 }
 
@@ -104,7 +114,7 @@ impl Failure {
                 config.acceptable_pause,
             )),
             neighbours: Vec::new(),
-            former: Vec::new(),
+            former_neighbours: Vec::new(),
             observations: Vec::new(),
             beats: 0,
             loss: Loss::default(),
@@ -112,13 +122,13 @@ impl Failure {
             probes: Probes::default(),
             own_votes: SmallVec::new(),
             revivable: SmallVec::new(),
-            judges_next: Instant::ORIGIN,
+            next_verdicts: Instant::ORIGIN,
             isolated: false,
             absent_until: None,
         }
     }
 
-    /// How many heartbeats this node has sent.
+    /// How many heartbeats this node has sent to each neighbour.
     pub(crate) const fn beats(&self) -> u64 {
         self.beats
     }
@@ -135,16 +145,12 @@ impl Failure {
 
     /// What this node observes of a member.
     pub(crate) fn observation(&self, id: NodeId) -> Option<&Observation> {
-        self.observations.get(self.position(id).ok()?)
+        find(&self.observations, id)
     }
 
     fn observation_mut(&mut self, id: NodeId) -> Option<&mut Observation> {
-        let at = self.position(id).ok()?;
+        let at = position(&self.observations, id).ok()?;
         self.observations.get_mut(at)
-    }
-
-    fn position(&self, id: NodeId) -> Result<usize, usize> {
-        self.observations.binary_search_by_key(&id, |o| o.id)
     }
 
     /// The phi of a member now, if this node observes it.
@@ -152,30 +158,32 @@ impl Failure {
         Some(self.observation(id)?.phi(&self.detector, now))
     }
 
-    /// Whether this node finds a member silent that it observes.
-    pub(crate) fn finds_silent(&self, id: NodeId) -> bool {
+    /// Whether this node observes a member and finds it silent.
+    pub(crate) fn observes_silence(&self, id: NodeId) -> bool {
         self.observation(id).is_some_and(Observation::is_silent)
     }
 
-    /// The valid votes of other members against one.
+    /// The valid votes of other members against a member. Of a member without a record there are
+    /// none.
     pub(crate) fn valid_votes<'a>(
         &'a self,
         now: Instant,
         subject: NodeId,
         record: Option<&'a Record>,
-    ) -> impl Iterator<Item = &'a Cast> {
-        let casts = self.votes.against(subject).iter();
-        casts.filter(move |cast| record.is_some_and(|record| cast.is_valid(&record.log, now)))
+    ) -> impl Iterator<Item = &'a HeldVote> {
+        debug_assert!(record.is_none_or(|record| record.id == subject));
+        let against = self.votes.against(subject).iter();
+        against.filter(move |vote| record.is_some_and(|record| vote.is_valid(&record.log, now)))
     }
 
     /// How many valid votes stand against a member, this node's own included.
     fn count_votes(&self, context: &Context, id: NodeId) -> usize {
         let others = self.valid_votes(context.now, id, context.table.get(id));
-        let own = usize::from(self.finds_silent(id));
+        let own = usize::from(self.observes_silence(id));
         others.count().saturating_add(own)
     }
 
-    /// This process has stood still for so long: that was not the neighbours' silence.
+    /// This process has stood still for `gap`, which was not the silence of its neighbours.
     pub(crate) fn paused(&mut self, context: &mut Context, gap: Duration) {
         context.stale.deadlines = true;
         self.slept(context, gap);
@@ -191,22 +199,27 @@ impl Failure {
         }
     }
 
-    /// This node may have missed deaths. A member that is heard in the next moment may have died long ago:
-    /// the socket has kept what came meanwhile.
+    /// This node may have missed deaths.
+    ///
+    /// A member that seems to be heard within the next interval may have died long ago: the socket
+    /// has kept the messages that arrived during the absence.
     pub(crate) fn note_absence(&mut self, context: &Context) {
         self.absent_until = Some(context.in_intervals(1));
     }
 
-    /// Ends the time in which members that were not heard are asked: a broken link is no death, and must
-    /// not be voted about for ever.
+    /// Ends the time in which this node asks members that it has not heard since its absence. A
+    /// broken link is not a death, and must not be voted about for ever.
     pub(crate) fn end_absence(&mut self, context: &Context) {
-        if self.absent_until < Some(context.intervals_ago(CALM)) {
+        if self.absent_until < Some(context.intervals_ago(STEADY_INTERVALS)) {
             self.absent_until = None;
         }
     }
 
-    /// Whether a member has not been heard since this node may have missed its death.
+    /// Whether this node has not heard a member since it may have missed the member's death.
     pub(crate) fn is_unheard(&self, record: &Record) -> bool {
         record.heard < self.absent_until
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,37 +1,68 @@
 //! The votes that this node publishes, and those that it takes over from others.
+//!
+//! A node votes against each member that it observes and finds silent. It also publishes votes
+//! against members that it has removed, because others may still need its word. Such votes are
+//! *marked*: their end is not a change of mind.
+//!
+//! # Invariants
+//!
+//! - The list has at most one vote against each subject.
+//! - A vote that stands is never pushed out by a new one: peers would take its end for a change of
+//!   mind.
+//! - A vote that is withdrawn may revive its subject. A vote that ends for another reason never
+//!   does.
 
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::{CALM, Failure, SETTLING};
+use super::{Failure, SETTLING_INTERVALS, STEADY_INTERVALS};
 use crate::context::Context;
 use crate::identity::NodeId;
 use crate::membership::{Condition, Record};
-use crate::state::attribute::{Ballot, MAX_BALLOTS, VOTES, decode_ballots, encode_ballots};
-use crate::time::UnixTime;
+use crate::state::attribute::{MAX_VOTES, PublishedVote, VOTES, decode_votes, encode_votes};
+use crate::time::{Instant, UnixTime};
 
-/// Intervals after which a vote is late.
-const LATE: u32 = 2;
+/// Intervals after which a vote that arrives is late.
+const LATE_INTERVALS: u32 = 2;
 
-/// Bytes of a vote, at most, in a node's first year, against a member that has written less than two million
-/// times: id 8, generation 8, frontier 3, age 5, mark 1. What would not fit all the same is cut off.
-pub(crate) const BALLOT: usize = 25;
+/// The most bytes that a vote takes in an author's first year, against a member that has written
+/// less than two million entries: id 8, generation 8, frontier 3, age 5, mark 1. Longer votes are
+/// cut off where the list does not fit.
+pub(super) const MAX_ENCODED_VOTE: usize = 25;
 
-/// Whether a member's log continues or begins anew.
+/// What has happened to an author's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Life {
-    /// The log that was known goes on, or none was known.
-    Same,
-    /// The member has restarted.
-    Another,
+pub(crate) enum LogChange {
+    /// The known log continues, or no log was known: the author has withdrawn the votes that are
+    /// missing.
+    Continued,
+    /// The author has restarted or was removed: it did not withdraw the votes that are missing.
+    Replaced,
 }
 
+/// A list of votes to be published.
+type List = SmallVec<[PublishedVote; 8]>;
+
 impl Failure {
-    /// Publishes the votes that follow from the observations, where they have changed.
+    /// Publishes the votes that follow from the observations, if they have changed.
     pub(crate) fn publish_votes(&mut self, context: &mut Context) {
-        let age = context.age();
+        let silent = self.silent_members(context);
+        let most = most_votes(context);
+        // Votes against removed members take at most half of the list, and only what silent members
+        // leave.
+        let marked = most.saturating_sub(silent.len()).min(most.div_euclid(2));
+        let mut list = self.votes_against_removed(context, marked);
+        self.add_votes_against_silent(context, &silent, most, &mut list);
+        self.add_lapsing_votes(context, &mut list);
+        debug_assert!(has_distinct_subjects(&list), "two votes against one member");
+        self.publish(context, list);
+    }
+
+    /// The members that this node votes against: those that it observes and finds silent, and those
+    /// whose deaths it may have slept through.
+    fn silent_members(&self, context: &Context) -> Vec<NodeId> {
         let mut silent: Vec<NodeId> = Vec::new();
         for observation in &self.observations {
             if observation.is_silent() {
@@ -40,265 +71,314 @@ impl Failure {
         }
         if self.absent_until.is_some() {
             for id in self.probes.silent() {
-                if self.has_missed(context, id) {
+                if self.may_have_missed_death_of(context, id) {
                     silent.push(id);
                 }
             }
         }
-        // Half of a list is for those against the removed, and no more than the silent leave.
-        let most = most_votes(context);
-        let marked = most.saturating_sub(silent.len()).min(most.div_euclid(2));
-        let mut ballots = self.votes_against_removed(context, marked);
+        silent
+    }
+
+    /// Whether this node may have slept through the death of a member that does not answer it. Then
+    /// nobody else votes against the member, but the nodes that have removed it second the vote of
+    /// this node.
+    fn may_have_missed_death_of(&self, context: &Context, silent: NodeId) -> bool {
+        let is_live = context.table.condition(silent) == Some(Condition::Live);
+        is_live && self.observation(silent).is_none()
+    }
+
+    /// Adds votes against silent members, up to `most` votes in all.
+    ///
+    /// In a small minority more members fall silent than a list holds. Votes that stand come first:
+    /// if one made room for another, peers would take its end for a change of mind.
+    fn add_votes_against_silent(
+        &self,
+        context: &Context,
+        silent: &[NodeId],
+        most: usize,
+        list: &mut List,
+    ) {
         let standing = |record: &Record| {
-            self.own_votes.iter().find(|ballot| {
-                ballot.subject == record.id && ballot.generation == record.log.generation()
+            self.own_votes.iter().find(|vote| {
+                vote.subject == record.id && vote.generation == record.log.generation()
             })
         };
         let silent = silent.iter().filter_map(|id| context.table.get(*id));
         let stand = silent.clone().filter(|record| standing(record).is_some());
-        let taken = ballots.len().saturating_add(stand.count());
-        // In a small minority more fall silent than a list takes. A vote that stands does not make room
-        // for another: its end would be taken for a change of mind.
+        let taken = list.len().saturating_add(stand.count());
         let mut room = most.saturating_sub(taken);
         for record in silent {
-            let ballot = standing(record).copied();
-            if ballot.is_none() {
-                let Some(less) = room.checked_sub(1) else {
-                    continue;
-                };
+            if let Some(vote) = standing(record) {
+                list.push(*vote);
+            } else if let Some(less) = room.checked_sub(1) {
                 room = less;
+                list.push(vote_against(context, record));
             }
-            ballots.push(ballot.unwrap_or(Ballot {
-                subject: record.id,
-                generation: record.log.generation(),
-                frontier: record.log.frontier(),
-                age,
-                removed: false,
-            }));
         }
-        let lapsing = self.own_votes.iter().filter(|ballot| {
-            let anew = ballots.iter().any(|b| b.subject == ballot.subject);
-            !anew && self.lapses(context, ballot)
-        });
-        let lapsing: SmallVec<[Ballot; 8]> = lapsing.copied().collect();
-        ballots.extend(lapsing);
-        self.publish(context, ballots);
     }
 
-    /// How long a member that is down is kept. Where many have died in a small cluster, each vote against one
-    /// takes a place that the next will need: then for less long, and what one removes all remove.
+    /// Adds the votes against incarnations that have ended a short time ago, unless the list has a
+    /// vote against the same member.
+    fn add_lapsing_votes(&self, context: &Context, list: &mut List) {
+        let lapsing = self.own_votes.iter().filter(|vote| {
+            let is_replaced = list.iter().any(|other| other.subject == vote.subject);
+            !is_replaced && self.lapses(context, vote)
+        });
+        let lapsing: List = lapsing.copied().collect();
+        list.extend(lapsing);
+    }
+
+    /// Whether a vote is against an incarnation of its subject that has ended a short time ago.
+    ///
+    /// The vote is void at every node that knows the new incarnation. If it were withdrawn at once,
+    /// a node that hears of the withdrawal first would take the old incarnation to be alive again.
+    fn lapses(&self, context: &Context, vote: &PublishedVote) -> bool {
+        let observation = self.observation(vote.subject);
+        observation.is_some_and(|observation| {
+            let observed_for = context.now.saturating_since(observation.observed_from());
+            observation.generation > vote.generation
+                && observed_for < context.intervals(SETTLING_INTERVALS)
+        })
+    }
+
+    /// The votes of this node against members that it has removed, at most `most`.
+    ///
+    /// - A vote against a member that is removed then stands for a while longer, for nodes that
+    ///   draw their verdict later.
+    /// - This node seconds the votes of others against a member that it has removed. It no longer
+    ///   observes the member. But a node that still shows the member up counts this node among the
+    ///   witnesses, and would wait for its word for ever.
+    ///
+    /// Nobody seconds marked votes: two nodes that have removed the member would second each other
+    /// without end. If there are too many votes, those that second somebody come first, then the
+    /// latest.
+    fn votes_against_removed(&self, context: &Context, most: usize) -> List {
+        let mut list = self.seconding_votes(context, most);
+        let seconding = list.len();
+        debug_assert!(seconding <= most, "more votes than were asked for");
+        for vote in &self.own_votes {
+            let is_known = list.iter().any(|other| other.subject == vote.subject);
+            if !is_known && outlasts_removal(context, vote) {
+                list.push(PublishedVote {
+                    removed: true,
+                    ..*vote
+                });
+            }
+        }
+        let beyond = list.len().saturating_sub(most);
+        list.drain(seconding..seconding.saturating_add(beyond));
+        debug_assert!(list.iter().all(|vote| vote.removed), "unmarked vote");
+        list
+    }
+
+    /// The votes, at most `most`, against removed members that a live observer still votes against.
+    fn seconding_votes(&self, context: &Context, most: usize) -> List {
+        let mut list = List::new();
+        for record in self.votes.subjects().filter_map(|id| removed(context, id)) {
+            let mut by_observers = self.votes.against(record.id).iter().filter(|vote| {
+                let is_live = context.table.condition(vote.observer) == Some(Condition::Live);
+                is_live && !vote.is_of_removed()
+            });
+            if list.len() < most && by_observers.any(|vote| vote.is_valid(&record.log, context.now))
+            {
+                // A vote that has become void would stand in the way of a valid one.
+                let standing = self.own_votes.iter().find(|vote| {
+                    vote.subject == record.id
+                        && vote.generation == record.log.generation()
+                        && vote.frontier >= record.log.frontier()
+                });
+                let vote = standing.copied();
+                list.push(PublishedVote {
+                    removed: true,
+                    ..vote.unwrap_or_else(|| vote_against(context, record))
+                });
+            }
+        }
+        list
+    }
+
+    /// How long a member that is down is kept.
+    ///
+    /// If many members have died in a small cluster, each vote against one of them takes a place in
+    /// the list that the next vote needs. Then a member is kept for a shorter time. A member that
+    /// another node has removed is also kept for the shorter time, so that all nodes remove the
+    /// same members.
     pub(crate) fn patience_with(&self, context: &Context, down: &Record) -> Duration {
-        let held = self.own_votes.iter().filter(|ballot| !ballot.removed);
+        let unmarked = self.own_votes.iter().filter(|vote| !vote.removed);
         let places = most_votes(context).saturating_mul(3);
-        let is_crowded = held.clone().count().saturating_mul(4) >= places;
-        let takes_a_place = is_crowded && held.map(|ballot| ballot.subject).any(|id| id == down.id);
-        let mut casts = self.votes.against(down.id).iter();
-        let is_removed =
-            casts.any(|cast| cast.is_of_removed() && cast.is_valid(&down.log, context.now));
+        let is_crowded = unmarked.clone().count().saturating_mul(4) >= places;
+        let takes_a_place = is_crowded && unmarked.map(|vote| vote.subject).any(|id| id == down.id);
+        let mut against = self.votes.against(down.id).iter();
+        let is_removed_elsewhere =
+            against.any(|vote| vote.is_of_removed() && vote.is_valid(&down.log, context.now));
         let patience = context.config.remove_after;
-        if takes_a_place || is_removed {
-            patience.min(context.intervals(CALM))
+        if takes_a_place || is_removed_elsewhere {
+            patience.min(context.intervals(STEADY_INTERVALS))
         } else {
             patience
         }
     }
 
-    /// Whether this node may have slept through the death of a member that does not answer it. Whoever has
-    /// removed the member seconds the vote against it.
-    fn has_missed(&self, context: &Context, silent: NodeId) -> bool {
-        let is_up = context.table.condition(silent) == Some(Condition::Live);
-        is_up && self.observation(silent).is_none()
-    }
-
-    fn publish(&mut self, context: &mut Context, ballots: SmallVec<[Ballot; 8]>) {
-        if ballots != self.own_votes {
-            let value = encode_ballots(ballots.iter(), room_for_votes(context));
-            self.own_votes = ballots;
+    /// Publishes a list of votes, unless it is the list that is published already.
+    fn publish(&mut self, context: &mut Context, list: List) {
+        if list != self.own_votes {
+            let value = encode_votes(list.iter(), room_for_votes(context));
+            self.own_votes = list;
             context.write(VOTES, Some(&value));
         }
     }
 
-    /// Votes against a member of another datacenter that is about to be removed although nobody there
-    /// has said that it is down. If it lives it refutes, and that brings it back; it would not learn
-    /// that it was removed from anything else, since those who live there do not speak to this node.
-    pub(crate) fn warn_of_removal(&mut self, context: &mut Context, id: NodeId) {
+    /// Votes against a member of another datacenter that this node is about to remove, although
+    /// nobody in that datacenter has said that the member is down.
+    ///
+    /// If the member lives, it refutes the vote, and that brings it back. Nothing else would tell
+    /// it that it was removed, because the members there do not speak to this node.
+    pub(super) fn warn_of_removal(&mut self, context: &mut Context, id: NodeId) {
         let Some(record) = context.table.get(id) else {
+            debug_assert!(false, "a member that is unknown is to be removed");
             return;
         };
-        let warning = Ballot {
-            subject: id,
-            generation: record.log.generation(),
-            frontier: record.log.frontier(),
-            age: context.age(),
+        let warning = PublishedVote {
             removed: true,
+            ..vote_against(context, record)
         };
-        let mut ballots = self.own_votes.clone();
-        ballots.retain(|ballot| ballot.subject != id);
-        ballots.push(warning);
-        self.publish(context, ballots);
+        let mut list = self.own_votes.clone();
+        list.retain(|vote| vote.subject != id);
+        list.push(warning);
+        debug_assert!(has_distinct_subjects(&list), "two votes against one member");
+        self.publish(context, list);
     }
 
-    /// Whether a vote is against an earlier life of its subject that has ended not long ago. It is
-    /// void by itself wherever the new life is known; were it withdrawn at once, whoever hears of
-    /// that first would take the old life to be alive again.
-    fn lapses(&self, context: &Context, ballot: &Ballot) -> bool {
-        let observation = self.observation(ballot.subject);
-        observation.is_some_and(|observation| {
-            observation.generation > ballot.generation
-                && context.now.saturating_since(observation.began()) < context.intervals(SETTLING)
-        })
-    }
-
-    /// The votes of this node against members that it has removed. They stand for a while longer,
-    /// for those who take part in the verdict later; marked, so that their end is no change of mind.
+    /// An author's log has changed: takes over the votes that the author publishes now.
     ///
-    /// A node that has removed a member observes it no longer and has no opinion of its own. But
-    /// whoever still shows the member up counts this node among its witnesses and would wait for its
-    /// word for ever: so it seconds the votes of those who still observe. Marked votes are seconded
-    /// by nobody, or two who have removed the member would second each other without end.
-    ///
-    /// Where there are more than `most`, first those that second somebody, then the latest.
-    fn votes_against_removed(&self, context: &Context, most: usize) -> SmallVec<[Ballot; 8]> {
-        let age = context.age();
-        let lasting = u64::try_from(context.config.remove_after.as_millis()).unwrap_or(u64::MAX);
-        let ghost = |id| {
-            let record = context.table.get(id)?;
-            (record.condition == Condition::Removed).then_some(record)
-        };
-        let mut ballots = SmallVec::<[Ballot; 8]>::new();
-        for record in self.votes.subjects().filter_map(ghost) {
-            let casts = self.votes.against(record.id).iter();
-            let mut observers = casts.filter(|cast| {
-                let lives = context.table.condition(cast.observer) == Some(Condition::Live);
-                lives && !cast.is_of_removed()
-            });
-            if ballots.len() < most && observers.any(|cast| cast.is_valid(&record.log, context.now))
-            {
-                // Not one that has become void: it would stand in the way of one that is not.
-                let stands = |ballot: &&Ballot| {
-                    ballot.subject == record.id
-                        && ballot.generation == record.log.generation()
-                        && ballot.frontier >= record.log.frontier()
-                };
-                let second = Ballot {
-                    subject: record.id,
-                    generation: record.log.generation(),
-                    frontier: record.log.frontier(),
-                    age,
-                    removed: true,
-                };
-                let cast = self.own_votes.iter().find(stands).copied();
-                ballots.push(Ballot {
-                    removed: true,
-                    ..cast.unwrap_or(second)
-                });
-            }
-        }
-        let seconding = ballots.len();
-        for ballot in &self.own_votes {
-            let removed_for =
-                |record: &Record| context.now.saturating_since(record.since).as_millis();
-            let stands = ghost(ballot.subject).is_some_and(|record| {
-                record.log.generation() == ballot.generation
-                    && record.log.frontier() <= ballot.frontier
-                    && (removed_for(record) < u128::from(lasting)
-                        || age.saturating_sub(ballot.age) < lasting)
-            });
-            let known = ballots.iter().any(|other| other.subject == ballot.subject);
-            if stands && !known {
-                ballots.push(Ballot {
-                    removed: true,
-                    ..*ballot
-                });
-            }
-        }
-        let beyond = ballots.len().saturating_sub(most);
-        ballots.drain(seconding..seconding.saturating_add(beyond));
-        ballots
-    }
-
-    /// An author's log has changed: takes over the votes that it publishes now. Those that it
-    /// withdraws may revive their subjects; those that it forgot in a restart do not.
-    ///
-    /// Returns the votes against this node.
+    /// A subject may be revived if the author has withdrawn its vote, but not if the author has
+    /// forgotten the vote in a restart. Returns the votes against this node.
     pub(crate) fn on_votes(
         &mut self,
         context: &mut Context,
         author: NodeId,
-        life: Life,
+        log_change: LogChange,
         old: &[u8],
         new: &[u8],
-    ) -> SmallVec<[Ballot; 1]> {
+    ) -> SmallVec<[PublishedVote; 1]> {
         let mut against_own = SmallVec::new();
         if old == new {
             return against_own;
         }
-        let now = context.now;
-        let began = context
-            .table
-            .get(author)
-            .map_or(UnixTime::default(), |record| {
-                record.log.generation().stamp().time()
-            });
-        let wall = context.clock.wall(now).as_millis();
-        let late = u64::try_from(context.intervals(LATE).as_millis()).unwrap_or(u64::MAX);
-        let second_thought = context.in_intervals(1);
-        let withdrawn = self.votes.replace(
-            now,
-            author,
-            decode_ballots(old),
-            decode_ballots(new),
-            |ballot| {
-                let cast = began.as_millis().saturating_add(ballot.age);
-                if wall.saturating_sub(cast) > late {
-                    second_thought
-                } else {
-                    now
-                }
-            },
-        );
-        // Votes against those who are down already are in no hurry: the next round looks at them.
-        context.stale.verdicts |= life == Life::Another || !withdrawn.is_empty();
-        for id in withdrawn {
-            // Who has been down for so long has been removed by its voters, and the marks on their votes may
-            // have come and gone unseen.
-            let record = context.table.get(id);
-            let is_due = record.is_none_or(|record| {
-                now.saturating_since(record.since) >= context.config.remove_after
-            });
-            if life == Life::Same && !is_due {
-                self.revivable.push(id);
-            }
+        let counts_from = counts_from(context, author);
+        let (old, votes) = (decode_votes(old), decode_votes(new));
+        let withdrawn = self
+            .votes
+            .replace(context.now, author, old, votes, counts_from);
+        // Votes against members that are down already are in no hurry: the next round looks at
+        // them.
+        context.stale.verdicts |= log_change == LogChange::Replaced || !withdrawn.is_empty();
+        if log_change == LogChange::Continued {
+            let revivable = withdrawn.into_iter().filter(|id| !is_overdue(context, *id));
+            self.revivable.extend(revivable);
         }
-        for ballot in decode_ballots(new) {
-            if ballot.subject == context.own {
-                against_own.push(ballot);
+        for vote in decode_votes(new) {
+            if vote.subject == context.own {
+                against_own.push(vote);
             }
-            // Somebody still votes against a member that this node has removed.
-            let condition = context.table.condition(ballot.subject);
+            let condition = context.table.condition(vote.subject);
+            // If this node has removed the subject, it seconds the vote.
             context.stale.own_votes |= condition == Some(Condition::Removed);
             context.stale.verdicts |= condition == Some(Condition::Live);
         }
         against_own
     }
 
-    /// Drops the votes of a member whose word no longer counts. Nobody is revived by that.
-    pub(crate) fn withdraw_all_votes_of(&mut self, context: &Context, author: NodeId) {
+    /// Drops the votes of a member whose word no longer counts. This revives nobody.
+    pub(super) fn withdraw_all_votes_of(&mut self, context: &Context, author: NodeId) {
         let record = context.table.get(author);
-        let held = record.and_then(|record| record.log.get(VOTES));
-        let held = decode_ballots(held.unwrap_or_default());
+        let published = record.and_then(|record| record.log.get(VOTES));
+        let published = decode_votes(published.unwrap_or_default());
         let none = core::iter::empty();
         self.votes
-            .replace(context.now, author, held, none, |_| context.now);
+            .replace(context.now, author, published, none, |_| context.now);
     }
 }
 
-/// The most bytes of this node's votes: a list is one entry, which has to fit a datagram.
+/// A vote against a member with what this node knows of it now.
+fn vote_against(context: &Context, subject: &Record) -> PublishedVote {
+    PublishedVote {
+        subject: subject.id,
+        generation: subject.log.generation(),
+        frontier: subject.log.frontier(),
+        age: context.age(),
+        removed: false,
+    }
+}
+
+/// The record of a member that this node has removed.
+fn removed(context: &Context, id: NodeId) -> Option<&Record> {
+    let record = context.table.get(id)?;
+    (record.condition == Condition::Removed).then_some(record)
+}
+
+/// Whether a vote stands although this node has removed the subject: the vote is not void, and
+/// either the removal or the vote itself is recent.
+fn outlasts_removal(context: &Context, vote: &PublishedVote) -> bool {
+    let lasting = u64::try_from(context.config.remove_after.as_millis()).unwrap_or(u64::MAX);
+    removed(context, vote.subject).is_some_and(|record| {
+        let removed_for = context.now.saturating_since(record.since).as_millis();
+        record.log.generation() == vote.generation
+            && record.log.frontier() <= vote.frontier
+            && (removed_for < u128::from(lasting)
+                || context.age().saturating_sub(vote.age) < lasting)
+    })
+}
+
+/// From when on the votes of an author count that arrive now. A late vote counts an interval later,
+/// so that its subject can refute it before.
+fn counts_from(context: &Context, author: NodeId) -> impl Fn(&PublishedVote) -> Instant {
+    let record = context.table.get(author);
+    debug_assert!(record.is_some(), "votes of a member that is unknown");
+    let generation_start = record.map_or(UnixTime::default(), |record| {
+        record.log.generation().stamp().time()
+    });
+    let (now, second_thought) = (context.now, context.in_intervals(1));
+    let wall = context.clock.wall(now).as_millis();
+    let late = u64::try_from(context.intervals(LATE_INTERVALS).as_millis()).unwrap_or(u64::MAX);
+    move |vote| {
+        let voted_at = generation_start.as_millis().saturating_add(vote.age);
+        if wall.saturating_sub(voted_at) > late {
+            second_thought
+        } else {
+            now
+        }
+    }
+}
+
+/// Whether a member has been in its condition for so long that the nodes that voted against it have
+/// removed it. Their marked votes may have come and gone unseen.
+fn is_overdue(context: &Context, id: NodeId) -> bool {
+    let record = context.table.get(id);
+    record.is_none_or(|record| {
+        context.now.saturating_since(record.since) >= context.config.remove_after
+    })
+}
+
+/// The most bytes of this node's votes: the list is one entry, and an entry has to fit a datagram.
 fn room_for_votes(context: &Context) -> usize {
     context.entry_limit().saturating_sub(VOTES.len())
 }
 
-/// The most votes that this node may hold at a time.
+/// The most votes that this node may publish at a time.
 fn most_votes(context: &Context) -> usize {
-    room_for_votes(context).div_euclid(BALLOT).min(MAX_BALLOTS)
+    room_for_votes(context)
+        .div_euclid(MAX_ENCODED_VOTE)
+        .min(MAX_VOTES)
+}
+
+fn has_distinct_subjects(list: &[PublishedVote]) -> bool {
+    let mut rest = list;
+    while let Some((first, others)) = rest.split_first() {
+        if others.iter().any(|other| other.subject == first.subject) {
+            return false;
+        }
+        rest = others;
+    }
+    true
 }

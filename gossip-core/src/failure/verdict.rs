@@ -1,50 +1,60 @@
-//! The verdict: whom this node holds down.
+//! The verdict: which members this node holds down.
 //!
-//! The witnesses of a member are its observers on the ring, without those that are down and those
-//! that this node itself finds silent; plus this node, if it has evidence of its own. The member is
-//! down when a strict majority of its witnesses stands against it. The clearest case is decided
-//! first; whoever is down is then no witness any more, and so on until nothing changes. So one sick
-//! node takes nobody down whatever it votes, one broken link takes nobody down while another
-//! observer vouches, and both halves of a split settle.
+//! The *observers* of a member are its neighbours on the ring. Its *witnesses* are:
+//!
+//! - its observers, without those that are down and those that this node itself finds silent;
+//! - this node, if it has evidence of its own.
+//!
+//! The member is down if a strict majority of its witnesses stands against it. The clearest case is
+//! decided first. A member that is down is no longer a witness, and so on until nothing changes.
+//! This has three consequences:
+//!
+//! - One sick node takes nobody down, whatever it votes.
+//! - One broken link takes nobody down while another observer vouches for the member.
+//! - Both halves of a split settle.
+//!
+//! # Invariants
+//!
+//! - Each contested member is decided at most once, and a decision is never taken back.
+//! - Of the witnesses of a member, those against it and those that vouch for it are disjoint.
 
 use alloc::vec::Vec;
 
-use super::observation::Observation;
-use super::probes::{Probes, SAMPLE};
-use super::votes::Votes;
+use super::observation::{Observation, find};
+use super::probes::Probes;
+use super::votes::{HeldVote, Votes};
 use crate::identity::NodeId;
-use crate::membership::datacenter::Place;
 use crate::membership::observers::observers;
-use crate::membership::ring::{Neighbours, Ring};
-use crate::membership::{Condition, Table};
+use crate::membership::ring::Neighbours;
+use crate::membership::{Condition, Record, Table};
 use crate::time::Instant;
 
-/// The facts a verdict rests on.
+/// The facts that a verdict rests on.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Evidence<'a> {
-    pub(crate) own: NodeId,
-    pub(crate) table: &'a Table,
-    pub(crate) votes: &'a Votes,
+pub(super) struct Evidence<'a> {
+    pub(super) own: NodeId,
+    pub(super) table: &'a Table,
+    pub(super) votes: &'a Votes,
     /// Sorted by id.
-    pub(crate) observations: &'a [Observation],
-    pub(crate) probes: &'a Probes,
-    /// How many neighbours a member has.
-    pub(crate) neighbours: usize,
-    pub(crate) now: Instant,
-    /// Who has been down since before this is no observer any more.
-    pub(crate) settled_before: Instant,
-    /// Who was heard directly after this counts as heard.
-    pub(crate) heard_after: Instant,
+    pub(super) observations: &'a [Observation],
+    pub(super) probes: &'a Probes,
+    /// How many neighbours a member has on its ring.
+    pub(super) neighbours: usize,
+    pub(super) now: Instant,
+    /// A member that has been down since this moment or longer is no longer an observer.
+    pub(super) settled_before: Instant,
+    /// A member counts as heard if it was heard directly after this moment.
+    pub(super) heard_after: Instant,
 }
 
 /// What this node concludes about a contested member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// A majority stands against it.
+pub(super) enum Verdict {
+    /// A majority stands against the member.
     Down,
-    /// Not down; but so much speaks against it that it should be asked.
+    /// The member is not down, but so much speaks against it that this node should probe it.
     Doubtful,
-    /// Not down.
+    /// The member is not down.
     Cleared,
 }
 
@@ -53,100 +63,126 @@ pub(crate) enum Verdict {
 struct Contested {
     subject: NodeId,
     tally: Tally,
-    down: bool,
-    /// The position of the last of its seats.
-    seat: Option<usize>,
+    is_down: bool,
+    /// The position of the last of the member's own testimonies about others.
+    last_testimony: Option<usize>,
 }
 
-/// A contested member as a witness of another one. Only such a one can be found down.
+/// What a contested member says as a witness of another contested member. If the witness is found
+/// down, its testimony no longer counts.
 #[derive(Clone, Copy, Debug)]
-struct Seat {
-    /// The position of the case.
-    case: usize,
-    votes: bool,
-    /// The seat before it of the same witness.
+struct Testimony {
+    /// The position of the contested member that it is about.
+    about: usize,
+    votes_against: bool,
+    /// The position of the testimony before this one of the same witness.
     previous: Option<usize>,
 }
 
 /// How many of a member's witnesses stand against it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Tally {
-    against: usize,
+pub(super) struct Tally {
     witnesses: usize,
-    /// Its observers, and those of them that are witnesses and do not vote.
-    observers: usize,
+    /// The witnesses against the member, this node included.
+    against: usize,
+    /// The observers that are witnesses and do not vote.
     vouching: usize,
-    /// Votes from other datacenters by who is no witness.
-    abroad: usize,
+    /// All observers, whether or not they are witnesses.
+    observers: usize,
+    /// The votes from other datacenters by members that are not observers.
+    from_elsewhere: usize,
 }
 
 impl Tally {
+    /// Counts an observer that is a witness.
+    fn count_observer(&mut self, votes_against: bool) {
+        self.witnesses = self.witnesses.saturating_add(1);
+        if votes_against {
+            self.against = self.against.saturating_add(1);
+        } else {
+            self.vouching = self.vouching.saturating_add(1);
+        }
+    }
+
+    /// Ceases to count a witness, because it is found down.
+    fn dismiss(&mut self, votes_against: bool) {
+        debug_assert!(self.witnesses > 0, "a witness that was not counted");
+        self.witnesses = self.witnesses.saturating_sub(1);
+        if votes_against {
+            debug_assert!(self.against > 0, "a vote that was not counted");
+            self.against = self.against.saturating_sub(1);
+        } else {
+            debug_assert!(self.vouching > 0, "a witness that was not counted");
+            self.vouching = self.vouching.saturating_sub(1);
+        }
+        self.check();
+    }
+
+    fn check(&self) {
+        debug_assert!(
+            self.against.saturating_add(self.vouching) <= self.witnesses,
+            "a witness is counted twice: {self:?}"
+        );
+        debug_assert!(self.vouching <= self.observers, "not an observer: {self:?}");
+    }
+
     fn is_majority(self) -> bool {
         self.against.saturating_mul(2) > self.witnesses
     }
 
-    /// Two votes, or no more than half of the observers left to vouch: more than one sick observer.
-    /// Of another datacenter, its observers may vouch for it and yet not be heard.
-    fn is_doubtful(self) -> bool {
-        self.against.saturating_add(self.abroad) >= 2
+    /// Whether more than one sick observer speaks against the member: there are two votes, or at
+    /// most half of the observers still vouch for it.
+    ///
+    /// A vote from another datacenter counts here, because observers may vouch for the member
+    /// although nobody outside can hear it.
+    pub(super) fn is_doubtful(self) -> bool {
+        self.against.saturating_add(self.from_elsewhere) >= 2
             || self.vouching.saturating_mul(2) <= self.observers
     }
 
-    /// A witness is found down.
-    fn dismiss(&mut self, voted: bool) {
-        self.witnesses = self.witnesses.saturating_sub(1);
-        self.against = self.against.saturating_sub(usize::from(voted));
-        self.vouching = self.vouching.saturating_sub(usize::from(!voted));
-    }
-
-    /// The one of two with the greater share against.
+    /// The one of two tallies with the greater share against the member.
     fn clearer(self, other: Self) -> Self {
-        if other.clearer_than(self) {
+        if other.is_clearer_than(self) {
             other
         } else {
             self
         }
     }
 
-    /// Whether the share against is greater than another's.
-    fn clearer_than(self, other: Self) -> bool {
+    /// Whether the share against the member is greater than in another tally.
+    fn is_clearer_than(self, other: Self) -> bool {
         self.against.saturating_mul(other.witnesses) > other.against.saturating_mul(self.witnesses)
     }
 }
 
 impl Evidence<'_> {
-    /// The contested members with this node's verdict about each. Sorted by id.
+    /// The verdict about each contested member, sorted by id.
     ///
-    /// Each case is counted once; when a member is found down, only the cases that it is a witness
-    /// of change.
-    pub(crate) fn verdicts(&self) -> Vec<(NodeId, Verdict)> {
-        let (mut contested, seats) = self.contested();
-        // The last seats of those who have just been found down.
+    /// Each tally is counted once. When a member is found down, only the tallies that it is a
+    /// witness of change.
+    pub(super) fn verdicts(&self) -> Vec<(NodeId, Verdict)> {
+        let (mut contested, testimonies) = self.contested();
+        // The last testimonies of the members that have just been found down.
         let mut decided: Vec<usize> = Vec::new();
         loop {
-            let open = contested.iter().filter(|case| !case.down);
+            let open = contested.iter().filter(|case| !case.is_down);
             let majorities = open.map(|case| case.tally).filter(|t| t.is_majority());
             let Some(clearest) = majorities.reduce(Tally::clearer) else {
                 break;
             };
             for case in &mut contested {
-                if !case.down && case.tally.is_majority() && !clearest.clearer_than(case.tally) {
-                    case.down = true;
-                    decided.extend(case.seat);
+                let tally = case.tally;
+                if !case.is_down && tally.is_majority() && !clearest.is_clearer_than(tally) {
+                    case.is_down = true;
+                    decided.extend(case.last_testimony);
                 }
             }
             for last in decided.drain(..) {
-                let mut at = Some(last);
-                while let Some(seat) = at.and_then(|at| seats.get(at)) {
-                    if let Some(case) = contested.get_mut(seat.case) {
-                        case.tally.dismiss(seat.votes);
-                    }
-                    at = seat.previous;
-                }
+                dismiss(&mut contested, &testimonies, last);
             }
         }
         let verdict = |case: &Contested| {
-            if case.down {
+            if case.is_down {
                 Verdict::Down
             } else if case.tally.is_doubtful() {
                 Verdict::Doubtful
@@ -160,214 +196,110 @@ impl Evidence<'_> {
             .collect()
     }
 
-    /// The members against which there is a valid vote, or evidence of this node's own, sorted by
-    /// id; and where they are witnesses themselves.
-    fn contested(&self) -> (Vec<Contested>, Vec<Seat>) {
-        let silent = self
-            .observations
-            .iter()
-            .filter(|o| o.is_silent())
-            .map(|o| o.id);
-        let voted = self
-            .votes
-            .subjects()
-            .filter(|subject| self.valid_votes(*subject) > 0);
-        let mut subjects: Vec<NodeId> = silent.chain(voted).chain(self.probes.silent()).collect();
-        subjects.sort_unstable();
-        subjects.dedup();
-        subjects.retain(|subject| {
-            let takes_part = |condition| matches!(condition, Condition::Live | Condition::Down);
-            *subject != self.own
-                && self
-                    .table
-                    .get(*subject)
-                    .is_some_and(|record| takes_part(record.condition))
-        });
+    /// The contested members with their tallies, sorted by id, and what they say about one another.
+    fn contested(&self) -> (Vec<Contested>, Vec<Testimony>) {
+        let subjects = self.contested_subjects();
         let case = |subject: &NodeId| Contested {
             subject: *subject,
             tally: Tally::default(),
-            down: false,
-            seat: None,
+            is_down: false,
+            last_testimony: None,
         };
         let mut contested: Vec<Contested> = subjects.iter().map(case).collect();
-        let mut seats: Vec<Seat> = Vec::new();
-        for (case, subject) in subjects.iter().enumerate() {
-            let tally = self.tally(*subject, &subjects, |witness, votes| {
+        let mut testimonies: Vec<Testimony> = Vec::new();
+        for (about, subject) in subjects.iter().enumerate() {
+            let tally = self.tally(*subject, &subjects, |witness, votes_against| {
                 if let Some(witness) = contested.get_mut(witness) {
-                    let previous = witness.seat.replace(seats.len());
-                    seats.push(Seat {
-                        case,
-                        votes,
+                    let previous = witness.last_testimony.replace(testimonies.len());
+                    testimonies.push(Testimony {
+                        about,
+                        votes_against,
                         previous,
                     });
                 }
             });
-            if let Some(contested) = contested.get_mut(case) {
+            if let Some(contested) = contested.get_mut(about) {
                 contested.tally = tally;
             }
         }
-        (contested, seats)
+        (contested, testimonies)
     }
 
-    /// The members that take part and have lost half of those who could vouch for them: the rest may
-    /// be too few for a verdict, and with all of them gone nobody is left to vote.
-    pub(crate) fn bereft(&self) -> Vec<NodeId> {
-        let down = self.table.down().filter_map(|id| self.table.get(id));
-        let fallen = down.filter(|record| record.since > self.settled_before);
-        let silent = self.observations.iter().filter(|o| o.is_silent());
-        let out = fallen
-            .map(|record| record.id)
-            .chain(silent.map(|o| o.id))
-            .chain(self.probes.silent());
-        let mut beside: Vec<NodeId> = out.flat_map(|id| self.observers(id)).collect();
-        beside.sort_unstable();
-        beside.dedup();
-        beside.retain(|id| {
-            let live = self.table.condition(*id) == Some(Condition::Live);
-            live && *id != self.own && self.tally(*id, &[], |_, _| ()).is_doubtful()
+    /// The members that take part or are down, and against which there is a valid vote or evidence
+    /// of this node itself. Sorted by id.
+    fn contested_subjects(&self) -> Vec<NodeId> {
+        let observed = self.observations.iter().filter(|o| o.is_silent());
+        let voted = self.votes.subjects();
+        let mut subjects: Vec<NodeId> = observed
+            .map(|o| o.id)
+            .chain(voted.filter(|subject| self.has_valid_vote(*subject)))
+            .chain(self.probes.silent())
+            .collect();
+        subjects.sort_unstable();
+        subjects.dedup();
+        let takes_part =
+            |record: &Record| matches!(record.condition, Condition::Live | Condition::Down);
+        subjects.retain(|subject| {
+            *subject != self.own && self.table.get(*subject).is_some_and(takes_part)
         });
-        beside
+        subjects
     }
 
-    /// Whom to ask of other datacenters whose bridges this node finds silent: the word of those who
-    /// vouch for one another there cannot have come here. Of a large one a sample, which is another one
-    /// for each node that asks; all of it where somebody answers after all.
-    pub(crate) fn cut_off(&self) -> Vec<NodeId> {
-        let mut asked = Vec::new();
-        for (place, ring) in self.out_of_reach() {
-            let live = ring.live();
-            let (before, after) = live.split_at(live.partition_point(|id| *id < self.own));
-            let around = after.iter().chain(before).copied();
-            if self.asked_in_vain(place) < SAMPLE {
-                asked.extend(around.take(SAMPLE));
-            } else if self.hears_any(live) {
-                asked.extend(around);
-            }
-        }
-        asked
-    }
-
-    /// The members of other datacenters that are out of reach by all that this node knows: their bridges
-    /// are silent, a whole sample has been asked in vain, and nobody there has been heard lately. If one
-    /// in ten could be reached, a sample would miss them all once in 800 times.
-    pub(crate) fn written_off(&self) -> Vec<NodeId> {
-        let lost = self.out_of_reach().filter(|(place, ring)| {
-            self.asked_in_vain(*place) >= SAMPLE && !self.hears_any(ring.live())
-        });
-        lost.flat_map(|(_, ring)| ring.live().iter().copied())
-            .collect()
-    }
-
-    /// The other datacenters whose bridges this node finds silent.
-    fn out_of_reach(&self) -> impl Iterator<Item = (Place, &Ring)> {
-        let datacenters = self.table.datacenters();
-        let others = datacenters.others(self.table.place(self.own), 0);
-        others.filter(move |(place, ring)| {
-            let bridges = datacenters.bridges_of(*place);
-            !ring.live().is_empty() && bridges.iter().all(|id| self.finds_silent(*id))
-        })
-    }
-
-    /// How many members of a datacenter have not answered this node.
-    fn asked_in_vain(&self, place: Place) -> usize {
-        let silent = self.probes.silent();
-        silent.filter(|id| self.table.place(*id) == place).count()
-    }
-
-    fn hears_any(&self, members: &[NodeId]) -> bool {
-        members.iter().any(|id| self.hears(*id))
-    }
-
-    /// The members of other datacenters that are down though nobody votes against them, and others there
-    /// live: this node alone may hold them to be.
-    pub(crate) fn forgotten(&self) -> Vec<NodeId> {
-        let datacenters = self.table.datacenters();
-        let others = datacenters.others(self.table.place(self.own), 0);
-        let inhabited = others.filter(|(_, ring)| !ring.live().is_empty());
-        let down = inhabited.flat_map(|(_, ring)| ring.down().iter().copied());
-        down.filter(|id| self.valid_votes(*id) == 0).collect()
-    }
-
-    /// The members of this datacenter that are down though nobody votes against them.
-    pub(crate) fn voteless(&self) -> impl Iterator<Item = NodeId> + '_ {
-        let down = self.table.home(self.own).down().iter().copied();
-        down.filter(|id| self.valid_votes(*id) == 0)
-    }
-
-    /// Whether it is those of its own datacenter who hold a member down: this node is there, or
-    /// somebody there votes against it. A small one is observed by others, too.
-    pub(crate) fn is_down_by_its_own(&self, id: NodeId) -> bool {
-        let place = self.table.place(id);
-        let is_here = place == self.table.place(self.own);
-        is_here || self.table.datacenters().is_small(place) || {
-            let log = self.table.get(id).map(|record| &record.log);
-            self.votes.against(id).iter().any(|cast| {
-                self.table.place(cast.observer) == place
-                    && log.is_some_and(|log| cast.is_valid(log, self.now))
-            })
-        }
-    }
-
-    /// Whether a member that is down may be removed: its own hold it down, or others there live and
-    /// this node has asked it in vain. Of a datacenter that is out of reach as a whole nobody knows who
-    /// lives, and all of it would have to be brought back.
-    pub(crate) fn is_attested(&self, id: NodeId) -> bool {
-        let others_live = !self.table.home(id).live().is_empty();
-        self.is_down_by_its_own(id) || others_live && self.probes.is_silent(id)
-    }
-
-    fn observers(&self, id: NodeId) -> Neighbours {
+    /// The observers of a member.
+    pub(super) fn observers(&self, id: NodeId) -> Neighbours {
         observers(self.table, id, self.neighbours, self.settled_before)
     }
 
-    /// How many votes stand against a member, whoever cast them.
-    pub(crate) fn valid_votes(&self, subject: NodeId) -> usize {
-        let Some(record) = self.table.get(subject) else {
-            return 0;
-        };
-        let casts = self.votes.against(subject).iter();
-        casts
-            .filter(|cast| cast.is_valid(&record.log, self.now))
-            .count()
+    /// The valid votes against a member. Of a member without a record there are none.
+    pub(super) fn valid_votes(&self, subject: NodeId) -> impl Iterator<Item = &HeldVote> {
+        let record = self.table.get(subject);
+        let against = self.votes.against(subject).iter();
+        against
+            .filter(move |vote| record.is_some_and(|record| vote.is_valid(&record.log, self.now)))
     }
 
-    /// Counts who stands against a member while none of the contested is down yet. Tells of each
-    /// contested one that is a witness, by its position, whether it votes.
-    fn tally(
+    pub(super) fn has_valid_vote(&self, subject: NodeId) -> bool {
+        self.valid_votes(subject).next().is_some()
+    }
+
+    /// Counts the witnesses of a member while none of the contested members is down yet.
+    ///
+    /// Calls `testify` for each witness that is contested itself, with its position in `contested`
+    /// and whether it votes against the member.
+    pub(super) fn tally(
         &self,
         subject: NodeId,
         contested: &[NodeId],
-        mut witness: impl FnMut(usize, bool),
+        mut testify: impl FnMut(usize, bool),
     ) -> Tally {
         let mut tally = Tally::default();
         let Some(record) = self.table.get(subject) else {
+            debug_assert!(false, "a member that is unknown takes no part");
             return tally;
         };
-        let casts = self.votes.against(subject);
+        let held = self.votes.against(subject);
         let observers = self.observers(subject);
+        tally.observers = observers.len();
         for observer in observers.iter().copied() {
-            tally.observers = tally.observers.saturating_add(1);
-            let place = contested.binary_search(&observer).ok();
-            if observer == self.own || self.is_out(observer, place.is_some()) {
+            let position = contested.binary_search(&observer).ok();
+            if observer == self.own || self.is_out(observer, position.is_some()) {
                 continue;
             }
-            let votes = casts
+            let votes_against = held
                 .iter()
-                .any(|cast| cast.observer == observer && cast.is_valid(&record.log, self.now));
-            tally.witnesses = tally.witnesses.saturating_add(1);
-            tally.against = tally.against.saturating_add(usize::from(votes));
-            tally.vouching = tally.vouching.saturating_add(usize::from(!votes));
-            if let Some(place) = place {
-                witness(place, votes);
+                .any(|vote| vote.observer == observer && vote.is_valid(&record.log, self.now));
+            tally.count_observer(votes_against);
+            if let Some(position) = position {
+                testify(position, votes_against);
             }
         }
         if self.table.datacenters().len() > 1 {
-            let abroad = casts.iter().filter(|cast| {
-                self.table.place(cast.observer) != record.place
-                    && !observers.contains(&cast.observer)
-                    && cast.is_valid(&record.log, self.now)
+            let from_elsewhere = held.iter().filter(|vote| {
+                self.table.place(vote.observer) != record.place
+                    && !observers.contains(&vote.observer)
+                    && vote.is_valid(&record.log, self.now)
             });
-            tally.abroad = abroad.count();
+            tally.from_elsewhere = from_elsewhere.count();
         }
         if self.finds_silent(subject) {
             tally.witnesses = tally.witnesses.saturating_add(1);
@@ -375,36 +307,50 @@ impl Evidence<'_> {
         } else if self.hears(subject) {
             tally.witnesses = tally.witnesses.saturating_add(1);
         }
+        tally.check();
         tally
     }
 
-    /// Whether an observer is no witness from the start: it is silent towards this node, or down and
-    /// nobody contests that any more.
+    /// Whether an observer is no witness from the start. There are two reasons: this node finds it
+    /// silent, or it does not take part and nobody contests it any more.
     fn is_out(&self, observer: NodeId, is_contested: bool) -> bool {
         if self.finds_silent(observer) {
             return true;
         }
-        !is_contested
-            && self
-                .table
-                .get(observer)
-                .is_none_or(|record| record.condition != Condition::Live)
+        !is_contested && self.table.condition(observer) != Some(Condition::Live)
     }
 
     fn observation(&self, id: NodeId) -> Option<&Observation> {
-        let at = self.observations.binary_search_by_key(&id, |o| o.id).ok()?;
-        self.observations.get(at)
+        find(self.observations, id)
     }
 
-    fn finds_silent(&self, id: NodeId) -> bool {
+    /// Whether this node finds a member silent, by its observation or by a probe.
+    pub(super) fn finds_silent(&self, id: NodeId) -> bool {
         self.observation(id).is_some_and(Observation::is_silent) || self.probes.is_silent(id)
     }
 
     /// Whether this node has heard a member lately.
-    pub(crate) fn hears(&self, id: NodeId) -> bool {
+    pub(super) fn hears(&self, id: NodeId) -> bool {
         let lately = |heard: Option<Instant>| heard.is_some_and(|heard| heard > self.heard_after);
         lately(self.observation(id).and_then(Observation::heard))
             || lately(self.table.get(id).and_then(|record| record.heard))
+    }
+}
+
+/// A member is found down: dismisses its testimonies, of which `last` is the position of the last
+/// one.
+fn dismiss(contested: &mut [Contested], testimonies: &[Testimony], last: usize) {
+    let mut at = Some(last);
+    while let Some(position) = at {
+        let Some(testimony) = testimonies.get(position) else {
+            debug_assert!(false, "no testimony is at this position");
+            return;
+        };
+        debug_assert!(testimony.previous < at, "testimonies run backwards");
+        if let Some(case) = contested.get_mut(testimony.about) {
+            case.tally.dismiss(testimony.votes_against);
+        }
+        at = testimony.previous;
     }
 }
 

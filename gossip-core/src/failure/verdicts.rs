@@ -1,87 +1,97 @@
-//! Who is down: asking members directly, drawing the verdicts, and what follows from them.
+//! What follows from the verdicts: members go down and come up, and members in doubt are probed.
 
 use alloc::vec::Vec;
 
 use super::observation::{Damping, Observation};
-use super::probes::{Sign, TURN};
+use super::probes::{Hint, TURN};
 use super::verdict::{Evidence, Verdict};
-use super::{CALM, Failure, SETTLING};
+use super::{Failure, SETTLING_INTERVALS, STEADY_INTERVALS};
 use crate::context::{Context, Timer, count};
 use crate::event::{DownReason, Event, UpCause};
 use crate::identity::NodeId;
 use crate::membership::{Condition, Record};
 use crate::rng::below;
-use crate::state::attribute::{Declared, VOTES, decode_ballots};
+use crate::state::attribute::{Declared, VOTES, decode_votes};
 use crate::time::{Instant, part};
 
-/// Intervals for which a message makes its sender heard.
-const HEARD: u32 = 3;
+/// Intervals for which a message makes its sender count as heard.
+const HEARD_INTERVALS: u32 = 3;
 
-/// Intervals within which whoever lives has refuted a vote.
-const REFUTED: u32 = 2;
+/// Intervals within which a live subject has refuted a vote.
+const REFUTATION_INTERVALS: u32 = 2;
 
-/// How often verdicts are drawn in an interval, at most: when half a cluster falls, votes come in by
-/// the hundred.
-const BREATHS: u32 = 50;
-/// Contested members about whom verdicts are drawn as often as that. About more it is less often, so that
-/// half of a large cluster may fall without taking all of a core; with 500 it is every tenth of an interval.
-const CONTESTED: usize = 100;
+/// How often the verdicts are drawn within an interval, at most. When half of a cluster falls,
+/// votes arrive by the hundred.
+const DRAWS_PER_INTERVAL: u32 = 50;
+/// The verdicts are drawn that often while no more members are contested. With more members they
+/// are drawn less often, so that the fall of half of a large cluster does not take all of a core.
+/// With 500 contested members they are drawn every tenth of an interval.
+const CONTESTED_PER_DRAW: usize = 100;
 
-/// The first time that a member goes down and comes up again is forgiven: a partition does that to
-/// everybody. After that the patience with it doubles each time, so often.
+/// The most times that flaps double the patience with a member. The first flap is forgiven, because
+/// a partition makes every member flap. Each further one doubles the patience.
 const MAX_DAMPING: u8 = 2;
 
 impl Failure {
-    /// Asks those not heard lately who may have fallen without a word of it reaching this node: all of
-    /// its datacenter, while so many neighbours there have just fallen silent that it may be in a
-    /// minority, and the bridges of the others; some of another datacenter whose bridges are silent; who
-    /// has lost those who vouch for it; and those whom nobody else holds down.
+    /// Probes members that this node has not heard lately and that may have fallen without a word
+    /// of it reaching this node:
+    ///
+    /// - all members of its datacenter and the bridges of the others, while so many neighbours have
+    ///   just fallen silent that this node may be in a minority;
+    /// - members of datacenters whose bridges are silent;
+    /// - members that have lost the observers that could vouch for them;
+    /// - members that are down although nobody votes against them.
     pub(crate) fn sweep(&mut self, context: &mut Context) {
         if !self.is_anybody_silent() && context.table.down_len() == 0 {
             return self.tend_probes(context);
         }
-        let lately = context.intervals_ago(SETTLING);
-        let fell_silent = |o: &&Observation| o.silent_since().is_some_and(|since| since > lately);
-        let home = context.table.place(context.own);
-        let here = self.observations.iter();
-        let here = here.filter(|o| context.table.place(o.id) == home);
-        let silent = here.clone().filter(fell_silent).count();
         let mut in_doubt: Vec<NodeId> = Vec::new();
-        if silent > 0 && silent.saturating_mul(4) >= here.count() {
+        if self.may_be_in_minority(context) {
             in_doubt.extend(context.table.home(context.own).live());
             in_doubt.extend(context.table.datacenters().bridges().live());
         }
         let evidence = self.evidence(context);
-        in_doubt.extend(evidence.cut_off());
-        let written_off = evidence.written_off();
-        in_doubt.extend(evidence.forgotten());
-        in_doubt.extend(evidence.bereft());
-        // While this node knew few it may have been mistaken, and its votes are gone. One in a round:
-        // behind a split they can be many.
-        let voteless: Vec<NodeId> = evidence.voteless().collect();
-        in_doubt.extend(voteless.get(below(&mut context.rng, voteless.len())));
+        in_doubt.extend(evidence.members_to_probe_behind_silent_bridges());
+        let out_of_reach = evidence.members_out_of_reach();
+        in_doubt.extend(evidence.unvoted_elsewhere());
+        in_doubt.extend(evidence.members_that_lost_observers());
+        // While this node knew few members it may have been mistaken, and its votes are gone. It
+        // probes one such member in a round, because behind a split there can be many.
+        let unvoted: Vec<NodeId> = evidence.unvoted_here().collect();
+        in_doubt.extend(unvoted.get(below(&mut context.rng, unvoted.len())));
         for id in in_doubt {
             self.ask_in_doubt(context, id);
         }
-        for id in written_off {
-            self.probes.write_off(id, context.now);
+        for id in out_of_reach {
+            self.probes.infer_silence(id, context.now);
         }
         self.tend_probes(context);
     }
 
-    /// Withdraws votes that have become void, and forgets old silences.
+    /// Whether a quarter of the observed members of this datacenter have just fallen silent.
+    fn may_be_in_minority(&self, context: &Context) -> bool {
+        let lately = context.intervals_ago(SETTLING_INTERVALS);
+        let fell_silent = |o: &&Observation| o.silent_since().is_some_and(|since| since > lately);
+        let home = context.table.place(context.own);
+        let observations = self.observations.iter();
+        let here = observations.filter(|o| context.table.place(o.id) == home);
+        let silent = here.clone().filter(fell_silent).count();
+        silent > 0 && silent.saturating_mul(4) >= here.count()
+    }
+
+    /// Has void votes withdrawn, and forgets old silences.
     fn tend_probes(&mut self, context: &mut Context) {
-        context.stale.own_votes |= self.own_votes.iter().any(|ballot| {
-            let observation = self.observation(ballot.subject);
-            observation.is_some_and(|o| o.generation > ballot.generation)
+        context.stale.own_votes |= self.own_votes.iter().any(|vote| {
+            let observation = self.observation(vote.subject);
+            observation.is_some_and(|o| o.generation > vote.generation)
         });
-        let lasting = context.intervals(SETTLING);
+        let lasting = context.intervals(SETTLING_INTERVALS);
         let enough = self.loss(context).pings();
-        let gone = |id| {
+        let is_gone = |id| {
             let condition = context.table.condition(id);
             !matches!(condition, Some(Condition::Live | Condition::Down))
         };
-        self.probes.forget(context.now, lasting, gone);
+        self.probes.forget(context.now, lasting, is_gone);
         self.probes.doubt(context.now, enough);
         if self.probes.is_asking() {
             let soon = context.at_once();
@@ -89,7 +99,7 @@ impl Failure {
         }
     }
 
-    /// Asks a member whether it lives, unless this node can tell.
+    /// Probes a member, unless this node has heard it lately.
     pub(crate) fn ask_in_doubt(&mut self, context: &mut Context, id: NodeId) {
         if id == context.own || self.evidence(context).hears(id) {
             return;
@@ -104,8 +114,9 @@ impl Failure {
         let enough = self.loss(context).pings();
         let mut probes = core::mem::take(&mut self.probes);
         let turn = probes.turn(context.now, context.own, enough, |id| {
-            self.sign(context, id)
+            self.hint(context, id)
         });
+        debug_assert!(self.probes.is_empty(), "a hint is a mere question");
         self.probes = probes;
         for id in turn.ping {
             context.ping(id);
@@ -118,38 +129,41 @@ impl Failure {
         }
     }
 
-    /// What speaks for or against a member that is being asked, beside its answer.
-    pub(crate) fn sign(&self, context: &Context, id: NodeId) -> Sign {
+    /// What is known of a member that is being probed, beside its answer.
+    pub(super) fn hint(&self, context: &Context, id: NodeId) -> Hint {
         let Some(record) = context.table.get(id) else {
-            return Sign::None;
+            return Hint::None;
         };
         if record.place != context.table.place(context.own) {
-            return Sign::Abroad;
+            return Hint::Elsewhere;
         }
-        let long_ago = context.intervals_ago(REFUTED);
-        let mut casts = self.votes.against(id).iter();
+        let long_ago = context.intervals_ago(REFUTATION_INTERVALS);
         if record.condition == Condition::Down || has_just_voted(context, record) {
-            Sign::Apart
-        } else if casts.any(|cast| cast.is_valid(&record.log, long_ago)) {
-            Sign::Accused
+            Hint::Independent
+        } else if self
+            .valid_votes(long_ago, id, Some(record))
+            .next()
+            .is_some()
+        {
+            Hint::Unrefuted
         } else {
-            Sign::None
+            Hint::None
         }
     }
 
-    /// Whether anybody finds anybody silent.
+    /// Whether anybody finds any member silent.
     pub(crate) fn is_anybody_contested(&self) -> bool {
         self.votes.subjects().next().is_some() || self.is_anybody_silent()
     }
 
-    /// Whether this node finds anybody silent.
+    /// Whether this node finds any member silent.
     fn is_anybody_silent(&self) -> bool {
         self.observations.iter().any(Observation::is_silent)
             || self.probes.silent().next().is_some()
     }
 
-    /// What this node knows of who lives.
-    pub(crate) fn evidence<'a>(&'a self, context: &'a Context) -> Evidence<'a> {
+    /// The facts from which the verdicts follow.
+    fn evidence<'a>(&'a self, context: &'a Context) -> Evidence<'a> {
         Evidence {
             own: context.own,
             table: &context.table,
@@ -158,64 +172,73 @@ impl Failure {
             probes: &self.probes,
             neighbours: usize::from(context.config.neighbours),
             now: context.now,
-            settled_before: context.intervals_ago(SETTLING),
-            heard_after: context.intervals_ago(HEARD),
+            settled_before: context.intervals_ago(SETTLING_INTERVALS),
+            heard_after: context.intervals_ago(HEARD_INTERVALS),
         }
     }
 
-    /// Draws the verdicts anew, unless that was done a moment ago. Returns until when it is put off then.
+    /// Draws the verdicts anew, unless they were drawn a moment ago. In that case returns the time
+    /// until which they are put off.
     pub(crate) fn draw_verdicts(&mut self, context: &mut Context) -> Option<Instant> {
-        if context.now < self.judges_next {
-            return Some(self.judges_next);
+        if context.now < self.next_verdicts {
+            return Some(self.next_verdicts);
         }
-        let contested = self.judge(context).div_ceil(CONTESTED).max(1);
-        let breath = part(context.config.interval, BREATHS);
-        let breath = breath.saturating_mul(u32::try_from(contested).unwrap_or(u32::MAX));
-        self.judges_next = context.now.saturating_add(breath);
+        let verdicts = self.evidence(context).verdicts();
+        debug_assert!(
+            verdicts.is_sorted_by(|(one, _), (next, _)| one < next),
+            "verdicts are sorted and about distinct members"
+        );
+        self.act_on(context, &verdicts);
+        let draws = verdicts.len().div_ceil(CONTESTED_PER_DRAW).max(1);
+        let pause = part(context.config.interval, DRAWS_PER_INTERVAL);
+        let pause = pause.saturating_mul(u32::try_from(draws).unwrap_or(u32::MAX));
+        self.next_verdicts = context.now.saturating_add(pause);
         None
     }
 
-    /// Draws the verdicts anew and acts on what has changed. Tells about how many members.
-    fn judge(&mut self, context: &mut Context) -> usize {
-        let verdicts = self.evidence(context).verdicts();
+    /// Acts on what has changed. The verdicts are sorted by id.
+    fn act_on(&mut self, context: &mut Context, verdicts: &[(NodeId, Verdict)]) {
         let revivable = core::mem::take(&mut self.revivable);
-        let verdicts_before = context.metrics.verdicts;
-        for (id, verdict) in &verdicts {
+        let mut has_fallen = false;
+        for (id, verdict) in verdicts {
             match verdict {
                 Verdict::Down if has_just_come_up(context, *id) => {}
-                Verdict::Down => self.take_down(context, *id),
+                Verdict::Down => has_fallen |= self.take_down(context, *id),
                 Verdict::Doubtful => self.ask_in_doubt(context, *id),
                 Verdict::Cleared => {}
             }
         }
-        // Down is down until there is news of the member itself or of a voter who has changed its
-        // mind; voters that merely vanish revive nobody.
+        // A member stays down until there is news of it, or a voter has changed its mind. Voters
+        // that merely disappear revive nobody.
         for id in revivable {
-            if !verdicts.contains(&(id, Verdict::Down)) {
+            let at = verdicts.binary_search_by_key(&id, |(subject, _)| *subject);
+            let verdict = at.ok().and_then(|at| verdicts.get(at));
+            if verdict != Some(&(id, Verdict::Down)) {
                 self.revive(context, id);
             }
         }
-        let alone = context.table.live_len() <= 1;
-        let fell = context.metrics.verdicts > verdicts_before;
-        if alone && fell && !self.isolated {
+        let is_alone = context.table.live_len() <= 1;
+        if is_alone && has_fallen && !self.isolated {
             self.isolated = true;
             context.tell(Event::Isolated);
-        } else if !alone && self.isolated {
+        } else if !is_alone && self.isolated {
             self.isolated = false;
             context.tell(Event::Rejoined);
         }
-        verdicts.len()
     }
 
-    fn take_down(&mut self, context: &mut Context, id: NodeId) {
-        let calm = context.intervals(CALM);
+    /// Takes a member down. Returns false if it was down already.
+    fn take_down(&self, context: &mut Context, id: NodeId) -> bool {
+        debug_assert_ne!(id, context.own, "a node never takes itself down");
+        let steady = context.intervals(STEADY_INTERVALS);
         let Some(record) = context.table.get_mut(id) else {
-            return;
+            debug_assert!(false, "a verdict about a member that is unknown");
+            return false;
         };
         if record.condition != Condition::Live {
-            return;
+            return false;
         }
-        if context.now.saturating_since(record.since) > calm {
+        if context.now.saturating_since(record.since) > steady {
             record.unsteady = 0;
         }
         context
@@ -223,35 +246,36 @@ impl Failure {
             .set_condition(id, context.now, Condition::Down);
         count(&mut context.metrics.verdicts);
         context.stale.neighbours = true;
-        let Some(record) = context.table.get(id) else {
-            return;
-        };
-        let generation = record.log.generation();
-        let was_up = record.declared() != Declared::Joining;
-        let phi = self.phi(context.now, id);
-        let votes = self.count_votes(context, id);
-        let others = self.valid_votes(context.now, id, Some(record)).next();
-        let reason = if others.is_some() {
-            DownReason::Votes
-        } else {
-            DownReason::Silence
-        };
-        if was_up {
-            context.tell(Event::MemberDown {
-                id,
-                generation,
-                phi,
-                votes,
-                reason,
-            });
-        }
+        self.tell_down(context, id);
+        true
     }
 
+    /// Tells the application that a member is down, if it was told before that the member is up.
+    fn tell_down(&self, context: &mut Context, id: NodeId) {
+        let record = context.table.get(id);
+        let Some(record) = record.filter(|record| record.declared() != Declared::Joining) else {
+            return;
+        };
+        let has_votes = self.valid_votes(context.now, id, Some(record)).next();
+        let event = Event::MemberDown {
+            id,
+            generation: record.log.generation(),
+            phi: self.phi(context.now, id),
+            votes: self.count_votes(context, id),
+            reason: match has_votes {
+                Some(_) => DownReason::Votes,
+                None => DownReason::Silence,
+            },
+        };
+        context.tell(event);
+    }
+
+    /// Takes a member up again, if it is down.
     fn revive(&mut self, context: &mut Context, id: NodeId) {
-        let down = context.table.condition(id) == Some(Condition::Down);
-        let deserted = context.table.home(id).live().is_empty();
-        let many = context.table.down_len() >= context.table.live_len();
-        if !down
+        let is_down = context.table.condition(id) == Some(Condition::Down);
+        let is_deserted = context.table.home(id).live().is_empty();
+        let are_many_down = context.table.down_len() >= context.table.live_len();
+        if !is_down
             || !context
                 .table
                 .set_condition(id, context.now, Condition::Live)
@@ -259,8 +283,9 @@ impl Failure {
             return;
         }
         context.stale.neighbours = true;
-        // Where many are asked whether they are back, those come first of whom nobody else tells it.
-        self.probes.excuse(id);
+        // If many members are asked whether they are back, those come first about which nobody else
+        // says so.
+        self.probes.stop_asking(id);
         if let Some(record) = context.table.get_mut(id) {
             record.flaps = record.flaps.saturating_add(1);
             record.unsteady = record.unsteady.saturating_add(1);
@@ -271,12 +296,13 @@ impl Failure {
         }
         count(&mut context.metrics.flaps);
         self.tell_up(context, id, UpCause::Recovered);
-        // Who held so many down, or all of a datacenter, was cut off, most likely, and is no longer.
-        if many || deserted {
+        // A node that held so many members down, or a whole datacenter, was most likely cut off and
+        // is no longer.
+        if are_many_down || is_deserted {
             let table = &context.table;
             let place = table.place(id);
             let others = table.down();
-            for down in others.filter(|down| many || table.place(*down) == place) {
+            for down in others.filter(|down| are_many_down || table.place(*down) == place) {
                 self.probes.ask_again(down, context.now);
             }
             let soon = context.at_once();
@@ -287,6 +313,7 @@ impl Failure {
     /// Tells the application that a member is up, if the member says so itself.
     pub(crate) fn tell_up(&self, context: &mut Context, id: NodeId, cause: UpCause) {
         let Some(record) = context.table.get(id) else {
+            debug_assert!(false, "a member that is unknown is up");
             return;
         };
         let Some(address) = record.address() else {
@@ -307,33 +334,38 @@ impl Failure {
         context.tell(event);
     }
 
-    /// Whether a member that is down has been so for long enough to be removed, and nobody vouches for it.
+    /// Whether a member that is down is to be removed now: it has been down for long enough, and
+    /// its death is certain enough.
     pub(crate) fn is_removable(&self, context: &Context, down: &Record) -> bool {
+        debug_assert_eq!(down.condition, Condition::Down);
         context.now.saturating_since(down.since) >= self.patience_with(context, down)
-            && self.evidence(context).is_attested(down.id)
+            && self.evidence(context).may_be_removed(down.id)
     }
 
-    /// A member is about to be removed: warns it, where it may not learn of that from anybody else, and
+    /// A member is about to be removed: warns it, if nobody else may tell it of the removal, and
     /// drops its votes.
     pub(crate) fn on_removal(&mut self, context: &mut Context, id: NodeId) {
         let is_down = context.table.condition(id) == Some(Condition::Down);
-        if is_down && !self.evidence(context).is_down_by_its_own(id) {
+        if is_down && !self.evidence(context).is_down_at_home(id) {
             self.warn_of_removal(context, id);
         }
         self.withdraw_all_votes_of(context, id);
     }
 }
 
-/// Whether a member has cast a vote of late, by its own clock.
+/// Whether a member has cast a vote lately, by its own clock.
 fn has_just_voted(context: &Context, record: &Record) -> bool {
     let age = context.age_of(record.log.generation());
-    let lately = u64::try_from(context.intervals(SETTLING).as_millis()).unwrap_or(u64::MAX);
-    let mut ballots = decode_ballots(record.log.get(VOTES).unwrap_or_default());
-    ballots.any(|ballot| age.saturating_sub(ballot.age) < lately)
+    let lately = context.intervals(SETTLING_INTERVALS).as_millis();
+    let lately = u64::try_from(lately).unwrap_or(u64::MAX);
+    let mut votes = decode_votes(record.log.get(VOTES).unwrap_or_default());
+    votes.any(|vote| age.saturating_sub(vote.age) < lately)
 }
 
-/// Whether a member has come up again within the last interval. While a cluster heals, the word
-/// that revives a member is faster here and slower there; the next round looks again.
+/// Whether a member has come up again within the last interval.
+///
+/// While a cluster heals, the news that revives a member arrives earlier at some nodes than at
+/// others. The next round looks at the member again.
 fn has_just_come_up(context: &Context, id: NodeId) -> bool {
     context.table.get(id).is_some_and(|record| {
         record.flaps > 0
@@ -342,13 +374,15 @@ fn has_just_come_up(context: &Context, id: NodeId) -> bool {
     })
 }
 
-/// How much longer the silence of a member is borne.
+/// How much longer this node bears the silence of a member, because the member has flapped lately.
 pub(super) fn damping(context: &Context, id: NodeId) -> Damping {
     context
         .table
         .get(id)
         .map_or(Damping::default(), |record| Damping {
             doublings: u32::from(record.unsteady.saturating_sub(1).min(MAX_DAMPING)),
-            until: record.since.saturating_add(context.intervals(CALM)),
+            until: record
+                .since
+                .saturating_add(context.intervals(STEADY_INTERVALS)),
         })
 }

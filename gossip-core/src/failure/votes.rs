@@ -1,8 +1,14 @@
 //! The votes that other members have published.
 //!
-//! A vote is an attribute of its author: it spreads, repairs and dies with the author like any other
-//! entry. It is void once its subject shows a newer generation, or an entry beyond the frontier that
-//! the author knew: that is how a subject refutes.
+//! A vote is an attribute of its author: it spreads, is repaired and disappears with the author
+//! like any other entry of the author's log. The subject refutes a vote by writing one more entry:
+//! the vote is void once the subject shows a newer generation, or an entry beyond the frontier that
+//! the author knew.
+//!
+//! # Invariants
+//!
+//! - Votes are sorted by subject. Each observer has at most one vote against a subject.
+//! - `next` is never later than the first future moment at which a vote begins to count.
 
 use alloc::vec::Vec;
 
@@ -10,150 +16,198 @@ use smallvec::SmallVec;
 
 use crate::growth::make_room;
 use crate::identity::{Generation, NodeId};
-use crate::state::attribute::{Ballot, VOTE};
+use crate::state::attribute::{HELD_VOTE_BYTES, MAX_VOTES, PublishedVote};
 use crate::state::log::Log;
 use crate::time::Instant;
 
 /// A vote as this node holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Cast {
+pub(crate) struct HeldVote {
     subject: NodeId,
+    /// The author of the vote.
     pub(crate) observer: NodeId,
-    /// The generation of its subject, doubled, and one more where its author has removed the subject: there
-    /// may be many votes, and a flag of its own would take eight bytes.
-    generation: u64,
+    /// The subject's generation, shifted left by one. The lowest bit is set if the author has
+    /// removed the subject. There may be many votes, and a separate flag would take eight bytes in
+    /// each.
+    marked_generation: u64,
     frontier: u64,
-    /// From when on it counts.
-    counts: Instant,
+    /// The vote counts from this moment on.
+    counts_from: Instant,
 }
 
-impl Cast {
-    /// Whether it stands against this state of its subject.
-    // It is asked in five places, and the firmware has room for one.
+impl HeldVote {
+    fn new(observer: NodeId, vote: &PublishedVote, counts_from: Instant) -> Self {
+        Self {
+            subject: vote.subject,
+            observer,
+            marked_generation: doubled(vote.generation) | u64::from(vote.removed),
+            frontier: vote.frontier,
+            counts_from,
+        }
+    }
+
+    /// Whether the vote counts now, given the subject's log.
+    // Five places ask this, and the firmware has room for one copy.
     #[inline(never)]
     pub(crate) fn is_valid(&self, subject: &Log, now: Instant) -> bool {
-        self.generation | 1 == doubled(subject.generation()) | 1
+        self.marked_generation | 1 == doubled(subject.generation()) | 1
             && self.frontier >= subject.frontier()
-            && self.counts <= now
+            && self.counts_from <= now
     }
 
-    /// Whether its author has removed the subject, and so observes it no longer.
+    /// Whether the vote's author has removed the subject, and so observes it no longer.
     pub(crate) const fn is_of_removed(&self) -> bool {
-        self.generation & 1 == 1
+        self.marked_generation & 1 == 1
+    }
+
+    /// Whether two votes of one author are the same vote: against the same generation, and with the
+    /// same knowledge of the subject's log.
+    const fn says_the_same(&self, other: &Self) -> bool {
+        self.marked_generation | 1 == other.marked_generation | 1 && self.frontier == other.frontier
     }
 }
 
-/// The number of a generation without its highest bit, which is set from the year 6429 on.
+/// The bits of a generation without the highest one, shifted left by one. The highest bit is zero
+/// until the year 6429.
 const fn doubled(generation: Generation) -> u64 {
     generation.stamp().to_bits() << 1
 }
 
 const _: () = assert!(
-    size_of::<Cast>() == VOTE,
-    "the room of a datagram counts votes"
+    size_of::<HeldVote>() == HELD_VOTE_BYTES,
+    "the memory that a datagram may claim includes the votes in it"
 );
 
-/// All votes that stand published.
+/// All votes that other members publish at present.
 #[derive(Debug, Default)]
 pub(crate) struct Votes {
-    /// Sorted by subject. In one list: a datagram can bring 32 votes, against members nobody has heard of
-    /// or against such as others vote against, and none takes more than its own place.
-    casts: Vec<Cast>,
-    /// No vote begins to count before this that has not begun yet.
+    /// Sorted by subject. One list holds all votes because a datagram can bring 32 of them, against
+    /// unknown members or against members that others vote against. In one list no vote takes more
+    /// than its own place.
+    held: Vec<HeldVote>,
+    /// No vote begins to count between now and this moment.
     next: Option<Instant>,
 }
 
 impl Votes {
-    /// Replaces what an author had published by what it publishes now. A vote that it has published
-    /// before keeps its time; a new one counts from `counts(ballot)` on. Returns the subjects from
-    /// which it has withdrawn, changing its mind.
+    /// Replaces the votes that an author published before by those that it publishes now.
+    ///
+    /// A vote that the author has published before counts from the same moment as before. A new
+    /// vote counts from `counts_from(vote)` on. Returns the subjects whose votes the author has
+    /// withdrawn because it changed its mind. O(votes held), for at most [`MAX_VOTES`] votes.
     pub(crate) fn replace(
         &mut self,
         now: Instant,
         observer: NodeId,
-        old: impl Iterator<Item = Ballot>,
-        new: impl Iterator<Item = Ballot>,
-        counts: impl Fn(&Ballot) -> Instant,
+        old: impl Iterator<Item = PublishedVote>,
+        new: impl Iterator<Item = PublishedVote>,
+        counts_from: impl Fn(&PublishedVote) -> Instant,
     ) -> SmallVec<[NodeId; 8]> {
-        let new: SmallVec<[Ballot; 8]> = new.collect();
+        let new: SmallVec<[PublishedVote; 8]> = new.collect();
+        debug_assert!(new.len() <= MAX_VOTES, "longer lists are cut off");
         let mut withdrawn = SmallVec::new();
-        for ballot in old {
-            if !new.iter().any(|other| other.subject == ballot.subject) {
-                let (start, casts) = self.find(ballot.subject);
-                if let Some(at) = casts.iter().position(|cast| cast.observer == observer) {
-                    self.casts.remove(start.saturating_add(at));
-                }
-                if !ballot.removed {
-                    withdrawn.push(ballot.subject);
+        for vote in old {
+            if !new.iter().any(|other| other.subject == vote.subject) {
+                self.remove(vote.subject, observer);
+                if !vote.removed {
+                    withdrawn.push(vote.subject);
                 }
             }
         }
-        make_room(&mut self.casts, new.len());
-        for ballot in &new {
-            let cast = Cast {
-                subject: ballot.subject,
-                observer,
-                generation: doubled(ballot.generation) | u64::from(ballot.removed),
-                frontier: ballot.frontier,
-                counts: counts(ballot),
-            };
-            if self.put(cast) && cast.counts > now {
-                let next = self.next.map_or(cast.counts, |next| next.min(cast.counts));
+        make_room(&mut self.held, new.len());
+        for vote in &new {
+            let counts_from = counts_from(vote);
+            let is_news = self.put(HeldVote::new(observer, vote, counts_from));
+            if is_news && counts_from > now {
+                let next = self.next.map_or(counts_from, |next| next.min(counts_from));
                 self.next = Some(next);
             }
         }
         withdrawn
     }
 
-    /// Adds a vote in place of the one that its author had cast. Whether it says something else.
-    fn put(&mut self, cast: Cast) -> bool {
-        let (start, casts) = self.find(cast.subject);
-        let end = start.saturating_add(casts.len());
-        let at = casts.iter().position(|old| old.observer == cast.observer);
-        match at.and_then(|at| self.casts.get_mut(start.saturating_add(at))) {
-            Some(old)
-                if (old.generation | 1, old.frontier) == (cast.generation | 1, cast.frontier) =>
-            {
-                old.generation = cast.generation;
+    /// Removes the vote of an observer against a subject, if there is one.
+    fn remove(&mut self, subject: NodeId, observer: NodeId) {
+        let (start, against) = self.find(subject);
+        if let Some(at) = against.iter().position(|vote| vote.observer == observer) {
+            let removed = self.held.remove(start.saturating_add(at));
+            debug_assert_eq!((removed.subject, removed.observer), (subject, observer));
+        }
+    }
+
+    /// Adds a vote in place of the earlier one of the same observer against the same subject.
+    /// Returns whether the vote says something new.
+    fn put(&mut self, vote: HeldVote) -> bool {
+        let (start, against) = self.find(vote.subject);
+        let end = start.saturating_add(against.len());
+        let at = against.iter().position(|old| old.observer == vote.observer);
+        match at.and_then(|at| self.held.get_mut(start.saturating_add(at))) {
+            Some(old) if old.says_the_same(&vote) => {
+                old.marked_generation = vote.marked_generation;
                 return false;
             }
-            Some(old) => *old = cast,
-            None => self.casts.insert(end, cast),
+            Some(old) => {
+                debug_assert_eq!((old.subject, old.observer), (vote.subject, vote.observer));
+                *old = vote;
+            }
+            None => self.held.insert(end, vote),
         }
         true
     }
 
-    /// The votes against a member, and where they begin, or would.
-    fn find(&self, subject: NodeId) -> (usize, &[Cast]) {
-        let start = self.casts.partition_point(|cast| cast.subject < subject);
-        let rest = self.casts.get(start..).unwrap_or_default();
-        let len = rest.partition_point(|cast| cast.subject == subject);
+    /// The votes against a member, and the position of the first one. Without any, the position at
+    /// which the first one is to be inserted.
+    fn find(&self, subject: NodeId) -> (usize, &[HeldVote]) {
+        let start = self.held.partition_point(|vote| vote.subject < subject);
+        let rest = self.held.get(start..).unwrap_or_default();
+        let len = rest.partition_point(|vote| vote.subject == subject);
         (start, rest.get(..len).unwrap_or_default())
     }
 
-    /// The members that somebody votes against.
+    /// The members that somebody votes against, in the order of their ids.
     pub(crate) fn subjects(&self) -> impl Iterator<Item = NodeId> + '_ {
-        let cases = self.casts.chunk_by(|one, next| one.subject == next.subject);
-        cases.flat_map(|casts| casts.first().map(|cast| cast.subject))
+        let by_subject = self.held.chunk_by(|one, next| one.subject == next.subject);
+        by_subject.flat_map(|votes| votes.first().map(|vote| vote.subject))
     }
 
     /// The votes against a member, void ones included.
-    pub(crate) fn against(&self, subject: NodeId) -> &[Cast] {
+    pub(crate) fn against(&self, subject: NodeId) -> &[HeldVote] {
         self.find(subject).1
     }
 
-    /// When the next vote begins to count; a little early where that has been withdrawn since. O(1),
-    /// but when one has begun to: half of a large cluster can hold thousands against the other.
+    /// When the next vote begins to count. The answer may be too early if that vote has been
+    /// withdrawn since.
+    ///
+    /// O(1) unless a vote has just begun to count: half of a large cluster can hold thousands of
+    /// votes against the other half.
     pub(crate) fn next(&mut self, now: Instant) -> Option<Instant> {
         if self.next.is_some_and(|next| next <= now) {
             self.next = self
-                .casts
+                .held
                 .iter()
-                .map(|cast| cast.counts)
-                .filter(|counts| *counts > now)
+                .map(|vote| vote.counts_from)
+                .filter(|counts_from| *counts_from > now)
                 .min();
         }
         self.next
+    }
+
+    /// Checks the invariants. O(votes held).
+    #[cfg(test)]
+    pub(super) fn check(&self, now: Instant) {
+        assert!(self.held.is_sorted_by_key(|vote| vote.subject));
+        for subject in self.subjects() {
+            let mut observers: Vec<NodeId> =
+                self.against(subject).iter().map(|v| v.observer).collect();
+            let len = observers.len();
+            observers.sort_unstable();
+            observers.dedup();
+            assert_eq!(observers.len(), len, "two votes of one observer");
+        }
+        let later = self.held.iter().map(|vote| vote.counts_from);
+        if let Some(first) = later.filter(|counts_from| *counts_from > now).min() {
+            assert!(self.next.is_some_and(|next| next <= first));
+        }
     }
 }
 
@@ -168,9 +222,9 @@ mod tests {
         NodeId::from_u64(n)
     }
 
-    fn ballot(subject: u64, frontier: u64) -> Ballot {
+    fn vote(subject: u64, frontier: u64) -> PublishedVote {
         let generation = Generation::new(Stamp::from_bits(1));
-        Ballot {
+        PublishedVote {
             subject: id(subject),
             generation,
             frontier,
@@ -187,35 +241,41 @@ mod tests {
         log
     }
 
-    fn publish(votes: &mut Votes, old: &[Ballot], new: &[Ballot]) -> SmallVec<[NodeId; 8]> {
+    fn publish(
+        votes: &mut Votes,
+        old: &[PublishedVote],
+        new: &[PublishedVote],
+    ) -> SmallVec<[NodeId; 8]> {
         let (old, new) = (old.iter().copied(), new.iter().copied());
-        votes.replace(NOW, id(9), old, new, |_| NOW)
+        let withdrawn = votes.replace(NOW, id(9), old, new, |_| NOW);
+        votes.check(NOW);
+        withdrawn
     }
 
     #[test]
-    fn a_vote_is_void_once_its_subject_shows_more() {
+    fn a_vote_is_void_once_its_subject_shows_a_newer_entry() {
         let mut votes = Votes::default();
-        publish(&mut votes, &[], &[ballot(1, 3)]);
-        let [cast] = votes.against(id(1)) else {
+        publish(&mut votes, &[], &[vote(1, 3)]);
+        let [vote] = votes.against(id(1)) else {
             panic!("one vote")
         };
-        assert!(cast.is_valid(&log(1, 3), NOW));
+        assert!(vote.is_valid(&log(1, 3), NOW));
         assert!(
-            cast.is_valid(&log(1, 2), NOW),
+            vote.is_valid(&log(1, 2), NOW),
             "the author may know more than this node"
         );
-        assert!(!cast.is_valid(&log(1, 4), NOW), "refuted");
-        assert!(!cast.is_valid(&log(2, 3), NOW), "restarted");
+        assert!(!vote.is_valid(&log(1, 4), NOW), "refuted");
+        assert!(!vote.is_valid(&log(2, 3), NOW), "restarted");
         assert!(
-            !cast.is_valid(&log(1, 3), Instant::from_nanos(999)),
+            !vote.is_valid(&log(1, 3), Instant::from_nanos(999)),
             "not yet"
         );
     }
 
     #[test]
-    fn an_author_withdraws_by_no_longer_publishing() {
+    fn an_author_withdraws_a_vote_by_no_longer_publishing_it() {
         let mut votes = Votes::default();
-        let (a, b) = (ballot(1, 3), ballot(2, 3));
+        let (a, b) = (vote(1, 3), vote(2, 3));
         assert!(publish(&mut votes, &[], &[a, b]).is_empty());
         assert_eq!(publish(&mut votes, &[a, b], &[b])[..], [id(1)]);
         assert_eq!(votes.subjects().collect::<Vec<_>>(), [id(2)]);
@@ -224,11 +284,11 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_vote_against_a_removed_member_is_no_change_of_mind() {
+    fn the_end_of_a_marked_vote_is_not_a_withdrawal() {
         let mut votes = Votes::default();
-        let a = Ballot {
+        let a = PublishedVote {
             removed: true,
-            ..ballot(1, 3)
+            ..vote(1, 3)
         };
         publish(&mut votes, &[], &[a]);
         assert!(publish(&mut votes, &[a], &[]).is_empty());
@@ -236,49 +296,50 @@ mod tests {
     }
 
     #[test]
-    fn who_removes_the_subject_of_its_vote_no_longer_observes_it() {
+    fn a_vote_is_marked_once_its_author_has_removed_the_subject() {
         let mut votes = Votes::default();
-        let a = ballot(1, 3);
+        let a = vote(1, 3);
         publish(&mut votes, &[], &[a]);
         assert!(!votes.against(id(1))[0].is_of_removed());
-        let marked = Ballot { removed: true, ..a };
+        let marked = PublishedVote { removed: true, ..a };
         publish(&mut votes, &[a], &[marked]);
-        let [cast] = votes.against(id(1)) else {
+        let [vote] = votes.against(id(1)) else {
             panic!("one vote")
         };
-        assert!(cast.is_of_removed() && cast.is_valid(&log(1, 3), NOW));
+        assert!(vote.is_of_removed() && vote.is_valid(&log(1, 3), NOW));
     }
 
     #[test]
-    fn republishing_does_not_delay_a_vote() {
+    fn a_vote_that_is_published_again_counts_from_the_same_moment() {
         let mut votes = Votes::default();
-        let a = ballot(1, 3);
+        let a = vote(1, 3);
         let five = Instant::from_nanos(5);
         let begins = Instant::ORIGIN;
         votes.replace(begins, id(9), [].into_iter(), [a].into_iter(), |_| five);
-        publish(&mut votes, &[a], &[a, ballot(2, 1)]);
+        publish(&mut votes, &[a], &[a, vote(2, 1)]);
         assert!(votes.against(id(1))[0].is_valid(&log(1, 3), five));
         assert_eq!(votes.next(Instant::ORIGIN), Some(five));
         assert_eq!(votes.next(NOW), None);
     }
 
     #[test]
-    fn each_vote_that_counts_later_is_told_in_its_turn() {
+    fn next_names_the_moment_of_each_later_vote_in_turn() {
         let mut votes = Votes::default();
         let at = |n: u64| Instant::from_nanos(2000 + n);
-        let late = [ballot(3, 1), ballot(1, 1), ballot(2, 1)];
-        let counts = |ballot: &Ballot| at(ballot.subject.as_u64());
-        votes.replace(NOW, id(9), [].into_iter(), late.into_iter(), counts);
-        publish(&mut votes, &[], &[ballot(4, 1)]);
+        let late = [vote(3, 1), vote(1, 1), vote(2, 1)];
+        let counts_from = |vote: &PublishedVote| at(vote.subject.as_u64());
+        votes.replace(NOW, id(9), [].into_iter(), late.into_iter(), counts_from);
+        publish(&mut votes, &[], &[vote(4, 1)]);
         assert_eq!(votes.next(NOW), Some(at(1)));
         assert_eq!(votes.next(at(1)), Some(at(2)));
         votes.replace(
             NOW,
             id(9),
             [].into_iter(),
-            [ballot(5, 1)].into_iter(),
-            counts,
+            [vote(5, 1)].into_iter(),
+            counts_from,
         );
+        votes.check(at(2));
         assert_eq!(votes.next(at(2)), Some(at(3)));
         assert_eq!(votes.next(at(3)), Some(at(5)));
         assert_eq!(votes.next(at(5)), None);

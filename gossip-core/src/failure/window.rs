@@ -1,27 +1,27 @@
-//! The last intervals between heartbeats of one peer, and their mean and deviation.
+//! The latest intervals between heartbeats of one member, and their mean and deviation.
 
 use core::time::Duration;
 
 use heapless::Deque;
 
 /// The most intervals that a window can hold.
-pub(crate) const MOST_SAMPLES: usize = 64;
+pub(super) const MOST_SAMPLES: usize = 64;
 
-/// The last intervals of one peer.
+/// The latest intervals of one member.
 ///
-/// Invariant: `moments` are those of exactly the intervals in `samples`. They are integers, so that
-/// a window which has slid for years says the same as a fresh one with the same intervals.
+/// Invariant: `moments` are those of exactly the intervals in `samples`. They are integers, so a
+/// window that has slid for years says the same as a fresh one with the same intervals.
 #[derive(Clone, Debug)]
-pub(crate) struct Window {
+pub(super) struct Window {
     samples: Deque<u32, MOST_SAMPLES>,
     moments: Moments,
     capacity: usize,
 }
 
 impl Window {
-    /// An empty window over the last `capacity` intervals, at least one, at most
-    /// [`MOST_SAMPLES`].
-    pub(crate) fn new(capacity: u8) -> Self {
+    /// An empty window for the latest `capacity` intervals. Fewer than one count as one, and more
+    /// than [`MOST_SAMPLES`] as that many.
+    pub(super) fn new(capacity: u8) -> Self {
         Self {
             samples: Deque::new(),
             moments: Moments::default(),
@@ -29,56 +29,65 @@ impl Window {
         }
     }
 
-    /// Appends an interval, and lets go of the oldest one where the window is full.
+    /// Appends an interval. If the window is full, the oldest interval leaves it.
     ///
-    /// An interval is kept in whole microseconds; one of more than 71 minutes counts as 71 minutes.
-    pub(crate) fn push(&mut self, interval: Duration) {
+    /// An interval is kept in whole microseconds. An interval of more than 71 minutes counts as 71
+    /// minutes.
+    pub(super) fn push(&mut self, interval: Duration) {
         if self.samples.len() >= self.capacity
             && let Some(oldest) = self.samples.pop_front()
         {
             self.moments.remove(oldest);
         }
         let sample = micros(interval);
-        if self.samples.push_back(sample).is_ok() {
+        let pushed = self.samples.push_back(sample);
+        debug_assert!(pushed.is_ok(), "a full window has let go of a sample");
+        if pushed.is_ok() {
             self.moments.add(sample);
         }
+        debug_assert!(self.samples.len() <= self.capacity);
+        debug_assert_eq!(
+            usize::try_from(self.moments.count()),
+            Ok(self.samples.len()),
+            "the moments are those of the samples"
+        );
     }
 
-    /// Forgets all intervals: those of a former life say nothing about a new one.
-    pub(crate) fn clear(&mut self) {
+    /// Forgets all intervals: those before a restart say nothing about the time after it.
+    pub(super) fn clear(&mut self) {
         self.samples.clear();
         self.moments = Moments::default();
     }
 
+    /// How many intervals the window holds.
     #[cfg(test)]
-    /// How many intervals it holds.
-    pub(crate) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.samples.len()
     }
 
+    /// The mean interval in seconds. Zero if the window is empty.
     #[cfg(test)]
-    /// The mean interval in seconds; zero when empty.
-    pub(crate) fn mean(&self) -> f64 {
+    pub(super) fn mean(&self) -> f64 {
         self.moments.mean()
     }
 
+    /// The sample standard deviation of the intervals in seconds. Zero with fewer than two.
     #[cfg(test)]
-    /// The sample standard deviation of the intervals in seconds; zero with fewer than two.
-    pub(crate) fn deviation(&self) -> f64 {
+    pub(super) fn deviation(&self) -> f64 {
         self.moments.deviation()
     }
 
-    /// What the intervals add up to.
-    pub(crate) const fn moments(&self) -> Moments {
+    /// The moments of all intervals.
+    pub(super) const fn moments(&self) -> Moments {
         self.moments
     }
 }
 
 /// Count, sum and sum of squares of some intervals in microseconds.
 ///
-/// The sums of [`MOST_SAMPLES`] intervals of 32 bits need 38 and 70 bits: nothing overflows.
+/// The sums of [`MOST_SAMPLES`] intervals of 32 bits need 38 and 70 bits, so nothing overflows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Moments {
+pub(super) struct Moments {
     count: u32,
     sum: u64,
     squares: u128,
@@ -90,13 +99,16 @@ impl Moments {
     }
 
     fn remove(&mut self, sample: u32) {
+        debug_assert!(self.count > 0, "no sample is left");
+        debug_assert!(self.sum >= u64::from(sample), "not one of the samples");
+        debug_assert!(self.squares >= square(sample), "not one of the samples");
         self.count = self.count.saturating_sub(1);
         self.sum = self.sum.saturating_sub(u64::from(sample));
         self.squares = self.squares.saturating_sub(square(sample));
     }
 
-    /// Adds `count` intervals with this mean and this deviation around it.
-    pub(crate) fn add_many(&mut self, count: u32, mean: u32, deviation: u32) {
+    /// Adds `count` intervals with this mean, and with this deviation around it.
+    pub(super) fn add_many(&mut self, count: u32, mean: u32, deviation: u32) {
         let sum = u64::from(count).saturating_mul(u64::from(mean));
         let squares = square(mean)
             .saturating_add(square(deviation))
@@ -106,36 +118,36 @@ impl Moments {
         self.squares = self.squares.saturating_add(squares);
     }
 
-    /// How many intervals.
-    pub(crate) const fn count(&self) -> u32 {
+    /// How many intervals there are.
+    pub(super) const fn count(&self) -> u32 {
         self.count
     }
 
-    /// Their mean in seconds; zero without any.
-    pub(crate) fn mean(&self) -> f64 {
+    /// The mean in seconds. Zero without any interval.
+    pub(super) fn mean(&self) -> f64 {
         Duration::from_micros(self.sum).as_secs_f64() / f64::from(self.count.max(1))
     }
 
-    /// Their sample standard deviation in seconds; zero with fewer than two.
+    /// The sample standard deviation in seconds. Zero with fewer than two intervals.
     ///
-    /// `s^2 = (n * sum(x^2) - sum(x)^2) / (n * (n - 1))`. This form is notorious for cancellation in
-    /// floating point; in integers it is exact.
-    pub(crate) fn deviation(&self) -> f64 {
+    /// `s^2 = (n * sum(x^2) - sum(x)^2) / (n * (n - 1))`. In floating point this form is notorious
+    /// for cancellation. In integers it is exact.
+    pub(super) fn deviation(&self) -> f64 {
         if self.count < 2 {
             return 0.0;
         }
         let n = u128::from(self.count);
         let sum = u128::from(self.sum);
-        let spread = n
-            .saturating_mul(self.squares)
-            .saturating_sub(sum.saturating_mul(sum));
+        let (squares, square) = (n.saturating_mul(self.squares), sum.saturating_mul(sum));
+        debug_assert!(squares >= square, "by the Cauchy-Schwarz inequality");
+        let spread = squares.saturating_sub(square);
         let n = f64::from(self.count);
         libm::sqrt(float(spread) / (n * (n - 1.0))) * 1e-6
     }
 }
 
-/// Whole microseconds; saturates.
-pub(crate) fn micros(duration: Duration) -> u32 {
+/// A duration in whole microseconds, at most 71 minutes.
+pub(super) fn micros(duration: Duration) -> u32 {
     u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
 }
 
@@ -143,9 +155,10 @@ fn square(sample: u32) -> u128 {
     u128::from(sample).saturating_mul(u128::from(sample))
 }
 
-/// An integer of at most 96 bits as `f64`, rounded: there is no `From` for more than 32 bits.
+/// An integer of at most 96 bits as `f64`, rounded. There is no `From` for more than 32 bits.
 fn float(integer: u128) -> f64 {
     const LIMB: f64 = 4_294_967_296.0;
+    debug_assert!(integer.leading_zeros() >= 32, "more than 96 bits");
     let limb = |shift: u32| {
         let bits = (integer >> shift) & u128::from(u32::MAX);
         f64::from(u32::try_from(bits).unwrap_or(u32::MAX))
@@ -186,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn it_slides() {
+    fn a_full_window_slides() {
         let window = filled(3, [9_000_000, 1, 1_000_000, 2_000_000, 3_000_000]);
         assert_eq!(window.len(), 3);
         assert_eq!((window.mean(), window.deviation()), (2.0, 1.0));

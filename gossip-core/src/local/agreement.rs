@@ -1,8 +1,13 @@
 //! Whether all live members show the same value of an attribute.
 //!
-//! Every member publishes its own value, and every node compares what the others published: what a
-//! member shows here, it has written itself. That is how Cassandra agrees on a schema. An
+//! Every member publishes its own value, and every node compares what the members have published. So
+//! whatever a member shows here, it has written itself. Cassandra agrees on a schema in this way. An
 //! acknowledgement by the others of what one node wrote would cost as much and say less.
+//!
+//! # Invariants of a watched attribute
+//!
+//! - A digest is kept of each member that counts, and of no other.
+//! - `counts` says how many members show each digest, and holds no zero.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -21,23 +26,23 @@ use crate::state::attribute::Declared;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Agreement {
-    /// Each value that is shown, with those who show it: first what this node shows, then the
-    /// others in the order of the values.
+    /// Each value that is shown, with the members that show it. The value that this node shows comes
+    /// first, then the others in their order.
     pub shown: Vec<Shown>,
 }
 
-/// A value, and who shows it.
+/// A value, and the members that show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Shown {
-    /// The value, or `None` where the attribute is not there.
+    /// The value, or `None` of members without the attribute.
     pub value: Option<Value>,
     /// The members, in the order of their ids.
     pub members: Vec<NodeId>,
 }
 
 impl Agreement {
-    /// Whether all show the same, be it nothing.
+    /// Whether all members show the same value, or none shows any.
     #[must_use]
     pub fn is_reached(&self) -> bool {
         self.shown.len() <= 1
@@ -49,26 +54,28 @@ impl Agreement {
         self.shown.first().map_or(0, |shown| shown.members.len())
     }
 
-    /// Those that show something else.
+    /// The members that show something else than this node.
     pub fn differing(&self) -> impl Iterator<Item = NodeId> + '_ {
         let others = self.shown.iter().skip(1);
         others.flat_map(|shown| &shown.members).copied()
     }
 }
 
-/// The attributes whose agreement the application wants to be told of.
+/// The attributes whose agreement the application is told of.
 #[derive(Debug, Default)]
-pub(crate) struct Watches(Vec<Watch>);
+pub(super) struct Watches(Vec<Watch>);
 
-/// One attribute, with a digest of what each member that counts shows of it.
+/// One watched attribute.
 #[derive(Debug)]
 struct Watch {
     key: Key,
+    /// Makes the digests.
     digest: SipHasher24,
+    /// A digest of what each member shows.
     shown: BTreeMap<NodeId, u64>,
-    /// How many show each of these.
+    /// How many members show each digest.
     counts: BTreeMap<u64, usize>,
-    /// What the application was told last.
+    /// Whether the application was told last that all agree.
     told: bool,
 }
 
@@ -87,11 +94,13 @@ impl Watch {
         self.counts.len() <= 1
     }
 
-    /// Looks at one member anew. O(log members) where its value changes, beyond the member's own state.
+    /// Takes over what a member shows now; `None` if the member does not count any more.
+    ///
+    /// O(log members) if its value has changed, beyond the search in the member's own state.
     fn look(&mut self, id: NodeId, record: Option<&Record>) {
         let new = record.map(|record| {
             let value = record.log.get(self.key.as_str().as_bytes());
-            // No value is something else than an empty one.
+            // No value differs from an empty one: a digest of a value is never 0.
             value.map_or(0, |value| self.digest.hash(value) | 1)
         });
         let old = match new {
@@ -102,42 +111,58 @@ impl Watch {
             return;
         }
         if let Some(new) = new {
-            self.count(new, |count| count.saturating_add(1));
+            let count = self.counts.entry(new).or_insert(0);
+            *count = count.saturating_add(1);
         }
         if let Some(old) = old {
-            self.count(old, |count| count.saturating_sub(1));
+            self.uncount(old);
+        }
+        debug_assert!(self.counts.len() <= self.shown.len());
+    }
+
+    /// One member less shows a digest.
+    fn uncount(&mut self, old: u64) {
+        let Some(count) = self.counts.get_mut(&old) else {
+            debug_assert!(false, "a digest that was shown is counted");
+            return;
+        };
+        debug_assert!(*count > 0);
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            self.counts.remove(&old);
         }
     }
 
-    /// Changes how many show a value.
-    fn count(&mut self, shown: u64, change: impl Fn(usize) -> usize) {
-        let count = self.counts.entry(shown).or_insert(0);
-        *count = change(*count);
-        if *count == 0 {
-            self.counts.remove(&shown);
+    /// Whether the counts add up. O(members).
+    #[cfg(test)]
+    fn check(&self) {
+        let mut counts = BTreeMap::new();
+        for digest in self.shown.values() {
+            *counts.entry(*digest).or_insert(0) += 1;
         }
+        assert_eq!(counts, self.counts);
     }
 }
 
 impl Watches {
-    /// Whether all live members show the same of an attribute, where it is watched. O(1).
-    pub(crate) fn is_agreed(&self, key: &Key) -> Option<bool> {
+    /// Whether all live members show the same of an attribute. `None` unless it is watched. O(1).
+    pub(super) fn is_agreed(&self, key: &Key) -> Option<bool> {
         let watch = self.0.iter().find(|watch| watch.key == *key);
         watch.map(Watch::is_agreed)
     }
 
-    /// Begins to watch an attribute. To watch it already changes nothing.
+    /// Begins to watch an attribute. Watching it a second time changes nothing.
     ///
     /// # Errors
     /// [`CommandError::TooManyWatched`].
-    pub(crate) fn watch(&mut self, context: &mut Context, key: Key) -> Result<(), CommandError> {
+    pub(super) fn watch(&mut self, context: &mut Context, key: Key) -> Result<(), CommandError> {
         if self.0.iter().any(|watch| watch.key == key) {
             return Ok(());
         }
         if self.0.len() >= MAX_WATCHED {
             return Err(CommandError::TooManyWatched);
         }
-        // Keyed, so that nobody can pick two values that look the same.
+        // The digest has a key, so that nobody can pick two values that look the same.
         let digest = SipHasher24::new_with_keys(context.rng.next_u64(), context.rng.next_u64());
         let mut watch = Watch::new(key, digest);
         for record in counting(&context.table, context.own) {
@@ -149,14 +174,21 @@ impl Watches {
     }
 
     /// Ends watching an attribute.
-    pub(crate) fn unwatch(&mut self, context: &mut Context, key: &Key) {
+    pub(super) fn unwatch(&mut self, context: &mut Context, key: &Key) {
         self.0.retain(|watch| watch.key != *key);
         if self.0.is_empty() {
             context.table.track_changes(Tracking::Off);
         }
     }
 
-    /// Brings the watched attributes up to date with the table, and tells what that changes.
+    /// Whether the invariants of all watched attributes hold. O(members).
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        self.0.iter().for_each(Watch::check);
+    }
+
+    /// Brings the watched attributes up to date with the table, and tells the application what has
+    /// changed.
     pub(super) fn review(&mut self, context: &mut Context) {
         if self.0.is_empty() {
             return;
@@ -188,8 +220,7 @@ impl Watches {
 /// What the live members show of an attribute. O(size of all live members' state).
 pub(crate) fn agreement(context: &Context, key: &Key) -> Agreement {
     let key = key.as_str().as_bytes();
-    let own = context.table.get(context.own);
-    let ours = own.and_then(|own| own.log.get(key));
+    let ours = context.own_log().and_then(|own| own.get(key));
     let mut members: BTreeMap<Option<&[u8]>, Vec<NodeId>> = BTreeMap::new();
     for record in counting(&context.table, context.own) {
         let value = record.log.get(key);
@@ -212,13 +243,13 @@ fn counting(table: &Table, own: NodeId) -> impl Iterator<Item = &Record> {
     table.iter().filter(move |record| counts(record, own))
 }
 
-/// Whether a member's values count: it lives, and has announced itself.
+/// Whether a member's values count. It must be live. Another node must have announced itself, too.
 fn counts(record: &Record, own: NodeId) -> bool {
     record.condition == Condition::Live
         && (record.id == own || record.declared() != Declared::Joining)
 }
 
+/// The value that this node shows of an attribute.
 fn own_value(context: &Context, key: &Key) -> Option<Value> {
-    let own = context.table.get(context.own)?;
-    Value::new(own.log.get(key.as_str().as_bytes())?).ok()
+    Value::new(context.own_log()?.get(key.as_str().as_bytes())?).ok()
 }

@@ -3,7 +3,7 @@
 use crate::command::CommandError;
 use crate::context::Context;
 
-/// Writes an attribute, or deletes it. To write what stands there already changes nothing.
+/// Writes an attribute, or deletes it. Writing the value that stands there already changes nothing.
 ///
 /// # Errors
 /// [`CommandError`] where the entry does not fit a datagram, or the state is full. Nothing has changed
@@ -13,11 +13,10 @@ pub(crate) fn set(
     key: &[u8],
     value: Option<&[u8]>,
 ) -> Result<(), CommandError> {
-    let Some(own) = context.table.get(context.own) else {
-        debug_assert!(false, "a node is in its own table");
+    let Some(own) = context.own_log() else {
         return Ok(());
     };
-    let is_unchanged = value.is_some() && own.log.get(key) == value;
+    let is_unchanged = value.is_some() && own.get(key) == value;
     if is_unchanged {
         return Ok(());
     }
@@ -26,23 +25,25 @@ pub(crate) fn set(
     if size > limit {
         return Err(CommandError::EntryTooLarge { size, limit });
     }
-    let size = own.log.size_with(key, value);
+    let size = own.size_with(key, value);
     let limit = usize::try_from(context.config.max_state).unwrap_or(usize::MAX);
-    if size > limit && size > own.log.size() {
+    // A write that makes the state smaller is welcome even where the state is over its limit.
+    if size > limit && size > own.size() {
         return Err(CommandError::StateFull { size, limit });
     }
     context.write(key, value);
     Ok(())
 }
 
-/// Deletes an attribute. To delete what is not there changes nothing.
+/// Deletes an attribute. Deleting an attribute that is not there changes nothing.
 ///
 /// # Errors
 /// As [`set`].
 pub(crate) fn unset(context: &mut Context, key: &[u8]) -> Result<(), CommandError> {
-    let own = context.table.get(context.own);
-    if own.is_none_or(|own| own.log.get(key).is_none()) {
-        return Ok(());
+    let is_there = context.own_log().is_some_and(|own| own.get(key).is_some());
+    if is_there {
+        set(context, key, None)
+    } else {
+        Ok(())
     }
-    set(context, key, None)
 }

@@ -1,25 +1,35 @@
-//! The life of a node: joining, up, leaving, left; and another life where peers remember a later one.
+//! The life of a node: joining, up, leaving, left; and a greater generation where peers remember one.
 
 use core::time::Duration;
 
-use super::{Farewell, Local, Standing};
+use super::{Local, Standing};
 use crate::context::{Context, Timer, count};
 use crate::event::Event;
 use crate::identity::Generation;
 use crate::membership::Condition;
-use crate::state::attribute::{Ballot, Declared};
+use crate::state::attribute::{Declared, PublishedVote, STATUS};
 use crate::time::part;
 
-/// Rounds after which a node that hears nothing from its seeds announces itself all the same: it
-/// may be the first.
+/// Rounds after which a node announces itself although its seeds are silent: it may be the first.
 const JOINING_ROUNDS: u32 = 3;
 
-/// How often a departure is pushed. With 30 % loss, a third time makes it certain enough.
+/// How often a departure is pushed. With 30 % loss, three times make it certain enough.
 const FAREWELLS: u8 = 3;
 
+/// What comes of a step of leaving.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Farewell {
+    /// The departure is to be pushed, again or for the first time.
+    Push,
+    /// The departure has been pushed often enough. This node is silent from now on.
+    Silent,
+}
+
 impl Local {
-    /// Begins to learn the table from the seeds. Without any, and with none to come, announces itself.
+    /// Begins to learn the table from the seeds. Without any, and with none to come, the node announces
+    /// itself at once.
     pub(crate) fn begin_joining(&mut self, context: &mut Context) {
+        debug_assert_eq!(self.standing, Standing::Joining);
         if context.config.seeds.is_empty() && !context.config.seeds_to_come {
             self.announce(context);
         } else {
@@ -28,19 +38,22 @@ impl Local {
         }
     }
 
-    /// The table is learned, or nobody answers: takes part from now on.
+    /// The table is learned, or nobody answers. A joining node takes part from now on; for any other
+    /// this changes nothing.
     pub(crate) fn announce(&mut self, context: &mut Context) {
         if self.standing != Standing::Joining {
             return;
         }
         self.standing = Standing::Up;
         context.timers.set(Timer::Announce, None);
-        context.declare(Declared::Up);
+        declare(context, Declared::Up);
+        debug_assert!(context.table.live_len() >= 1, "a node counts itself");
         let members = context.table.live_len().saturating_sub(1);
         context.tell(Event::Joined { members });
     }
 
-    /// The table is learned once datagrams that may have been overtaken are there.
+    /// The table is learned, but for datagrams that others have overtaken. A joining node announces
+    /// itself after this time.
     pub(crate) fn announce_after(&self, context: &mut Context, time: Duration) {
         if self.standing == Standing::Joining {
             let at = context.now.saturating_add(time);
@@ -50,64 +63,80 @@ impl Local {
 
     /// Begins to leave. The caller pushes the latest entry.
     pub(crate) fn leave(&mut self, context: &mut Context) {
+        debug_assert!(matches!(self.standing, Standing::Joining | Standing::Up));
         self.standing = Standing::Leaving;
         context.timers.set(Timer::Announce, None);
-        context.declare(Declared::Leaving);
+        declare(context, Declared::Leaving);
+        schedule_farewell(context);
     }
 
-    /// The next step of leaving: left, told again, silent.
+    /// Takes the next step of leaving: declares that it has left, repeats that, falls silent.
     ///
-    /// Departure is pushed whatever the mode: in rounds alone it would come too late, and nobody can
-    /// repair it afterwards.
+    /// The caller pushes the departure whatever the mode is. In rounds alone the news would come too
+    /// late, and nobody can repair it afterwards.
     pub(crate) fn on_leave_due(&mut self, context: &mut Context) -> Farewell {
-        self.farewells = self.farewells.saturating_add(1);
-        if self.farewells > FAREWELLS {
-            self.standing = Standing::Left;
-            context.timers.clear();
+        debug_assert_eq!(self.standing, Standing::Leaving);
+        debug_assert!(self.farewells <= FAREWELLS);
+        if self.farewells == FAREWELLS {
+            self.fall_silent(context);
             context.tell(Event::LeaveCompleted);
             return Farewell::Silent;
         }
-        if self.farewells == 1 {
-            context.declare(Declared::Left);
+        if self.farewells == 0 {
+            declare(context, Declared::Left);
             let (own, now) = (context.own, context.now);
             context.table.set_condition(own, now, Condition::Left);
         }
+        self.farewells = self.farewells.saturating_add(1);
+        schedule_farewell(context);
         Farewell::Push
     }
 
-    /// Somebody votes against this node. One more entry voids it.
-    pub(crate) fn refute(&self, context: &mut Context, ballot: &Ballot) {
-        debug_assert_eq!(ballot.subject, context.own);
-        let Some(own) = context.table.get(context.own) else {
-            return;
-        };
-        let frontier = own.log.frontier();
-        let stands = ballot.generation == own.log.generation() && ballot.frontier >= frontier;
+    /// Does nothing from now on.
+    pub(super) fn fall_silent(&mut self, context: &mut Context) {
+        debug_assert!(!self.has_left());
+        self.standing = Standing::Left;
+        context.timers.clear();
+    }
+
+    /// A member votes against this node. One more entry voids the vote.
+    pub(crate) fn refute(&self, context: &mut Context, vote: &PublishedVote) {
+        debug_assert_eq!(vote.subject, context.own);
+        let (generation, frontier) = context.known(context.own);
+        let stands = vote.generation == generation && vote.frontier >= frontier;
         if !stands {
             return;
         }
-        if ballot.frontier > frontier {
-            // Nobody can know more of this log than its writer: a forgery, which a write could
-            // never reach, or the memory of an earlier life under the same generation.
-            return outlive(context, ballot.generation);
+        if vote.frontier > frontier {
+            // Nobody can know more of this log than its writer. The vote is forged, and a write could
+            // never reach it; or it remembers an earlier process of the same generation.
+            return outlive(context, vote.generation);
         }
         count(&mut context.metrics.refutations);
-        context.declare(self.declared());
+        declare(context, self.declared());
     }
+}
+
+/// Writes the own status, be it new or the same again: the one more entry that refutes a vote.
+fn declare(context: &mut Context, status: Declared) {
+    context.write(STATUS, Some(status.encode()));
 }
 
 /// Sets when the next step of leaving is due: late enough for the news to cross the cluster while this
 /// node still answers.
-pub(crate) fn schedule_farewell(context: &mut Context) {
+fn schedule_farewell(context: &mut Context) {
     let step: Duration = part(context.config.interval, 4);
     let at = context.now.saturating_add(step);
     context.timers.set(Timer::Leave, Some(at));
 }
 
-/// Peers remember this id under `generation`, which this node did not write: an earlier life
-/// whose clock was ahead. Another life begins once the input is done with, however many such
-/// generations it names.
+/// Peers remember this id under a generation that this process did not begin, or further than it has
+/// written. It is that of an earlier process whose clock was ahead.
+///
+/// Notes that the own generation must be raised. That happens once at the end of the input, however many
+/// such generations it names. A generation too far ahead is refused.
 pub(crate) fn outlive(context: &mut Context, generation: Generation) {
+    debug_assert!(generation >= context.generation, "it is outlived already");
     match context.clock.observe(context.now, generation.stamp()) {
         Ok(()) => context.stale.generation = true,
         Err(refused) => {
@@ -117,8 +146,9 @@ pub(crate) fn outlive(context: &mut Context, generation: Generation) {
     }
 }
 
-/// Raises the own generation above all that the clock has seen, and writes everything anew.
-pub(crate) fn begin_another_life(context: &mut Context) {
+/// Raises the own generation above all stamps that the clock has seen, and issues the own log anew
+/// under it.
+pub(crate) fn raise_generation(context: &mut Context) {
     count(&mut context.metrics.outlived);
     let generation = Generation::new(context.clock.tick(context.now));
     debug_assert!(generation > context.generation);

@@ -1,15 +1,18 @@
-//! Another node of the same name.
+//! Which of two live nodes keeps a name.
 //!
-//! Peers that know more of this node's log than it has written remember either an earlier life of it
-//! or another live node of its name. The address in what they remember tells: at its own address it
-//! was an earlier life, and this node outlives it at once, under a greater generation. At another
-//! address somebody is asked: *I have held this name since my process started, then.* The younger
-//! says the same once and falls silent, without declaring that it has left, for that would be read as the elder's word.
-//! Where nobody answers within two intervals it was an earlier life that had moved.
+//! A peer may serve a log of this node's name that this node has not written. The log is that of an
+//! earlier process of this node, or that of another live node. The address in the log decides:
+//!
+//! - It is the own address, or none. Then it was an earlier process, and this node
+//!   [outlives](super::outlive) it at once.
+//! - It is another address. Then this node sends a claim there: "I have held this name since my process
+//!   started, then." The younger node repeats its own claim once and falls silent. It does not declare
+//!   that it has left, because peers would read that as the elder's word. If nobody answers within
+//!   [`PATIENCE`], it was an earlier process that had moved, and this node outlives it.
 
 use core::net::SocketAddr;
 
-use super::{Local, Standing, outlive};
+use super::{Local, outlive};
 use crate::context::{Context, Outgoing, Timer};
 use crate::event::Event;
 use crate::identity::{Generation, is_reachable};
@@ -17,32 +20,43 @@ use crate::state::attribute::{ADDRESS, decode_address, encode_address};
 use crate::state::entry::Entries;
 use crate::wire::message::Delta;
 
-/// Intervals in which a rival may answer.
+/// Intervals in which the other node may answer a claim.
 const PATIENCE: u32 = 2;
 
 /// What is known of another node of this name.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct NameConflict {
+pub(super) struct NameConflict {
     address: SocketAddr,
     /// The greatest generation that it is remembered under.
     generation: Generation,
-    /// Whether it has answered, and the application been told.
+    /// Whether it has answered, and the application has been told.
     told: bool,
 }
 
+/// What this node does about another of its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Contest {
+    /// It sends a claim, and gives the other node time to answer.
+    Begun,
+    /// It has sent a claim there already, and the other node still has time.
+    Open,
+}
+
 impl Local {
-    /// A peer serves a log of this node's own name that this node has not written.
+    /// A peer serves a log of this node's name that this node has not written.
     pub(crate) fn on_own_delta(&mut self, context: &mut Context, delta: &Delta<'_>) {
-        let entries = Entries::new(delta.entries).filter(|entry| entry.key == ADDRESS);
-        let address = entries
+        debug_assert_eq!(delta.origin, context.own);
+        debug_assert!((delta.generation, delta.frontier) > context.known(context.own));
+        let addresses = Entries::new(delta.entries).filter(|entry| entry.key == ADDRESS);
+        let address = addresses
             .last()
             .and_then(|entry| decode_address(entry.value?));
         let elsewhere = |address: &SocketAddr| *address != context.address;
         match address.filter(is_reachable).filter(elsewhere) {
             None => outlive(context, delta.generation),
-            // One is asked at a time, for a datagram can name many. Another is, once this one has had its
-            // time and a peer serves the log of that other again.
-            Some(address) if self.conflict.is_none_or(|rival| rival.address == address) => {
+            // One conflict is open at a time, because a datagram can name many addresses. The next one
+            // is opened after that, when a peer serves the log again.
+            Some(address) if self.conflict.is_none_or(|other| other.address == address) => {
                 self.contest(context, address, delta.generation);
             }
             Some(_) => {}
@@ -54,66 +68,61 @@ impl Local {
         self.contest(context, from, context.generation);
     }
 
-    /// Asks who is older, unless that was asked already and the timer runs.
-    /// Tells whether it did.
+    /// Notes another node of this name. Sends it a claim, unless the conflict with it is open.
     fn contest(
         &mut self,
         context: &mut Context,
         address: SocketAddr,
         generation: Generation,
-    ) -> bool {
-        let known = self.conflict.filter(|rival| rival.address == address);
-        let told = known.is_some_and(|rival| rival.told);
-        let generation = known.map_or(generation, |rival| rival.generation.max(generation));
+    ) -> Contest {
+        debug_assert_ne!(address, context.address, "a node is not its own rival");
+        let known = self.conflict.filter(|other| other.address == address);
         self.conflict = Some(NameConflict {
             address,
-            generation,
-            told,
+            generation: known.map_or(generation, |other| other.generation.max(generation)),
+            told: known.is_some_and(|other| other.told),
         });
-        let asks = known.is_none();
-        if asks {
-            context.send(Outgoing::Claim { to: address });
-            let at = context.in_intervals(PATIENCE);
-            context.timers.set(Timer::NameConflict, Some(at));
+        if known.is_some() {
+            return Contest::Open;
         }
-        asks
+        context.send(Outgoing::Claim { to: address });
+        let at = context.in_intervals(PATIENCE);
+        context.timers.set(Timer::NameConflict, Some(at));
+        Contest::Begun
     }
 
-    /// Another node of this name tells since when it holds it. The elder keeps it; of two that
-    /// started in the same moment, the one with the smaller address.
+    /// Another node of this name tells since when it holds it. The elder keeps the name. If both started
+    /// in the same moment, the node with the smaller address keeps it.
     pub(crate) fn on_claim(&mut self, context: &mut Context, from: SocketAddr, since: Generation) {
         let [theirs, ours] = [from, context.address].map(encode_address);
-        if since < context.incarnation_start || since == context.incarnation_start && theirs < ours
-        {
+        if (since, theirs) < (context.incarnation_start, ours) {
             // So that the elder can tell its application.
             context.send(Outgoing::Claim { to: from });
-            self.standing = Standing::Left;
-            context.timers.clear();
+            self.fall_silent(context);
             context.tell(Event::IdentityConflict { address: from });
             return;
         }
-        let told = self
-            .conflict
-            .is_some_and(|rival| rival.address == from && rival.told);
-        if !told {
+        let known = self.conflict.filter(|other| other.address == from);
+        if !known.is_some_and(|other| other.told) {
             context.tell(Event::NameContested { address: from });
         }
-        let answered = self.contest(context, from, context.generation);
-        if let Some(rival) = &mut self.conflict {
-            rival.told = true;
+        let contest = self.contest(context, from, context.generation);
+        if let Some(other) = &mut self.conflict {
+            other.told = true;
         }
-        if !answered {
+        if contest == Contest::Open {
             context.send(Outgoing::Claim { to: from });
         }
     }
 
-    /// The rival has had its time: it has fallen silent, or there was none. What peers remember of
-    /// it is outlived.
+    /// The other node has had its time. It has fallen silent, or there never was one. Whatever peers
+    /// remember of it is outlived.
     pub(crate) fn on_name_conflict_due(&mut self, context: &mut Context) {
-        if let Some(rival) = self.conflict.take()
-            && rival.generation > context.generation
+        debug_assert!(self.conflict.is_some(), "the timer runs with a conflict");
+        if let Some(other) = self.conflict.take()
+            && other.generation > context.generation
         {
-            outlive(context, rival.generation);
+            outlive(context, other.generation);
         }
     }
 }

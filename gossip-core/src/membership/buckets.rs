@@ -1,22 +1,28 @@
-//! Sub-hashes of the table, kept up to date change by change.
+//! Hashes over parts of the table, kept up to date change by change.
 //!
-//! The id space is cut into as many equal buckets as keep about eight members in each; the hash of
-//! a region is the sum of its buckets. Without them, narrowing down a difference would hash the whole
-//! table at each step.
+//! The id space is cut into so many equal buckets that about eight members fall into each. The hash of a
+//! region is the sum of its buckets. Without them, an exchange that narrows down a difference would hash the
+//! whole table at each step.
+//!
+//! The number of buckets is a power of [`PARTS`](super::region::PARTS), as that of regions is, so each region
+//! is smaller than a bucket or consists of whole buckets. It only grows.
 
 use alloc::vec::Vec;
 
 use super::region::{Region, SPLIT_BITS};
 use crate::identity::NodeId;
 
-/// Members in a bucket, on average, when the buckets are split: two to the power of this.
+/// Two to the power of this is how many members a bucket holds on average after buckets are split.
 const CROWDED_BITS: u8 = 3;
 
-/// The sums of the contributions in each bucket; none in a small table, whose members are as
-/// quickly summed.
+/// More buckets than two to the power of this are not made: 32,768.
+const MOST_BITS: u8 = 15;
+
+/// The sum of the contributions in each bucket. A small table has no buckets: its members are summed as
+/// quickly.
 #[derive(Debug)]
 pub(crate) struct Buckets {
-    /// There are two to the power of this.
+    /// Two to the power of this is how many buckets there are, if there are any.
     bits: u8,
     sums: Vec<u128>,
 }
@@ -29,15 +35,15 @@ impl Buckets {
         }
     }
 
-    /// Follows the growth of a table. Tells whether the buckets are new, and empty.
+    /// Follows the growth of a table. Tells whether it made new buckets, which are empty.
     pub(crate) fn grow(&mut self, members: usize) -> bool {
         let next = self.bits.saturating_add(SPLIT_BITS);
         let crowded = 1_usize.checked_shl(u32::from(next.saturating_add(CROWDED_BITS)));
-        if next > 15 || crowded.is_none_or(|crowded| members < crowded) {
+        if next > MOST_BITS || crowded.is_none_or(|crowded| members < crowded) {
             return false;
         }
         self.bits = next;
-        self.sums = alloc::vec![0; 1_usize.checked_shl(u32::from(next)).unwrap_or(0)];
+        self.sums = alloc::vec![0; 1 << next];
         true
     }
 
@@ -46,15 +52,16 @@ impl Buckets {
         Region::all_of(self.bits)
     }
 
-    /// A contribution has changed by this much.
+    /// The contribution of an id has changed by this much.
     pub(crate) fn add(&mut self, id: NodeId, change: u128) {
         let at = self.position(id);
+        debug_assert!(self.sums.is_empty() || at < self.sums.len());
         if let Some(sum) = self.sums.get_mut(at) {
             *sum = sum.wrapping_add(change);
         }
     }
 
-    /// The buckets of a region; none where it is smaller than a bucket.
+    /// The buckets of a region, or `None` if there are none or the region is smaller than a bucket.
     pub(crate) fn of(&self, region: Region) -> Option<&[u128]> {
         if self.sums.is_empty() || region.bits() > self.bits {
             return None;

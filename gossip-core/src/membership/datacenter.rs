@@ -1,35 +1,42 @@
-//! Datacenters: gossip stays inside, and a few bridges speak for each of them (R6).
+//! Datacenters: gossip stays inside, and a few bridges speak for each of them.
 //!
-//! A member says where it is; those who say nothing are in one datacenter, too. Each datacenter has a
-//! [`Ring`] of its own, on which its members are neighbours, meet one another in rounds, and pass on
+//! A member publishes the name of its datacenter. All members that publish none form one datacenter. Each
+//! datacenter has a [`Ring`] of its own, on which its members are neighbours, meet in rounds, and pass on
 //! what is pushed.
 //!
-//! Its **bridges** are the first few of its members that take part, in the order of their ids. Ids
-//! are hashes, so that is a rendezvous choice (Thaler and Ravishankar 1998): nobody has to agree on
-//! anything, who knows the same members knows the same bridges, and one that goes is replaced
-//! without any other being moved. Where fewer take part than there should be bridges, members that
-//! are down fill up, so that somebody goes on voting against them.
+//! The **bridges** of a datacenter are the first few of its members that take part, in the order of their
+//! ids. Ids are hashes, so this is a rendezvous choice (Thaler and Ravishankar, *Using Name-Based Mappings
+//! to Increase Hit Rates*, 1998): nodes that know the same members know the same bridges, and a bridge
+//! that goes is replaced without moving another. If fewer members take part than there should be bridges,
+//! members that are down fill up, so somebody goes on voting against them.
 //!
-//! The bridges of all datacenters stand on one more ring: there they observe one another, whatever
-//! their datacenters. It has as many members as there are datacenters, times a small number: what
-//! crosses between datacenters does not grow with their size.
+//! The bridges of all datacenters stand on one more ring, on which they observe one another. It holds a few
+//! members for each datacenter, so the traffic between datacenters does not grow with their size.
 //!
-//! Costs: who enters or leaves, O(log n) comparisons and a move within its datacenter's list; where
-//! that changes its bridges, a few moves within theirs. Nothing looks at all members or all
-//! datacenters.
+//! # Invariants
+//!
+//! - Datacenters are sorted by place, and none is empty.
+//! - The ring of bridges holds exactly the bridges of all datacenters.
+//! - The counts of live and down members are the sums over all rings.
+//!
+//! # Costs
+//!
+//! A member that enters or leaves costs O(log n) comparisons and one move within the list of its
+//! datacenter. If that changes the bridges, it costs a few moves within their list. Nothing looks at all
+//! members or all datacenters.
 
 use alloc::vec::Vec;
 
-use super::ring::{Part, Ring};
+use super::ring::{Liveness, Ring};
 use crate::identity::NodeId;
 
-/// A datacenter as this replica tells it from others: a hash of its name that is nobody else's
-/// business. Two that share one are taken for one.
+/// By what this replica tells datacenters apart: a hash of the name, under a key that no peer knows. Two
+/// datacenters of one hash count as one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place(pub(crate) u32);
 
 impl Place {
-    /// Where those are who do not say.
+    /// The datacenter of all members that publish none.
     pub(crate) const UNSAID: Self = Self(0);
 }
 
@@ -40,17 +47,16 @@ struct Datacenter {
     ring: Ring,
 }
 
-/// All datacenters with somebody in them who takes part or is down.
+/// All datacenters that have a member which takes part or is down.
 #[derive(Debug)]
 pub(crate) struct Datacenters {
-    /// Sorted by place.
     all: Vec<Datacenter>,
     bridges: Ring,
-    /// Bridges of a datacenter.
+    /// How many bridges a datacenter should have.
     quota: usize,
     live: usize,
     down: usize,
-    /// Whether bridges have changed, or somebody has moved, since somebody asked.
+    /// Whether bridges have changed, or a member has moved, since the last call of `take_regrouped`.
     regrouped: bool,
 }
 
@@ -58,8 +64,9 @@ pub(crate) struct Datacenters {
 static NOBODY: Ring = Ring::new();
 
 impl Datacenters {
-    /// Nobody yet. `quota` is how many bridges a datacenter has.
+    /// No datacenter yet. `quota` is how many bridges a datacenter should have.
     pub(crate) const fn new(quota: usize) -> Self {
+        debug_assert!(quota <= MOST_BRIDGES);
         Self {
             all: Vec::new(),
             bridges: Ring::new(),
@@ -75,12 +82,12 @@ impl Datacenters {
         self.live
     }
 
-    /// How many are down.
+    /// How many members are down.
     pub(crate) const fn down_len(&self) -> usize {
         self.down
     }
 
-    /// Those who are down, in all of them.
+    /// The members that are down, in all datacenters.
     pub(crate) fn down(&self) -> impl Iterator<Item = NodeId> + '_ {
         let rings = self.all.iter().map(|datacenter| &datacenter.ring);
         rings.flat_map(|ring| ring.down().iter().copied())
@@ -103,7 +110,8 @@ impl Datacenters {
         first(self.ring(place).live(), self.quota)
     }
 
-    /// Whether all who are or were in a datacenter are its bridges: too few to vouch for one another.
+    /// Whether a datacenter has so few members, live and down, that all of them are bridges: too few to
+    /// vouch for one another.
     pub(crate) fn is_small(&self, place: Place) -> bool {
         let ring = self.ring(place);
         ring.live().len().saturating_add(ring.down().len()) <= self.quota
@@ -114,7 +122,7 @@ impl Datacenters {
         self.all.len()
     }
 
-    /// The datacenters but one, from the `start`-th on and around.
+    /// All datacenters but the one at `place`, from the `start`-th on and around.
     pub(crate) fn others(
         &self,
         place: Place,
@@ -133,8 +141,8 @@ impl Datacenters {
         core::mem::take(&mut self.regrouped)
     }
 
-    /// Somebody is in a datacenter from now on.
-    pub(crate) fn enter(&mut self, place: Place, part: Part, id: NodeId) {
+    /// A member is in a datacenter from now on.
+    pub(crate) fn enter(&mut self, place: Place, liveness: Liveness, id: NodeId) {
         let at = match self.position(place) {
             Ok(at) => at,
             Err(at) => {
@@ -143,49 +151,55 @@ impl Datacenters {
                 at
             }
         };
-        let changed = self.change(at, |ring| ring.insert(part, id));
-        *self.count_mut(part) = self.count(part).saturating_add(usize::from(changed));
+        self.change(at, |ring| ring.insert(liveness, id));
+        let count = self.count_mut(liveness);
+        *count = count.saturating_add(1);
     }
 
-    /// Somebody was there, and is there no longer.
-    pub(crate) fn leave(&mut self, place: Place, part: Part, id: NodeId) {
-        let Ok(at) = self.position(place) else {
+    /// A member is in its datacenter no longer.
+    pub(crate) fn leave(&mut self, place: Place, liveness: Liveness, id: NodeId) {
+        let found = self.position(place);
+        debug_assert!(found.is_ok(), "{id} is in no known datacenter");
+        let Ok(at) = found else {
             return;
         };
-        let changed = self.change(at, |ring| ring.remove(part, id));
-        *self.count_mut(part) = self.count(part).saturating_sub(usize::from(changed));
+        self.change(at, |ring| ring.remove(liveness, id));
+        let count = self.count_mut(liveness);
+        debug_assert!(*count > 0, "the member was counted");
+        *count = count.saturating_sub(1);
         if self.all.get(at).is_some_and(|left| left.ring.is_empty()) {
             self.all.remove(at);
         }
     }
 
-    /// Somebody has moved from one datacenter to another.
-    pub(crate) fn travel(&mut self, from: Place, to: Place, part: Part, id: NodeId) {
-        self.leave(from, part, id);
-        self.enter(to, part, id);
+    /// A member has moved from one datacenter to another.
+    pub(crate) fn travel(&mut self, from: Place, to: Place, liveness: Liveness, id: NodeId) {
+        debug_assert_ne!(from, to);
+        self.leave(from, liveness, id);
+        self.enter(to, liveness, id);
         self.regrouped = true;
     }
 
-    /// Changes the ring of a datacenter, and the bridges accordingly.
-    fn change(&mut self, at: usize, change: impl FnOnce(&mut Ring) -> bool) -> bool {
+    /// Changes the ring of a datacenter, and the ring of bridges accordingly.
+    fn change(&mut self, at: usize, change: impl FnOnce(&mut Ring)) {
         let quota = self.quota;
         let several = self.all.len() > 1;
+        debug_assert!(at < self.all.len(), "a position that was just found");
         let Some(Datacenter { ring, .. }) = self.all.get_mut(at) else {
-            return false;
+            return;
         };
         let before = bridges(ring, quota);
-        let changed = change(ring);
+        change(ring);
         let after = bridges(ring, quota);
         if before != after {
-            for (part, id) in before {
-                self.bridges.remove(part, id);
+            for (liveness, id) in before {
+                self.bridges.remove(liveness, id);
             }
-            for (part, id) in after {
-                self.bridges.insert(part, id);
+            for (liveness, id) in after {
+                self.bridges.insert(liveness, id);
             }
             self.regrouped |= several;
         }
-        changed
     }
 
     fn position(&self, place: Place) -> Result<usize, usize> {
@@ -193,33 +207,53 @@ impl Datacenters {
             .binary_search_by_key(&place, |datacenter| datacenter.place)
     }
 
-    const fn count(&self, part: Part) -> usize {
-        match part {
-            Part::Live => self.live,
-            Part::Down => self.down,
-        }
-    }
-
-    const fn count_mut(&mut self, part: Part) -> &mut usize {
-        match part {
-            Part::Live => &mut self.live,
-            Part::Down => &mut self.down,
+    const fn count_mut(&mut self, liveness: Liveness) -> &mut usize {
+        match liveness {
+            Liveness::Live => &mut self.live,
+            Liveness::Down => &mut self.down,
         }
     }
 }
 
-/// The most bridges that a datacenter can have.
+/// The most bridges of a datacenter that the configuration allows.
 const MOST_BRIDGES: usize = 8;
 
-/// The bridges of a datacenter, those who fill up included.
-fn bridges(ring: &Ring, quota: usize) -> heapless::Vec<(Part, NodeId), MOST_BRIDGES> {
-    let live = ring.live().iter().map(|id| (Part::Live, *id));
-    let down = ring.down().iter().map(|id| (Part::Down, *id));
+/// The bridges of a datacenter, including the members that are down and fill up.
+fn bridges(ring: &Ring, quota: usize) -> heapless::Vec<(Liveness, NodeId), MOST_BRIDGES> {
+    let live = ring.live().iter().map(|id| (Liveness::Live, *id));
+    let down = ring.down().iter().map(|id| (Liveness::Down, *id));
     live.chain(down).take(quota.min(MOST_BRIDGES)).collect()
 }
 
 fn first(ids: &[NodeId], count: usize) -> &[NodeId] {
     ids.get(..count).unwrap_or(ids)
+}
+
+#[cfg(test)]
+impl Datacenters {
+    /// Asserts the invariants.
+    pub(super) fn check(&self) {
+        let sorted = |one: &Datacenter, next: &Datacenter| one.place < next.place;
+        assert!(self.all.is_sorted_by(sorted), "{self:?}");
+        assert!(
+            self.all
+                .iter()
+                .all(|datacenter| !datacenter.ring.is_empty())
+        );
+        let mut expected = Ring::new();
+        let (mut live, mut down) = (0, 0);
+        for Datacenter { ring, .. } in &self.all {
+            ring.check();
+            live += ring.live().len();
+            down += ring.down().len();
+            for (liveness, id) in bridges(ring, self.quota) {
+                expected.insert(liveness, id);
+            }
+        }
+        assert_eq!((self.live, self.down), (live, down));
+        assert_eq!(self.bridges.live(), expected.live());
+        assert_eq!(self.bridges.down(), expected.down());
+    }
 }
 
 #[cfg(test)]
@@ -235,33 +269,33 @@ mod tests {
     fn datacenters(members: impl IntoIterator<Item = (u32, u64)>) -> Datacenters {
         let mut all = Datacenters::new(3);
         for (place, n) in members {
-            all.enter(Place(place), Part::Live, id(n));
+            all.enter(Place(place), Liveness::Live, id(n));
         }
         all
     }
 
     #[test]
-    fn the_bridges_are_the_first_who_take_part_and_the_next_replaces_one_that_goes() {
+    fn the_bridges_are_the_first_live_members_and_the_next_replaces_one_that_goes() {
         let mut all = datacenters((0..20).map(|n| (1 + u32::from(n >= 10), n)));
         assert_eq!(all.bridges_of(Place(1)), [id(0), id(1), id(2)]);
         assert_eq!(all.bridges_of(Place(2)), [id(10), id(11), id(12)]);
         assert_eq!(all.bridges().live().len(), 6);
         assert!(all.take_regrouped() && !all.take_regrouped());
-        all.leave(Place(2), Part::Live, id(15));
-        assert!(!all.take_regrouped(), "it was no bridge");
-        all.leave(Place(2), Part::Live, id(11));
-        all.enter(Place(2), Part::Down, id(11));
+        all.leave(Place(2), Liveness::Live, id(15));
+        assert!(!all.take_regrouped(), "15 was no bridge");
+        all.leave(Place(2), Liveness::Live, id(11));
+        all.enter(Place(2), Liveness::Down, id(11));
         assert!(all.take_regrouped());
         assert_eq!(all.bridges_of(Place(2)), [id(10), id(12), id(13)]);
         assert!(all.bridges().down().is_empty());
     }
 
     #[test]
-    fn where_fewer_take_part_the_down_fill_up() {
+    fn if_too_few_members_take_part_the_down_fill_up() {
         let mut all = datacenters([(1, 1), (1, 2), (1, 3), (1, 4), (2, 9)]);
         for n in 1..=3 {
-            all.leave(Place(1), Part::Live, id(n));
-            all.enter(Place(1), Part::Down, id(n));
+            all.leave(Place(1), Liveness::Live, id(n));
+            all.enter(Place(1), Liveness::Down, id(n));
         }
         assert_eq!(all.bridges_of(Place(1)), [id(4)]);
         assert_eq!(all.bridges().live(), [id(4), id(9)]);
@@ -275,22 +309,22 @@ mod tests {
         let mut all = datacenters((0..10_000).map(|n| (n, u64::from(n) << 32)));
         assert_eq!((all.len(), all.bridges().live().len()), (10_000, 10_000));
         assert_eq!(all.ring(Place(77)).live(), [id(77 << 32)]);
-        (0..10_000).for_each(|n| all.leave(Place(n), Part::Live, id(u64::from(n) << 32)));
+        (0..10_000).for_each(|n| all.leave(Place(n), Liveness::Live, id(u64::from(n) << 32)));
         assert_eq!((all.len(), all.live_len()), (0, 0));
         assert!(all.bridges().is_empty());
     }
 
     proptest! {
-        /// Whoever comes, goes, falls and moves: the bridges are those that the members make them.
+        /// Whichever members come, go, fall and move: the bridges follow from the members that are there.
         #[test]
         fn the_bridges_follow_from_the_members_alone(
             steps in proptest::collection::vec((0_u64..40, 0_u32..4, any::<bool>()), 1..200),
         ) {
             let mut all = Datacenters::new(3);
-            let mut model: BTreeMap<NodeId, (Place, Part)> = BTreeMap::new();
+            let mut model: BTreeMap<NodeId, (Place, Liveness)> = BTreeMap::new();
             for (n, place, live) in steps {
                 let (id, place) = (id(n), Place(place));
-                let part = if live { Part::Live } else { Part::Down };
+                let part = if live { Liveness::Live } else { Liveness::Down };
                 match model.remove(&id) {
                     Some((at, was)) if was == part && at != place => {
                         all.travel(at, place, part, id);
@@ -307,18 +341,19 @@ mod tests {
                 .filter(move |(_, m)| **m == (place, part)).map(|(id, _)| *id);
             let (mut live, mut down) = (BTreeSet::new(), BTreeSet::new());
             for place in (0..4).map(Place) {
-                let bridges = of(place, Part::Live).map(|id| (Part::Live, id));
-                let bridges = bridges.chain(of(place, Part::Down).map(|id| (Part::Down, id)));
+                let bridges = of(place, Liveness::Live).map(|id| (Liveness::Live, id));
+                let bridges = bridges.chain(of(place, Liveness::Down).map(|id| (Liveness::Down, id)));
                 for (part, id) in bridges.take(3) {
-                    if part == Part::Live { live.insert(id) } else { down.insert(id) };
+                    if part == Liveness::Live { live.insert(id) } else { down.insert(id) };
                 }
-                prop_assert!(of(place, Part::Live).eq(all.ring(place).live().iter().copied()));
+                prop_assert!(of(place, Liveness::Live).eq(all.ring(place).live().iter().copied()));
             }
             prop_assert!(live.iter().eq(all.bridges().live()));
             prop_assert!(down.iter().eq(all.bridges().down()));
+            all.check();
             let count = |part| model.values().filter(|(_, p)| *p == part).count();
-            prop_assert_eq!(all.live_len(), count(Part::Live));
-            prop_assert_eq!(all.down_len(), count(Part::Down));
+            prop_assert_eq!(all.live_len(), count(Liveness::Live));
+            prop_assert_eq!(all.down_len(), count(Liveness::Down));
         }
     }
 }

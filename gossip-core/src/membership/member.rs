@@ -8,46 +8,47 @@ use crate::state::attribute::{ADDRESS, DATACENTER, Declared, NAME, STATUS, decod
 use crate::state::log::Log;
 use crate::time::Instant;
 
-/// What a replica holds of a member. What can be read from the log is not stored again.
+/// What a replica holds of a member. It stores nothing that the log tells, except the place.
 #[derive(Debug)]
 pub(crate) struct Record {
     pub(crate) id: NodeId,
     pub(crate) log: Log,
-    /// When this replica last received anything from it directly.
+    /// When this replica last received a datagram from the member itself.
     pub(crate) heard: Option<Instant>,
-    /// When it took on its condition.
+    /// Since when the member has its condition.
     pub(crate) since: Instant,
     pub(crate) condition: Condition,
-    /// In which datacenter.
+    /// The member's datacenter, as its log tells it.
     pub(crate) place: Place,
-    /// How often it went down and came up again under the same generation.
+    /// How often the member went down and came up again under the same generation.
     pub(crate) flaps: u16,
-    /// How often it did so without a long calm between.
+    /// How many of its latest flaps followed one another without a long calm between.
     pub(crate) unsteady: u8,
-    /// Whether it took part under an earlier generation, and has not declared itself up again.
+    /// Whether the member took part under an earlier generation, and has not declared itself up again.
     pub(crate) returns: bool,
-    /// In which push trees this node has served its latest news, one bit for each.
+    /// The push trees in which this node has served the member's latest news, one bit for each.
     pub(crate) served: u8,
-    /// Which of its encrypted datagrams have arrived, under which generation.
+    /// The member's encrypted datagrams that have arrived, and under which generation.
     #[cfg(feature = "encryption")]
-    pub(crate) arrived: (Generation, crate::wire::encryption::Arrived),
+    pub(crate) arrived: (Generation, crate::wire::encryption::ReplayWindow),
 }
 
 /// How a member counts for this replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Condition {
-    /// It takes part: joining, up or leaving.
+    /// It takes part: it is joining, up or leaving.
     Live,
-    /// Down by verdict.
+    /// A verdict says that it is down.
     Down,
-    /// Left by its own announcement.
+    /// It has announced its departure.
     Left,
-    /// Removed. What remains is how far its log was known, so that nobody brings it back.
+    /// It was removed. Its record is a member tombstone: it says how far the log was known, so that no
+    /// replica brings the member back.
     Removed,
 }
 
 impl Record {
-    /// A member of which nothing is known yet.
+    /// A live member of which nothing else is known yet.
     pub(crate) fn new(id: NodeId, now: Instant) -> Self {
         Self {
             id,
@@ -61,18 +62,21 @@ impl Record {
             returns: false,
             served: 0,
             #[cfg(feature = "encryption")]
-            arrived: (Generation::ZERO, crate::wire::encryption::Arrived::new()),
+            arrived: (
+                Generation::ZERO,
+                crate::wire::encryption::ReplayWindow::new(),
+            ),
         }
     }
 
-    /// What it says of its own status.
+    /// The status that the member declares.
     pub(crate) fn declared(&self) -> Declared {
         self.log
             .get(STATUS)
             .map_or(Declared::Joining, Declared::decode)
     }
 
-    /// Where it is reached, if its log names an address that one can send to.
+    /// The address at which the member is reached, if its log names one that can be sent to.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
         self.log
             .get(ADDRESS)
@@ -80,28 +84,29 @@ impl Record {
             .filter(is_reachable)
     }
 
-    /// Its name; empty where the log has none.
+    /// The member's name. Empty if the log has none.
     pub(crate) fn name(&self) -> &str {
         text(self.log.get(NAME))
     }
 
-    /// Its datacenter.
+    /// The name of the member's datacenter.
     pub(crate) fn datacenter(&self) -> Option<&str> {
         self.log.get(DATACENTER).map(|value| text(Some(value)))
     }
 
-    /// When it was removed, by the clock of whoever was the first to do so, in seconds of Unix time.
+    /// If this is a member tombstone, the second of Unix time at which the member was removed, by the clock
+    /// of the node that did so.
     pub(crate) fn buried(&self) -> Option<u64> {
         Some(buried_at(self.log.generation(), self.log.buried()?))
     }
 
-    /// Its name as the application is told it.
+    /// The member's name as the application is told it.
     pub(crate) fn display_name(&self) -> Name {
         Name::new(self.name()).unwrap_or_else(|_| Name::placeholder())
     }
 }
 
-/// The second of Unix time in which a generation had reached an age in milliseconds.
+/// The second of Unix time at which a generation reaches an age in milliseconds.
 pub(crate) const fn buried_at(generation: Generation, age: u64) -> u64 {
     let began = generation.stamp().time().as_millis();
     began.saturating_add(age).div_euclid(1000)

@@ -1,5 +1,17 @@
-//! Who is in the cluster: the member table, the datacenters with the rings on which members are
-//! neighbours, and the segments of the id space down which news is pushed.
+//! Who is in the cluster.
+//!
+//! | module | |
+//! |---|---|
+//! | [`table`] | all members that a replica knows, and the table hash over them |
+//! | [`member`] | one record of the table |
+//! | [`ring`], [`datacenter`] | which members are neighbours, and which of them are bridges |
+//! | [`observers`] | which members observe which |
+//! | [`region`], `buckets` | parts of the id space, by which exchanges narrow down a difference |
+//! | [`segment`] | parts of the id space, down which pushes travel |
+//! | [`removal`], [`removed_addresses`] | what becomes of members that are gone |
+//!
+//! [`Table`] is part of the [context](crate::context). The one machine here is
+//! [`Removal`](removal::Removal).
 
 mod buckets;
 pub(crate) mod datacenter;

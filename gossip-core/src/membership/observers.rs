@@ -1,21 +1,25 @@
-//! Who observes whom: the neighbours on the ring of a datacenter, and bridges one another across.
+//! Which members observe which.
 //!
-//! A member is observed by the members of its own datacenter alone, unless that is so small that all
-//! its members are bridges: then the bridges of other datacenters that stand around it on their ring
-//! have a say, too, or one broken link would take down who has nobody at home to vouch for it.
+//! - Members of one datacenter observe their neighbours on its ring.
+//! - Bridges also observe their neighbours in other datacenters, on the ring of bridges.
+//!
+//! Only votes from a member's own datacenter count, with one exception: if the datacenter is so small that
+//! all its members are bridges, the votes of its neighbours on the ring of bridges count, too. Otherwise one
+//! broken link could take down a member that nobody at home can vouch for.
 
 use super::member::Condition;
-use super::ring::{Neighbours, Part};
+use super::ring::{Liveness, Neighbours};
 use super::table::Table;
 use crate::identity::NodeId;
 use crate::time::Instant;
 
-/// The members that `own` observes and is observed by: `k` around it on the ring of its datacenter,
-/// half on each side, everybody where there are no more than that; for a bridge, also the bridges of
-/// other datacenters among the `k` around it on their ring. Sorted by id.
+/// The members that `own` observes and is observed by, sorted by id:
+///
+/// - the `k` around it on the ring of its datacenter, half on each side, or all if there are fewer;
+/// - for a bridge, also those of the `k` around it on the ring of bridges that are in other datacenters.
 pub(crate) fn neighbours(table: &Table, own: NodeId, k: usize) -> Neighbours {
     let mut found = table.home(own).around(own, k, |_| false);
-    if table.datacenters().bridges().contains(Part::Live, own) {
+    if table.datacenters().bridges().contains(Liveness::Live, own) {
         found.extend(abroad(
             table,
             own,
@@ -26,16 +30,17 @@ pub(crate) fn neighbours(table: &Table, own: NodeId, k: usize) -> Neighbours {
     found
 }
 
-/// Whether a member that takes part is among the `k` around `own` in its datacenter. O(log n).
+/// Whether a member is among the `k` around `own` in the datacenter of both. If it does not take part, the
+/// answer is yes: the caller then looks closer. O(log n).
 pub(crate) fn is_near(table: &Table, own: NodeId, id: NodeId, k: usize) -> bool {
     table.place(own) == table.place(id) && table.home(own).is_near(own, id, k)
 }
 
-/// The members that are down and that `own` would observe if they were not. The nearest, up to 16 on
-/// each ring. Sorted by id.
+/// The members that are down and that `own` would observe if they were not: at most the nearest 16 on each
+/// ring. Sorted by id.
 pub(crate) fn fallen_nearby(table: &Table, own: NodeId, k: usize) -> Neighbours {
     let mut found = table.home(own).fallen_nearby(own, k);
-    if table.datacenters().bridges().contains(Part::Live, own) {
+    if table.datacenters().bridges().contains(Liveness::Live, own) {
         found.extend(abroad(
             table,
             own,
@@ -46,9 +51,9 @@ pub(crate) fn fallen_nearby(table: &Table, own: NodeId, k: usize) -> Neighbours 
     found
 }
 
-/// The members whose votes about `id` count: its neighbours on the ring of those that take part or
-/// have been down for less than the settling time. Until then those who replace the fallen have not
-/// yet had the time to form an opinion.
+/// The members whose votes about `id` count: its neighbours, including members that went down after
+/// `settled_before`. The members that take the places of those need some time before they can have an
+/// opinion.
 pub(crate) fn observers(
     table: &Table,
     id: NodeId,
@@ -72,13 +77,14 @@ pub(crate) fn observers(
     found
 }
 
-/// Those of other datacenters.
+/// Those of the members found that are in another datacenter than `id`.
 fn abroad(table: &Table, id: NodeId, found: Neighbours) -> impl Iterator<Item = NodeId> {
     let home = table.place(id);
     found
         .into_iter()
         .filter(move |other| table.place(*other) != home)
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_near_is_a_neighbour() {
+    fn the_near_members_are_the_neighbours() {
         let table = table(0..20);
         for own in 0..20 {
             let around = neighbours(&table, NodeId::from_u64(own), 4);
@@ -140,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn the_down_are_skipped_but_stay_observers_for_a_while() {
+    fn a_member_that_is_down_is_skipped_but_stays_an_observer_for_a_while() {
         let mut table = table(0..20);
         let down_at = Instant::from_nanos(100);
         table.set_condition(NodeId::from_u64(9), down_at, Condition::Down);
@@ -154,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fallen_are_observed_by_those_who_stand_around_them() {
+    fn members_that_are_down_are_observed_by_those_around_them() {
         let mut table = table(0..20);
         for fallen in [9, 10] {
             table.set_condition(NodeId::from_u64(fallen), Instant::ORIGIN, Condition::Down);
@@ -178,7 +184,7 @@ mod tests {
     }
 
     proptest! {
-        /// Observation is mutual: whom I observe observes me.
+        /// Observation is mutual.
         #[test]
         fn neighbourhood_is_symmetric(
             ids in proptest::collection::btree_set(any::<u64>(), 2..40), k in 1_usize..=8,

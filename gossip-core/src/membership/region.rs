@@ -1,4 +1,4 @@
-//! Aligned ranges of the id space, as reconciliation narrows them down.
+//! Aligned ranges of the id space. An exchange splits them to narrow down a difference.
 
 use core::fmt;
 
@@ -14,9 +14,9 @@ pub(crate) struct Region {
     bits: u8,
 }
 
-/// A region is split into 2 to the power of this many parts.
+/// Two to the power of this is how many parts a region is split into.
 pub(crate) const SPLIT_BITS: u8 = 5;
-/// How many parts that makes.
+/// How many parts a region is split into.
 pub(crate) const PARTS: usize = 1 << SPLIT_BITS;
 
 impl Region {
@@ -25,6 +25,7 @@ impl Region {
 
     /// All regions of this many bits, in the order of their ids.
     pub(crate) fn all_of(bits: u8) -> impl Iterator<Item = Self> {
+        debug_assert!(bits < 64, "the count of regions fits 64 bits");
         let shift = 64_u32.saturating_sub(u32::from(bits));
         let count = 1_u64.checked_shl(u32::from(bits)).unwrap_or(0);
         (0..count).map(move |prefix| Self {
@@ -33,7 +34,7 @@ impl Region {
         })
     }
 
-    /// All ids whose upper half is this.
+    /// The region of all ids whose upper half is this.
     pub(crate) fn with_prefix(prefix: u32) -> Self {
         Self {
             prefix: u64::from(prefix).wrapping_shl(32),
@@ -41,7 +42,7 @@ impl Region {
         }
     }
 
-    /// The smallest region around both ids that can be split.
+    /// The smallest region that contains both ids and can be split.
     pub(crate) fn around(one: NodeId, other: NodeId) -> Self {
         let apart = one.as_u64() ^ other.as_u64();
         let most = 64_u8.saturating_sub(SPLIT_BITS);
@@ -51,7 +52,7 @@ impl Region {
         Self { prefix, bits }
     }
 
-    /// How many bits its ids have in common.
+    /// How many upper bits all ids of the region share.
     pub(crate) const fn bits(self) -> u8 {
         self.bits
     }
@@ -66,12 +67,12 @@ impl Region {
         NodeId::from_u64(self.prefix | low_bits(self.bits))
     }
 
-    /// What a peer sent is a region: no more than 64 bits, nothing below the prefix.
+    /// Whether this, which a peer sent, is a region: it has at most 64 bits, and the prefix has no others.
     pub(crate) fn is_valid(self) -> bool {
         self.bits <= 64 && self.prefix & low_bits(self.bits) == 0
     }
 
-    /// The equal parts of the region, in the order of their ids; none where it is too small.
+    /// The equal parts of the region, in the order of their ids. There are none if the region is too small.
     pub(crate) fn parts(self) -> impl Iterator<Item = Self> {
         let bits = self.bits.saturating_add(SPLIT_BITS);
         let shift = 64_u32.saturating_sub(u32::from(bits));
@@ -120,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_region_around_two_ids_holds_both_and_can_be_split() {
+    fn a_region_around_two_ids_contains_both_and_can_be_split() {
         let ids = [0, 1, 31, 1 << 32, 5 << 50, (5 << 50) + 200, u64::MAX];
         for one in ids.map(NodeId::from_u64) {
             for other in ids.map(NodeId::from_u64) {
@@ -128,7 +129,7 @@ mod tests {
                 let all = region.first()..=region.last();
                 assert!(region.is_valid() && all.contains(&one) && all.contains(&other));
                 let part = |id| region.parts().position(|part| part.last() >= id).unwrap();
-                // And that divides them, unless they are the same.
+                // The split separates two ids, unless they differ in the last five bits alone.
                 let deep = u64::from(region.bits()) == 59;
                 assert!(
                     one == other || deep || part(one) != part(other),

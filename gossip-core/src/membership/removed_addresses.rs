@@ -1,18 +1,18 @@
-//! Where members were that were removed while they were down.
+//! The addresses of members that were removed while they were down.
 //!
-//! A partition may last longer than `remove_after`. Then each side has removed the other, and where
-//! no seed is on the other side nobody would look for it any more. So the addresses are tried on, now
-//! and then, until something lives there or they are too many.
+//! A partition may last longer than `remove_after`. Then each side has removed the other. Without seeds on
+//! the other side, no node would look for it any more. So a node goes on to try these addresses now and
+//! then, until the member lives again or there are too many addresses.
 
 use alloc::collections::VecDeque;
 use core::net::SocketAddr;
 
 use crate::identity::NodeId;
 
-/// How many are remembered: one that answers brings the others.
+/// How many addresses are remembered. A few are enough: one member that answers brings the others.
 const MOST: usize = 32;
 
-/// The members removed last, and where they were.
+/// The members that were removed last, the latest at the end, each once, with their addresses.
 #[derive(Debug, Default)]
 pub(crate) struct RemovedAddresses(VecDeque<(NodeId, SocketAddr)>);
 
@@ -24,9 +24,10 @@ impl RemovedAddresses {
             self.0.pop_front();
         }
         self.0.push_back((id, address));
+        debug_assert!(self.0.len() <= MOST);
     }
 
-    /// A member is not to be looked for any more.
+    /// A member is no longer looked for.
     pub(crate) fn forget(&mut self, id: NodeId) {
         self.0.retain(|(known, _)| *known != id);
     }
@@ -35,7 +36,7 @@ impl RemovedAddresses {
         self.0.len()
     }
 
-    /// The one at a position.
+    /// The member at a position, with its address.
     pub(crate) fn get(&self, at: usize) -> Option<(NodeId, SocketAddr)> {
         self.0.get(at).copied()
     }
@@ -46,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_are_remembered_each_once() {
+    fn the_latest_addresses_are_remembered_each_once() {
         let mut addresses = RemovedAddresses::default();
         let at = |port: u16| SocketAddr::from(([10, 0, 0, 1], port));
         for n in 0..100 {

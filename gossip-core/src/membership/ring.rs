@@ -1,31 +1,36 @@
-//! A ring of ids: who stands beside whom.
+//! A ring of ids: which members stand beside which.
 //!
-//! Ids are hashes, so a ring is a random arrangement of its members. Two nodes with the same view
-//! agree on every neighbourhood; where views differ, heartbeats or votes go to a few that do not
-//! expect them, which costs coverage for a moment and nothing else.
+//! Ids are hashes, so a ring is a random arrangement of its members. Two nodes with the same view agree on
+//! every neighbourhood. If their views differ, some heartbeats or votes go to members that do not expect
+//! them. That costs coverage for a moment, and nothing else.
+//!
+//! # Invariants
+//!
+//! - Both lists of a ring are sorted and hold each id at most once.
+//! - No id is in both.
 
 use alloc::vec::Vec;
 
 use smallvec::SmallVec;
 
+use crate::growth::grow;
 use crate::identity::NodeId;
 
-/// A neighbourhood; 16 is the most that the configuration allows on one ring.
+/// A neighbourhood. The configuration allows at most 16 neighbours on one ring.
 pub(crate) type Neighbours = SmallVec<[NodeId; 16]>;
 
-/// How somebody stands on a ring.
+/// How a member counts on a ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
+pub(crate) enum Liveness {
     /// It takes part.
     Live,
     /// It is down.
     Down,
 }
 
-/// Those who take part, and those who are down.
+/// The members of a ring that take part, and those that are down.
 #[derive(Debug, Default)]
 pub(crate) struct Ring {
-    /// Both sorted.
     live: Vec<NodeId>,
     down: Vec<NodeId>,
 }
@@ -33,9 +38,9 @@ pub(crate) struct Ring {
 /// Which way around.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Direction {
-    /// The greater ids first.
+    /// Towards greater ids.
     Ahead,
-    /// The smaller ids first.
+    /// Towards smaller ids.
     Behind,
 }
 
@@ -47,12 +52,12 @@ impl Ring {
         }
     }
 
-    /// Those who take part, in the order of their ids.
+    /// The members that take part, in the order of their ids.
     pub(crate) fn live(&self) -> &[NodeId] {
         &self.live
     }
 
-    /// Those who are down, in the order of their ids.
+    /// The members that are down, in the order of their ids.
     pub(crate) fn down(&self) -> &[NodeId] {
         &self.down
     }
@@ -61,45 +66,45 @@ impl Ring {
         self.live.is_empty() && self.down.is_empty()
     }
 
-    /// Puts somebody in. Tells whether it was not there.
-    pub(crate) fn insert(&mut self, part: Part, id: NodeId) -> bool {
-        let list = self.list(part);
-        let place = list.binary_search(&id);
-        if let Err(at) = place {
+    /// Puts in a member that is not on the ring.
+    pub(crate) fn insert(&mut self, liveness: Liveness, id: NodeId) {
+        debug_assert!(!self.contains(Liveness::Live, id) && !self.contains(Liveness::Down, id));
+        let list = self.list(liveness);
+        if let Err(at) = list.binary_search(&id) {
             grow(list);
             list.insert(at, id);
         }
-        place.is_err()
     }
 
-    /// Takes somebody out. Tells whether it was there.
-    pub(crate) fn remove(&mut self, part: Part, id: NodeId) -> bool {
-        let list = self.list(part);
-        let place = list.binary_search(&id);
-        if let Ok(at) = place {
+    /// Takes out a member that is on the ring in this way.
+    pub(crate) fn remove(&mut self, liveness: Liveness, id: NodeId) {
+        let list = self.list(liveness);
+        let found = list.binary_search(&id);
+        debug_assert!(found.is_ok(), "{id} is not on the ring");
+        if let Ok(at) = found {
             list.remove(at);
         }
-        place.is_ok()
     }
 
-    const fn list(&mut self, part: Part) -> &mut Vec<NodeId> {
-        match part {
-            Part::Live => &mut self.live,
-            Part::Down => &mut self.down,
+    const fn list(&mut self, liveness: Liveness) -> &mut Vec<NodeId> {
+        match liveness {
+            Liveness::Live => &mut self.live,
+            Liveness::Down => &mut self.down,
         }
     }
 
-    /// Whether somebody stands here in this way.
-    pub(crate) fn contains(&self, part: Part, id: NodeId) -> bool {
-        let list = match part {
-            Part::Live => &self.live,
-            Part::Down => &self.down,
+    /// Whether a member is on the ring and counts in this way.
+    pub(crate) fn contains(&self, liveness: Liveness, id: NodeId) -> bool {
+        let list = match liveness {
+            Liveness::Live => &self.live,
+            Liveness::Down => &self.down,
         };
         list.binary_search(&id).is_ok()
     }
 
-    /// The `k` members around `id`, half on each side, of those who take part and of those who are
-    /// down and `count`; everybody where there are no more than that. Not sorted.
+    /// The `k` members around `id`, half on each side. It considers the members that take part, and those
+    /// of the down that `counts` accepts. If there are no more than `k`, it returns all of them. Not
+    /// sorted.
     pub(crate) fn around(
         &self,
         id: NodeId,
@@ -109,7 +114,8 @@ impl Ring {
         let half = k.div_euclid(2);
         let side = |direction| {
             let all = self.walk(id, direction);
-            let counting = all.filter(|(other, part)| *part == Part::Live || counts(*other));
+            let counting =
+                all.filter(|(other, liveness)| *liveness == Liveness::Live || counts(*other));
             counting.map(|(other, _)| other).take(half)
         };
         let mut found: Neighbours = side(Direction::Ahead).collect();
@@ -122,32 +128,34 @@ impl Ring {
         found
     }
 
-    /// Whether two who take part are among the `k` around each other. O(log n).
+    /// Whether two members that take part are among the `k` around each other. If one of them does not
+    /// take part, the answer is yes: the caller then looks closer. O(log n).
     pub(crate) fn is_near(&self, one: NodeId, other: NodeId, k: usize) -> bool {
-        let place = |id| self.live.binary_search(&id);
-        let (Ok(one), Ok(other)) = (place(one), place(other)) else {
-            // One of them does not take part: whoever asks should look closer.
+        let position = |id| self.live.binary_search(&id);
+        let (Ok(one), Ok(other)) = (position(one), position(other)) else {
             return true;
         };
         let apart = one.abs_diff(other);
+        debug_assert!(apart < self.live.len(), "both are positions in the list");
         let around = self.live.len().saturating_sub(apart);
         apart.min(around) <= k.div_euclid(2)
     }
 
-    /// Those who are down and whom `own` would observe if they were not: within reach of `k / 2`
-    /// who take part on either side. Somebody has to go on voting against them when their old
-    /// observers are gone, or a newcomer would take them for alive. The nearest, up to 16; not
-    /// sorted.
+    /// The members that are down and that `own` would observe if they were not: on either side, those
+    /// before the `k / 2`-th member that takes part. At most the nearest 16. Not sorted.
+    ///
+    /// Somebody has to go on voting against them when their old observers are gone. Otherwise a newcomer
+    /// would take them to be alive.
     pub(crate) fn fallen_nearby(&self, own: NodeId, k: usize) -> Neighbours {
         let half = k.div_euclid(2);
         let mut found = Neighbours::new();
         for direction in [Direction::Ahead, Direction::Behind] {
             let mut live = 0_usize;
-            for (id, part) in self.walk(own, direction) {
-                match part {
-                    Part::Live => live = live.saturating_add(1),
-                    Part::Down if !found.contains(&id) => found.push(id),
-                    Part::Down => {}
+            for (id, liveness) in self.walk(own, direction) {
+                match liveness {
+                    Liveness::Live => live = live.saturating_add(1),
+                    Liveness::Down if !found.contains(&id) => found.push(id),
+                    Liveness::Down => {}
                 }
                 if live >= half || found.len() >= found.inline_size() {
                     break;
@@ -157,7 +165,7 @@ impl Ring {
         found
     }
 
-    /// All others, the nearest in one direction first.
+    /// All other members, the nearest in one direction first.
     fn walk(&self, from: NodeId, direction: Direction) -> Walk<'_> {
         Walk {
             from,
@@ -168,14 +176,7 @@ impl Ring {
     }
 }
 
-/// Makes room for one more. By an eighth at a time: tables are large and many, and rarely grow.
-pub(crate) fn grow<T>(list: &mut Vec<T>) {
-    if list.len() == list.capacity() {
-        list.reserve_exact(list.len().div_euclid(8).max(4));
-    }
-}
-
-/// A walk around a ring, once.
+/// One walk around a ring. It visits every other member once.
 struct Walk<'a> {
     from: NodeId,
     direction: Direction,
@@ -183,12 +184,14 @@ struct Walk<'a> {
     down: Side<'a>,
 }
 
-/// One of the two lists of a ring, as it is walked along.
+/// One of the two lists of a ring during a walk.
 struct Side<'a> {
     ids: &'a [NodeId],
-    /// How many stand before the start, and whether the start stands among them itself.
+    /// How many ids are smaller than that of the start.
     before: usize,
+    /// 1 if the start is in the list itself, else 0.
     own: usize,
+    /// How many ids were visited.
     passed: usize,
 }
 
@@ -208,6 +211,7 @@ impl<'a> Side<'a> {
 
     fn next(&self, direction: Direction) -> Option<NodeId> {
         let len = self.ids.len();
+        debug_assert!(self.own <= len && self.passed <= len);
         if self.passed >= len.saturating_sub(self.own) {
             return None;
         }
@@ -224,7 +228,7 @@ impl<'a> Side<'a> {
 }
 
 impl Iterator for Walk<'_> {
-    type Item = (NodeId, Part);
+    type Item = (NodeId, Liveness);
 
     fn next(&mut self) -> Option<Self::Item> {
         let distance = |id: NodeId| match self.direction {
@@ -239,10 +243,82 @@ impl Iterator for Walk<'_> {
         };
         if down_is_nearer {
             self.down.passed = self.down.passed.saturating_add(1);
-            down.map(|id| (id, Part::Down))
+            down.map(|id| (id, Liveness::Down))
         } else {
             self.live.passed = self.live.passed.saturating_add(1);
-            live.map(|id| (id, Part::Live))
+            live.map(|id| (id, Liveness::Live))
         }
+    }
+}
+
+#[cfg(test)]
+impl Ring {
+    /// Asserts the invariants.
+    pub(super) fn check(&self) {
+        for list in [&self.live, &self.down] {
+            assert!(list.is_sorted_by(|one, next| one < next), "{self:?}");
+        }
+        let both = self
+            .down
+            .iter()
+            .find(|id| self.live.binary_search(id).is_ok());
+        assert_eq!(both, None, "on both lists");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+    use std::vec::Vec;
+
+    proptest! {
+        /// A walk visits every other member once, the nearest first, whichever list it is on.
+        #[test]
+        fn a_walk_visits_every_other_member_once_the_nearest_first(
+            members in proptest::collection::btree_map(any::<u64>(), any::<bool>(), 0..40),
+            from in any::<u64>(),
+        ) {
+            let mut ring = Ring::new();
+            for (id, live) in &members {
+                let liveness = if *live { Liveness::Live } else { Liveness::Down };
+                ring.insert(liveness, NodeId::from_u64(*id));
+            }
+            ring.check();
+            for direction in [Direction::Ahead, Direction::Behind] {
+                let walked: Vec<u64> = ring
+                    .walk(NodeId::from_u64(from), direction)
+                    .map(|(id, _)| id.as_u64())
+                    .collect();
+                let others = members.keys().filter(|id| **id != from);
+                let by_distance: BTreeMap<u64, u64> = others
+                    .map(|id| match direction {
+                        Direction::Ahead => (id.wrapping_sub(from), *id),
+                        Direction::Behind => (from.wrapping_sub(*id), *id),
+                    })
+                    .collect();
+                prop_assert_eq!(walked, by_distance.into_values().collect::<Vec<_>>());
+            }
+        }
+    }
+
+    #[test]
+    fn the_nearest_members_stand_around_an_id_whether_it_is_on_the_ring_or_not() {
+        let mut ring = Ring::new();
+        for id in [10, 20, 30, 40, 50] {
+            ring.insert(Liveness::Live, NodeId::from_u64(id));
+        }
+        ring.remove(Liveness::Live, NodeId::from_u64(20));
+        ring.insert(Liveness::Down, NodeId::from_u64(20));
+        let around = |id, counts: fn(NodeId) -> bool| {
+            let mut around = ring.around(NodeId::from_u64(id), 2, counts);
+            around.sort_unstable();
+            around.iter().map(|id| id.as_u64()).collect::<Vec<_>>()
+        };
+        assert_eq!(around(30, |_| false), [10, 40]);
+        assert_eq!(around(30, |_| true), [20, 40]);
+        assert_eq!(around(45, |_| false), [40, 50]);
+        assert_eq!(around(50, |_| false), [10, 40]);
     }
 }

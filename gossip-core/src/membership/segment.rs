@@ -1,12 +1,16 @@
 //! Segments of the id space: how a push tree divides the members.
 //!
-//! A segment is split into equal parts, and each part is handed to a random member of it, which
-//! does the same with its part. Who is doubted relays nothing where another can: news of a death must
-//! not go by way of the dead. The bounds of the parts follow from the segment alone, so that all
-//! nodes divide alike: news of many origins that meets in one node, for the same segment of the same
-//! tree, goes on together. The node that splits serves the part that it stands in itself.
+//! A node that serves a segment splits it into equal parts. It hands each part to a random member of the
+//! part, which does the same with it. The part that contains the node itself stays with the node. A member
+//! in doubt relays nothing if another member of its part can: news of a death must not go by way of the
+//! dead.
 //!
-//! Every part is smaller than what was split, so a push ends, however its segment was chosen.
+//! The bounds of the parts follow from the segment alone, so all nodes split alike. Changes of many origins
+//! that reach one node for the same segment of the same tree go on together.
+//!
+//! # Invariant
+//!
+//! Every part is smaller than the segment that was split. So a push ends, even if its segment was forged.
 
 use core::fmt;
 
@@ -17,11 +21,11 @@ use smallvec::SmallVec;
 use crate::identity::NodeId;
 use crate::rng::below;
 
-/// The most members of a part of which it is asked whether they are doubted. Where half of a cluster is,
-/// all of so many are once in four billion parts; where all are, the question would have no end.
+/// How many members of a part are tried before one in doubt is taken. If half of a cluster is in doubt, all
+/// of 32 are so once in four billion parts. If all of it is, the search would cost O(members).
 const DRAWN: usize = 32;
 
-/// The ids from `first` to `last`, both included. None where `last` is smaller: a forgery.
+/// The ids from `first` to `last`, both included. A forged segment whose `last` is smaller contains none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Segment {
     first: NodeId,
@@ -34,18 +38,18 @@ impl fmt::Display for Segment {
     }
 }
 
-/// A segment, and the member that is to serve it.
+/// A segment and the member that is to serve it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Delegation {
     pub(crate) to: NodeId,
     pub(crate) segment: Segment,
 }
 
-/// A segment divided.
+/// A segment that was divided.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Division {
     pub(crate) delegations: SmallVec<[Delegation; 16]>,
-    /// The part that is left to the node that divides.
+    /// The part that stays with the node that divides.
     pub(crate) own: Option<Segment>,
 }
 
@@ -67,27 +71,27 @@ impl Segment {
         self.first <= id && id <= self.last
     }
 
-    /// How many ids it has.
+    /// How many ids it contains.
     pub(crate) fn width(self) -> u128 {
         let (first, last) = (self.first.as_u64(), self.last.as_u64());
         last.checked_sub(first)
             .map_or(0, |by| u128::from(by).saturating_add(1))
     }
 
-    /// Those of these members, in the order of their ids, that are in it.
+    /// The part of these members, which are sorted, that lies in the segment.
     fn of(self, members: &[NodeId]) -> &[NodeId] {
         let start = members.partition_point(|id| *id < self.first);
         let end = members.partition_point(|id| *id <= self.last);
         members.get(start..end).unwrap_or_default()
     }
 
-    /// Whether none of these members is in it but `own`.
+    /// Whether no other of these sorted members than `own` lies in the segment.
     pub(crate) fn is_empty_but_for(self, own: NodeId, members: &[NodeId]) -> bool {
         self.of(members).iter().all(|id| *id == own)
     }
 
-    /// `count` parts of the same width, or nearly; fewer where there are not that many ids. The nth
-    /// begins at `width * n / count`, without numbers that are wider than an id.
+    /// `count` parts of about the same width, or fewer if the segment has fewer ids. Part `n` begins at
+    /// `width * n / count`, computed without numbers that are wider than an id.
     fn parts(self, count: usize) -> impl Iterator<Item = Self> {
         let (first, last) = (self.first.as_u64(), self.last.as_u64());
         let count = u64::try_from(count).unwrap_or(u64::MAX);
@@ -102,7 +106,7 @@ impl Segment {
         };
         (0..count).filter_map(move |n| {
             let next = n.saturating_add(1);
-            // The end of the last may be one beyond the greatest id: 0 again.
+            // The bound after the last part may lie one beyond the greatest id, which wraps to 0.
             (each > 0 || extra(next) > extra(n)).then(|| Self {
                 first: NodeId::from_u64(bound(n)),
                 last: NodeId::from_u64(bound(next).wrapping_sub(1)),
@@ -111,9 +115,8 @@ impl Segment {
     }
 }
 
-/// Divides a segment among those of the `members`, in the order of their ids, that are in it, without
-/// `own`. No more than `fanout` parts; where there are no more members than that, each is served
-/// alone.
+/// Divides a segment among those of the sorted `members` that lie in it, without `own`, into at most
+/// `fanout` parts. If it contains no more than `fanout` members, each of them is served alone.
 pub(crate) fn divide(
     members: &[NodeId],
     own: NodeId,
@@ -122,6 +125,7 @@ pub(crate) fn divide(
     is_doubted: impl Fn(NodeId) -> bool,
     rng: &mut impl Rng,
 ) -> Division {
+    debug_assert!(fanout >= 2, "a segment must become smaller");
     let mut division = Division::default();
     let inside = segment.of(members);
     if inside.len() <= fanout {
@@ -138,8 +142,11 @@ pub(crate) fn divide(
             division.own = Some(part);
             continue;
         }
+        debug_assert!(part.width() < segment.width(), "so a push ends");
         let inside = part.of(inside);
-        let (before, from) = inside.split_at(below(rng, inside.len()).min(inside.len()));
+        let start = below(rng, inside.len());
+        debug_assert!(start <= inside.len());
+        let (before, from) = inside.split_at(start.min(inside.len()));
         let mut drawn = from.iter().chain(before);
         let mut left = DRAWN;
         let takes = |id: &&NodeId| {
@@ -262,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn where_all_are_doubted_few_are_asked_about() {
+    fn if_all_members_are_in_doubt_few_of_them_are_tried() {
         let members = members((0..1000_u64).map(|n| n << 54));
         let looks = Cell::new(0);
         let is_doubted = |_| {
@@ -280,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_segment_with_nobody_else_needs_no_service() {
+    fn a_segment_without_other_members_is_empty() {
         let members = members([5, 7]);
         let id = NodeId::from_u64;
         let segment = |first, last| Segment {
@@ -295,7 +302,7 @@ mod tests {
     }
 
     proptest! {
-        /// Without loss a push reaches every member, each exactly once.
+        /// Without loss, a push reaches every member exactly once.
         #[test]
         fn a_push_tree_reaches_everybody_once(
             ids in proptest::collection::btree_set(any::<u64>(), 1..200),
@@ -309,7 +316,7 @@ mod tests {
             prop_assert!(reached.values().all(|times| *times == 1));
         }
 
-        /// Whatever segment a receiver is handed, it sends no more than its members.
+        /// Whatever segment a peer forges, it causes no more messages than there are members.
         #[test]
         fn forged_segments_end(
             ids in proptest::collection::btree_set(0_u64..64, 1..40),

@@ -1,49 +1,57 @@
-//! The member table.
+//! The member table: all that a replica knows about members, itself included.
 //!
-//! Records live in a slab; a hash index finds them by id. `order` keeps the ids of all in order, and
-//! the rings of the [`Datacenters`] those of members that take part or are down. They hold the ids
-//! themselves, since they are searched all the time. Iteration follows them, so nothing ever depends
-//! on the order of the hash table. The sum of all records' contributions is the table hash.
+//! Records live in a slab. A hash index finds a record by its id. `order` holds the ids of all records in
+//! order, and the rings of the [`Datacenters`] those of the members that take part or are down. They hold
+//! the ids themselves, because they are searched all the time.
 //!
-//! Costs: looking up O(1); a change of a log O(1) beyond the log itself; a change of who is in the
-//! lists O(log n) comparisons and one move of at most 20n bytes.
+//! # Invariants
+//!
+//! - The index, `order` and `slots` name each record exactly once.
+//! - A member is on the ring of its datacenter if and only if it is live or down, and counts there as it
+//!   does in its record.
+//! - The table hash is the sum of the contributions of all records, and each bucket that of its region.
+//! - `state_bytes` is the sum of the sizes of all logs.
+//! - Iteration follows `order`, so nothing depends on the order of the hash index.
+//!
+//! # Costs
+//!
+//! A look-up is O(1). A change of a log is O(1) beyond the log itself. A member that enters or leaves a list
+//! costs O(log n) comparisons and one move of at most 20n bytes.
+
+mod index;
 
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use hashbrown::HashTable;
 use siphasher::sip::SipHasher13;
 
 use super::buckets::Buckets;
 use super::datacenter::{Datacenters, Place};
 use super::member::{Condition, Record};
 use super::region::{Region, SPLIT_BITS};
-use super::ring::{Part, Ring, grow};
+use super::ring::{Liveness, Ring};
+use crate::growth::grow;
 use crate::identity::{Generation, NodeId};
 use crate::state::log::{Claim, Log};
 use crate::state::table_hash::HashKey;
 use crate::time::Instant;
+use index::{Index, Slot, position};
 
-type Slot = u32;
-
-/// All that a replica knows about members, itself included.
+/// All that a replica knows about members. See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Table {
     records: Vec<Record>,
-    index: HashTable<Slot>,
-    /// Keys the index, so that nobody can pick ids that collide in it.
-    index_key: SipHasher13,
-    /// How many ids new ones were compared with in vain.
-    collisions: u64,
+    index: Index,
+    /// The ids of all records, sorted.
     order: Vec<NodeId>,
-    /// Where the records of `order` are.
+    /// Where the records of `order` are, in the same order.
     slots: Vec<Slot>,
     datacenters: Datacenters,
     hash_key: HashKey,
     hash: u128,
     buckets: Buckets,
     state_bytes: usize,
-    /// Who has changed since somebody asked, while somebody wants to know.
+    /// The members that have changed since the last call of `take_changes`, while changes are tracked.
     changes: Option<Vec<NodeId>>,
 }
 
@@ -55,14 +63,11 @@ pub(crate) enum Tracking {
 }
 
 impl Table {
-    /// An empty table. `index_key` must be unknown to the peers; `bridges` is how many a datacenter
-    /// has.
+    /// An empty table. No peer may know `index_key`. `bridges` is how many a datacenter should have.
     pub(crate) const fn new(hash_key: HashKey, index_key: SipHasher13, bridges: usize) -> Self {
         Self {
             records: Vec::new(),
-            index: HashTable::new(),
-            index_key,
-            collisions: 0,
+            index: Index::new(index_key),
             order: Vec::new(),
             slots: Vec::new(),
             datacenters: Datacenters::new(bridges),
@@ -74,7 +79,7 @@ impl Table {
         }
     }
 
-    /// Begins, or ceases, to remember which members change.
+    /// Begins or ceases to remember which members change.
     pub(crate) fn track_changes(&mut self, tracking: Tracking) {
         match tracking {
             Tracking::On => {
@@ -84,7 +89,8 @@ impl Table {
         }
     }
 
-    /// The members whose log or condition has changed since the last call; some more than once.
+    /// The members whose log or condition has changed since the last call. A member may occur more than
+    /// once.
     pub(crate) fn take_changes(&mut self) -> Vec<NodeId> {
         self.changes
             .as_mut()
@@ -98,16 +104,17 @@ impl Table {
         }
     }
 
+    /// How many records there are, tombstones included.
     pub(crate) const fn len(&self) -> usize {
         self.records.len()
     }
 
-    /// The sum over all origins.
+    /// The table hash: the sum of the contributions of all origins.
     pub(crate) const fn hash(&self) -> u128 {
         self.hash
     }
 
-    /// Bytes of all logs.
+    /// The bytes of all logs.
     pub(crate) const fn state_bytes(&self) -> usize {
         self.state_bytes
     }
@@ -117,14 +124,14 @@ impl Table {
         self.hash_key.contribution(id, generation, frontier)
     }
 
-    /// What this replica holds of an origin contributes to the hash.
+    /// What this replica's log of an origin contributes to the hash.
     pub(crate) fn own_contribution(&self, id: NodeId) -> u128 {
-        self.get(id).map_or(0, |record| {
-            self.contribution(id, record.log.generation(), record.log.frontier())
-        })
+        self.get(id)
+            .map_or(0, |record| contribution_of(&self.hash_key, record))
     }
 
-    /// The hash over the origins of a region. O(members in it / members in a bucket).
+    /// The hash over the origins of a region. O(buckets in it), or O(members in it) if it is smaller than a
+    /// bucket.
     pub(crate) fn region_hash(&self, region: Region) -> u128 {
         if let Some(buckets) = self.buckets.of(region) {
             return buckets
@@ -136,14 +143,13 @@ impl Table {
 
     fn sum(&self, region: Region) -> u128 {
         self.region(region).fold(0_u128, |sum, record| {
-            let log = &record.log;
-            let own = self.contribution(record.id, log.generation(), log.frontier());
-            sum.wrapping_add(own)
+            sum.wrapping_add(contribution_of(&self.hash_key, record))
         })
     }
 
-    /// The records of a region, ghosts included, in the order of their ids.
+    /// The records of a region in the order of their ids, tombstones included.
     pub(crate) fn region(&self, region: Region) -> impl ExactSizeIterator<Item = &Record> + Clone {
+        debug_assert_eq!(self.slots.len(), self.order.len());
         let slots = self.slots.get(self.span(region)).unwrap_or_default();
         slots.iter().map(|slot| self.at(*slot))
     }
@@ -154,8 +160,9 @@ impl Table {
         start..end
     }
 
-    /// The part of a region in which all of its records are, if that is one of its parts or smaller:
-    /// ids that begin alike would otherwise take a leg for every five bits.
+    /// The smallest region around all records of a region, if it is no larger than one of the region's
+    /// parts; otherwise the region itself. Without it, ids that begin alike would take one leg of an
+    /// exchange for every five bits that they share.
     pub(crate) fn crowded(&self, region: Region) -> Region {
         let narrow = match self.order.get(self.span(region)) {
             Some([first, .., last]) => Region::around(*first, *last),
@@ -165,14 +172,14 @@ impl Table {
         if is_deep { narrow } else { region }
     }
 
-    /// All records in the order of their ids, ghosts included.
+    /// All records in the order of their ids, tombstones included.
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &Record> + Clone {
         self.slots.iter().map(|slot| self.at(*slot))
     }
 
     /// How many ids new ones were compared with in vain, over all time.
     pub(crate) const fn collisions(&self) -> u64 {
-        self.collisions
+        self.index.collisions()
     }
 
     /// How many members take part.
@@ -190,13 +197,12 @@ impl Table {
         self.datacenters.down()
     }
 
-    /// Who is in which datacenter.
+    /// Which members are in which datacenter.
     pub(crate) const fn datacenters(&self) -> &Datacenters {
         &self.datacenters
     }
 
-    /// Whether the members that observe one another across datacenters may have changed since the
-    /// last call.
+    /// Whether other members may observe one another across datacenters than at the last call.
     pub(crate) fn take_regrouped(&mut self) -> bool {
         self.datacenters.take_regrouped()
     }
@@ -206,17 +212,17 @@ impl Table {
         self.get(id).map_or(Place::UNSAID, |record| record.place)
     }
 
-    /// The members of its datacenter.
+    /// The ring of a member's datacenter.
     pub(crate) fn home(&self, id: NodeId) -> &Ring {
         self.datacenters.ring(self.place(id))
     }
 
-    /// Where an id stands, or would stand, among all.
+    /// The position of an id among all records, or the position that it would take.
     pub(crate) fn position(&self, id: NodeId) -> Result<usize, usize> {
         self.order.binary_search(&id)
     }
 
-    /// The record at a position among all, in the order of the ids.
+    /// The record at a position, in the order of the ids.
     pub(crate) fn record_at(&self, position: usize) -> Option<&Record> {
         self.slots.get(position).map(|slot| self.at(*slot))
     }
@@ -225,54 +231,47 @@ impl Table {
         self.slot(id).map(|slot| self.at(slot))
     }
 
-    /// Whether and how a member takes part.
+    /// How a member counts, if it is known.
     pub(crate) fn condition(&self, id: NodeId) -> Option<Condition> {
         self.get(id).map(|record| record.condition)
     }
 
-    /// Whether a member takes part, as far as is known, and under this generation.
+    /// Whether a member takes part under this generation, as far as this replica knows.
     pub(crate) fn is_live_under(&self, id: NodeId, generation: Generation) -> bool {
         self.get(id).is_some_and(|record| {
             record.condition == Condition::Live && record.log.generation() == generation
         })
     }
 
-    /// The record to change where neither log nor condition are touched.
+    /// The record, for changes of other fields than the log, the condition and the place.
     pub(crate) fn get_mut(&mut self, id: NodeId) -> Option<&mut Record> {
         let slot = self.slot(id)?;
         self.records.get_mut(position(slot))
     }
 
-    /// The record, made where there is none. A new one is live.
+    /// Makes a record if there is none. The new member is live.
     pub(crate) fn ensure(&mut self, id: NodeId, now: Instant) {
         if self.add(id, now) {
-            self.datacenters.enter(Place::UNSAID, Part::Live, id);
+            self.datacenters.enter(Place::UNSAID, Liveness::Live, id);
         }
     }
 
-    /// Makes a record where there is none; it is in no datacenter yet. Tells whether there was none.
+    /// Makes a record if there is none, and tells whether it did. The new member is in no datacenter yet.
     fn add(&mut self, id: NodeId, now: Instant) -> bool {
         if self.slot(id).is_some() {
             return false;
         }
-        let Ok(slot) = Slot::try_from(self.records.len()) else {
+        let slot = Slot::try_from(self.records.len());
+        debug_assert!(slot.is_ok(), "max_members is far below");
+        let Ok(slot) = slot else {
             return false;
         };
         grow(&mut self.records);
         self.records.push(Record::new(id, now));
-        let hash = self.index_hash(id);
-        let collisions = &mut self.collisions;
-        self.index.find(hash, |_| {
-            *collisions = collisions.saturating_add(1);
-            false
-        });
-        let (records, key) = (&self.records, &self.index_key);
-        self.index.insert_unique(hash, slot, |slot| {
-            records
-                .get(position(*slot))
-                .map_or(0, |record| index_hash(key, record.id))
-        });
-        if let Err(at) = self.position(id) {
+        self.index.add(&self.records, slot);
+        let found = self.position(id);
+        debug_assert!(found.is_err(), "the index and the order name the same ids");
+        if let Err(at) = found {
             grow(&mut self.order);
             grow(&mut self.slots);
             self.order.insert(at, id);
@@ -287,69 +286,83 @@ impl Table {
         true
     }
 
-    /// Changes a log, keeping the hash true.
+    /// Changes the log of a member, and all that follows from it: the hash, the bytes, the datacenter.
     pub(crate) fn change_log<R>(
         &mut self,
         id: NodeId,
         change: impl FnOnce(&mut Log) -> R,
     ) -> Option<R> {
-        let before = self.own_contribution(id);
-        let record = self.get_mut(id)?;
+        let slot = self.slot(id)?;
+        let record = self.records.get_mut(position(slot))?;
+        let before = contribution_of(&self.hash_key, record);
+        let known = (record.log.generation(), record.log.frontier());
         let size = record.log.size();
         let result = change(&mut record.log);
+        debug_assert!(
+            known <= (record.log.generation(), record.log.frontier()),
+            "a log never goes back"
+        );
+        debug_assert!(size <= self.state_bytes, "the log was counted");
         let grown = record.log.size();
+        let after = contribution_of(&self.hash_key, record);
         self.state_bytes = self.state_bytes.saturating_sub(size).saturating_add(grown);
-        let after = self.own_contribution(id);
-        let change = after.wrapping_sub(before);
-        self.hash = self.hash.wrapping_add(change);
-        self.buckets.add(id, change);
-        self.relocate(id);
+        self.add_to_hash(id, after.wrapping_sub(before));
+        self.relocate(slot);
         self.note_change(id);
         Some(result)
     }
 
-    /// Takes over a claim about a member, known or not. A new one is live.
+    /// What the index makes of an id.
+    #[cfg(test)]
+    pub(crate) fn index_hash(&self, id: NodeId) -> u64 {
+        self.index.hash(id)
+    }
+
+    fn add_to_hash(&mut self, id: NodeId, change: u128) {
+        self.hash = self.hash.wrapping_add(change);
+        self.buckets.add(id, change);
+    }
+
+    /// Applies a claim about a member, known or not. A new member is live.
     pub(crate) fn apply(&mut self, id: NodeId, now: Instant, claim: &Claim<'_>) {
         let is_new = self.add(id, now);
         self.change_log(id, |log| log.apply(claim));
         if is_new {
-            // Only now, since the log has told where it is.
-            self.datacenters.enter(self.place(id), Part::Live, id);
+            // Only now, because the log has told the datacenter.
+            self.datacenters.enter(self.place(id), Liveness::Live, id);
         }
     }
 
-    /// A log has changed: its member may say that it is somewhere else.
-    fn relocate(&mut self, id: NodeId) {
-        let Some(record) = self.get(id) else {
-            return;
-        };
+    /// A log has changed. If its member publishes another datacenter than before, it moves there.
+    fn relocate(&mut self, slot: Slot) {
+        let record = self.at(slot);
         let place = match record.datacenter() {
             None | Some("") => Place::UNSAID,
             Some(name) => {
-                let [a, b, c, d, ..] = self.index_key.hash(name.as_bytes()).to_le_bytes();
+                let [a, b, c, d, ..] = self.index.hash_text(name).to_le_bytes();
                 Place(u32::from_le_bytes([a, b, c, d]))
             }
         };
-        let (from, part) = (record.place, part(record.condition));
+        let (id, from) = (record.id, record.place);
         if place == from {
             return;
         }
-        if let Some(part) = part
-            && self.datacenters.ring(from).contains(part, id)
+        // A new member is in no datacenter before its first log is applied.
+        if let Some(liveness) = liveness(record.condition)
+            && self.datacenters.ring(from).contains(liveness, id)
         {
-            self.datacenters.travel(from, place, part, id);
+            self.datacenters.travel(from, place, liveness, id);
         }
-        if let Some(record) = self.get_mut(id) {
+        if let Some(record) = self.records.get_mut(position(slot)) {
             record.place = place;
         }
     }
 
-    /// Changes how a member counts. Tells whether that is new.
+    /// Changes how a known member counts. Tells whether the condition is another one than before.
     pub(crate) fn set_condition(&mut self, id: NodeId, now: Instant, condition: Condition) -> bool {
-        let Some(slot) = self.slot(id) else {
-            return false;
-        };
-        let Some(record) = self.records.get_mut(position(slot)) else {
+        let record = self.get_mut(id);
+        debug_assert!(record.is_some(), "only a known member has a condition");
+        let Some(record) = record else {
             return false;
         };
         let old = core::mem::replace(&mut record.condition, condition);
@@ -359,17 +372,17 @@ impl Table {
         record.since = now;
         let place = record.place;
         self.note_change(id);
-        if let Some(part) = part(old) {
-            self.datacenters.leave(place, part, id);
+        if let Some(liveness) = liveness(old) {
+            self.datacenters.leave(place, liveness, id);
         }
-        if let Some(part) = part(condition) {
-            self.datacenters.enter(place, part, id);
+        if let Some(liveness) = liveness(condition) {
+            self.datacenters.enter(place, liveness, id);
         }
         true
     }
 
-    /// Forgets the ghosts that are over. O(members).
-    pub(crate) fn forget(&mut self, is_over: impl Fn(&Record) -> bool) {
+    /// Drops the member tombstones that are over. O(members).
+    pub(crate) fn prune(&mut self, is_over: impl Fn(&Record) -> bool) {
         let is_over = |record: &Record| record.condition == Condition::Removed && is_over(record);
         let over: Vec<NodeId> = self.iter().filter(|r| is_over(r)).map(|r| r.id).collect();
         if over.is_empty() {
@@ -378,67 +391,48 @@ impl Table {
         for id in &over {
             let change = self.own_contribution(*id).wrapping_neg();
             let size = self.get(*id).map_or(0, |record| record.log.size());
-            self.hash = self.hash.wrapping_add(change);
-            self.buckets.add(*id, change);
+            debug_assert!(size <= self.state_bytes, "the log was counted");
             self.state_bytes = self.state_bytes.saturating_sub(size);
+            self.add_to_hash(*id, change);
             self.note_change(*id);
         }
+        debug_assert!(over.is_sorted(), "iteration follows the ids");
         let stays = |id: &NodeId| over.binary_search(id).is_err();
         self.records.retain(|record| stays(&record.id));
         self.order.retain(stays);
-        // What came after them has moved up.
-        self.index.clear();
-        let (records, key) = (&self.records, &self.index_key);
-        let hash_at = |slot: &Slot| {
-            let record = records.get(position(*slot));
-            record.map_or(0, |record| index_hash(key, record.id))
-        };
-        for (slot, record) in (0..).zip(records) {
-            let hash = index_hash(key, record.id);
-            self.index.insert_unique(hash, slot, hash_at);
-        }
+        // The records after those that are gone have moved up.
+        self.index.rebuild(&self.records);
         let slots = self.order.iter().filter_map(|id| self.slot(*id)).collect();
         self.slots = slots;
+        debug_assert_eq!(self.slots.len(), self.records.len());
+        debug_assert_eq!(self.order.len(), self.records.len());
     }
 
     fn slot(&self, id: NodeId) -> Option<Slot> {
-        self.index
-            .find(self.index_hash(id), |slot| self.id_at(*slot) == id)
-            .copied()
-    }
-
-    pub(crate) fn index_hash(&self, id: NodeId) -> u64 {
-        index_hash(&self.index_key, id)
+        self.index.find(&self.records, id)
     }
 
     fn at(&self, slot: Slot) -> &Record {
         #[expect(
             clippy::indexing_slicing,
-            reason = "slots are made by this table, and renumbered when it forgets"
+            reason = "slots are made by this table, and renumbered when it prunes"
         )]
         &self.records[position(slot)]
     }
-
-    fn id_at(&self, slot: Slot) -> NodeId {
-        self.at(slot).id
-    }
 }
 
-/// How a member of a condition stands on its ring, if it does.
-const fn part(condition: Condition) -> Option<Part> {
+/// What a record contributes to the table hash.
+fn contribution_of(key: &HashKey, record: &Record) -> u128 {
+    key.contribution(record.id, record.log.generation(), record.log.frontier())
+}
+
+/// How a member of this condition counts on its ring, if it is on one.
+const fn liveness(condition: Condition) -> Option<Liveness> {
     match condition {
-        Condition::Live => Some(Part::Live),
-        Condition::Down => Some(Part::Down),
+        Condition::Live => Some(Liveness::Live),
+        Condition::Down => Some(Liveness::Down),
         Condition::Left | Condition::Removed => None,
     }
-}
-
-fn index_hash(key: &SipHasher13, id: NodeId) -> u64 {
-    key.hash(&id.as_u64().to_le_bytes())
-}
-
-fn position(slot: Slot) -> usize {
-    usize::try_from(slot).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What the application wants.
+//! Inputs of the application: commands.
 
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -7,15 +7,15 @@ use core::time::Duration;
 use super::{Node, Standing};
 use crate::command::{Command, CommandError};
 use crate::identity::NodeId;
-use crate::local::{attributes, schedule_farewell};
+use crate::local::attributes;
 use crate::membership::Condition;
 use crate::time::{Instant, UnixTime};
 
 impl Node {
-    /// The application wants something.
+    /// Does what the application wants.
     ///
     /// # Errors
-    /// [`CommandError`]; nothing has changed then.
+    /// [`CommandError`] says why that is not possible. Nothing has changed then.
     pub fn handle_command(&mut self, now: Instant, command: Command) -> Result<(), CommandError> {
         self.advance(now);
         let result = self.on_command(command);
@@ -57,12 +57,10 @@ impl Node {
             | Command::Delete { .. }
             | Command::Resolve { .. }
             | Command::WatchMap { .. } => Err(CommandError::NoMap),
-            Command::Broadcast { name, payload } => {
-                self.local.broadcasts.write(context, &name, &payload)
-            }
-            Command::Watch { key } => self.local.watches.watch(context, key),
+            Command::Broadcast { name, payload } => self.local.broadcast(context, &name, &payload),
+            Command::Watch { key } => self.local.watch(context, key),
             Command::Unwatch { key } => {
-                self.local.watches.unwatch(context, &key);
+                self.local.unwatch(context, &key);
                 Ok(())
             }
             Command::Leave => {
@@ -96,9 +94,9 @@ impl Node {
         self.local.leave(&mut self.context);
         let votes = self.failure.votes();
         self.push.push_latest(&mut self.context, votes);
-        schedule_farewell(&mut self.context);
     }
 
+    /// Removes a member that is gone, and looks for it no more.
     fn forget(&mut self, id: NodeId) -> Result<(), CommandError> {
         match self.context.table.condition(id) {
             None | Some(Condition::Removed) => Err(CommandError::UnknownMember(id)),
@@ -113,7 +111,7 @@ impl Node {
 
     /// Replaces the seeds. A node that knows nobody asks them at once.
     fn set_seeds(&mut self, seeds: Vec<SocketAddr>) {
-        // Name servers rotate their answers: order says nothing.
+        // Name servers rotate their answers, so the order says nothing.
         let sorted = |seeds: &[SocketAddr]| {
             let mut seeds = seeds.to_vec();
             seeds.sort_unstable();
@@ -130,6 +128,7 @@ impl Node {
         }
     }
 
+    /// Takes over the wall clock. If it has gone on without this node, this node has slept.
     fn set_wall_clock(&mut self, wall: UnixTime) {
         let context = &mut self.context;
         let known = context.clock.wall(context.now).as_millis();

@@ -1,42 +1,77 @@
-//! Writing datagrams: intentions become bytes at the moment they leave.
+//! Writing datagrams: an intention becomes bytes at the moment at which it leaves.
+//!
+//! A message that does not fit one datagram is written in parts. What is left of it goes back into the
+//! outbox.
 
 use core::net::SocketAddr;
 
 use super::{Node, Standing};
 use crate::config::Mode;
-#[cfg(feature = "map")]
-use crate::context::MapOutgoing;
 use crate::context::{Answer, News, Outgoing, Planned, add, count};
 use crate::identity::{Generation, NodeId};
 use crate::membership::region::PARTS;
 use crate::membership::{Condition, Region};
 use crate::state::table_hash::{DIGEST, Salt};
-use crate::sync::exchange::{BUDGET, FIRST_LEG, GIVEN, SUMMARY, not_below_the_floor};
+use crate::sync::leg::{BUDGET, FIRST_LEG, SUMMARY};
+use crate::sync::news::{GIVEN, not_below_the_floor};
 use crate::time::Instant;
+use crate::wire::datagram::Encoder;
 use crate::wire::message::{
-    DELTA_HEAD, Delta, Encoder, Exchange, Extent, Item, Message, ModeTag, Push, Resume, Split,
+    DELTA_HEAD, Delta, ExchangeHead, Extent, Item, Message, ModeTag, PushHead, Resume, Split,
     Summary,
 };
 
-/// Recent changes told in a SYN. More would crowd out what a SYN is for; the answer tells the rest.
+/// The most recent changes that a SYN names. A SYN is to be short, and the answer names the rest.
 const RECENTS_IN_SYN: usize = 16;
 
 /// A datagram to send.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Transmit<'b> {
-    /// Where to.
+    /// Where the datagram goes.
     pub to: SocketAddr,
-    /// What: a part of the buffer that was handed to [`Node::poll_transmit`].
+    /// Its bytes: a part of the buffer that was handed to [`Node::poll_transmit`].
     pub payload: &'b [u8],
 }
 
-/// Where a datagram goes, how long it is, and what is left of its message.
+/// Where a datagram goes, the length of its body, and what is left of its message.
 type Written = (SocketAddr, usize, Option<Outgoing>);
 
+/// Whether a delta that does not fit the rest of a datagram may be cut there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cut {
+    /// The datagram has nothing in it yet: whatever does not fit now never will.
+    Allowed,
+    /// It is left to a datagram of its own.
+    Refused,
+}
+
+impl Cut {
+    /// Deltas are cut only at the beginning of a datagram, whose head takes so many bytes.
+    fn after_head(encoder: &Encoder<'_>, head: usize) -> Self {
+        debug_assert!(encoder.len() >= head);
+        if encoder.len() == head {
+            Self::Allowed
+        } else {
+            Self::Refused
+        }
+    }
+}
+
+/// How much of a planned part has been written.
+enum Progress {
+    /// All of it, or there is nothing to write.
+    All,
+    /// Nothing: it does not fit.
+    Nothing,
+    /// A part. This remains.
+    UpTo(Planned),
+}
+
 impl Node {
-    /// The next datagram to send, written into `buffer`, which should have
-    /// [`Node::max_datagram`] bytes; what does not fit is dropped. `None` when nothing is left to
-    /// send until the next input.
+    /// Writes the next datagram to send into `buffer`. `None` means that there is none until the next
+    /// input.
+    ///
+    /// The buffer should have [`Node::max_datagram`] bytes. A message that does not fit it is dropped.
     pub fn poll_transmit<'b>(
         &mut self,
         now: Instant,
@@ -45,17 +80,12 @@ impl Node {
         let now = now.max(self.context.now);
         let limit = self.max_datagram().min(buffer.len());
         let buffer = buffer.get_mut(..limit)?;
-        // A message whose receiver is gone, or that has become pointless, writes nothing.
+        // A message writes nothing if its receiver is gone, or if it has become pointless.
         let (to, len, is_liveness) = loop {
             let message = self.outbox.pop()?;
             let is_liveness = message.is_liveness();
             let body = self.framing.body(buffer);
-            let written = match message {
-                #[cfg(feature = "map")]
-                Outgoing::Map(message) => self.write_about_map(message, body),
-                message => self.write_message(now, message, body),
-            };
-            if let Some((to, len, rest)) = written {
+            if let Some((to, len, rest)) = self.write_message(now, message, body) {
                 if let Some(message) = rest {
                     self.outbox.push(message);
                 }
@@ -78,24 +108,27 @@ impl Node {
         self.context.max_datagram()
     }
 
+    /// Where a member is reached.
     fn address_of(&self, id: NodeId) -> Option<SocketAddr> {
         self.context.table.get(id)?.address()
     }
 
-    fn write_message(&self, now: Instant, message: Outgoing, body: &mut [u8]) -> Option<Written> {
+    /// Writes as much of a message as one datagram holds.
+    fn write_message(
+        &mut self,
+        now: Instant,
+        message: Outgoing,
+        body: &mut [u8],
+    ) -> Option<Written> {
+        let sender = self.context.sender();
+        let counter = self.failure.beats();
+        let since = self.context.incarnation_start;
         let bare = |to, message, body| {
-            let encoder = Encoder::new(body, self.context.sender(), message)?;
+            let encoder = Encoder::new(body, sender, message)?;
             Some((to, encoder.len(), None))
         };
-        let since = self.context.incarnation_start;
         match message {
-            Outgoing::Heartbeat { to } => bare(
-                to,
-                Message::Heartbeat {
-                    counter: self.failure.beats(),
-                },
-                body,
-            ),
+            Outgoing::Heartbeat { to } => bare(to, Message::Heartbeat { counter }, body),
             Outgoing::Ping { to, token } => {
                 bare(self.address_of(to)?, Message::Ping { token }, body)
             }
@@ -106,9 +139,12 @@ impl Node {
             Outgoing::Introduction { to, token } => {
                 Some((to, self.write_syn(now, Some(token), body)?, None))
             }
-            #[cfg(feature = "map")]
-            Outgoing::Map(_) => None,
             Outgoing::Answer(answer) => self.write_answer(answer, body),
+            #[cfg(feature = "map")]
+            Outgoing::Map(message) => {
+                let written = self.shared_map.write_message(&self.context, message, body);
+                written.map(|(to, len, rest)| (to, len, rest.map(Outgoing::Map)))
+            }
             Outgoing::Push {
                 tree,
                 delegation,
@@ -116,7 +152,7 @@ impl Node {
             } => {
                 let to = self.address_of(delegation.to)?;
                 let segment = delegation.segment;
-                let len = self.write_push(Push { tree, segment }, &mut news, body)?;
+                let len = self.write_push(PushHead { tree, segment }, &mut news, body)?;
                 let rest = if news.is_empty() {
                     None
                 } else {
@@ -131,15 +167,10 @@ impl Node {
         }
     }
 
-    #[cfg(feature = "map")]
-    fn write_about_map(&mut self, message: MapOutgoing, body: &mut [u8]) -> Option<Written> {
-        let written = self.shared_map.write_message(&self.context, message, body);
-        written.map(|(to, len, rest)| (to, len, rest.map(Outgoing::Map)))
-    }
-
+    /// The head of a leg.
     fn head(&self, leg: u8, mode: ModeTag, extent: Extent) -> Message {
         let hash = self.context.table.hash().to_le_bytes();
-        Message::Exchange(Exchange {
+        Message::Exchange(ExchangeHead {
             leg,
             mode,
             extent,
@@ -148,15 +179,16 @@ impl Node {
         })
     }
 
-    /// The SYN: the hash, and what is news. A newcomer that knows few lists them all, so that its
-    /// seed sees at once what it lacks. Whoever has been asked for a `token` is not known there, and
-    /// tells of itself.
+    /// The SYN: the table hash, and the recent changes.
+    ///
+    /// A joining node that knows few members lists them all, so that its seed sees at once what it lacks.
+    /// A node that was asked to echo a token is unknown there. So it gives its own log with the token.
     fn write_syn(&self, now: Instant, token: Option<u32>, body: &mut [u8]) -> Option<usize> {
         let head = self.head(FIRST_LEG, self.context.config.mode.into(), Extent::Whole);
         let mut encoder = Encoder::new(body, self.context.sender(), head)?;
         if let Some(token) = token {
             encoder.item(&Item::Echo(token));
-            self.write_delta(&mut encoder, self.context.own, 0, false);
+            self.write_delta(&mut encoder, self.context.own, 0, Cut::Refused);
         }
         #[cfg(feature = "map")]
         self.shared_map.write_summary(&mut encoder);
@@ -169,10 +201,10 @@ impl Node {
             let recents = self.context.recent_changes.since(now, news);
             let pushes = self.context.config.mode == Mode::Push;
             for (n, id) in recents.take(RECENTS_IN_SYN).enumerate() {
-                // Who only pushes does not wait to be asked.
+                // In push mode nobody would ask for it.
                 if pushes && n < GIVEN {
                     let after = self.context.known(id).1.saturating_sub(1);
-                    self.write_delta(&mut encoder, id, after, false);
+                    self.write_delta(&mut encoder, id, after, Cut::Refused);
                 } else {
                     encoder.item(&Item::Summary(self.summary(self.salt(), id)));
                 }
@@ -181,7 +213,7 @@ impl Node {
         Some(encoder.len())
     }
 
-    /// As much of an answer as one datagram holds.
+    /// Writes as much of an answer as one datagram holds.
     fn write_answer(&self, mut answer: Answer, body: &mut [u8]) -> Option<Written> {
         answer.sent = answer.sent.saturating_add(1);
         let mut encoder = Encoder::new(
@@ -189,17 +221,18 @@ impl Node {
             self.context.sender(),
             self.head(answer.leg, answer.mode, Extent::Whole),
         )?;
-        let empty = encoder.len();
+        let head = encoder.len();
         while let Some(planned) = answer.plan.pop() {
-            let fresh = encoder.len() == empty;
-            match self.write_planned(&mut encoder, planned, fresh) {
-                Part::All => {}
-                Part::Nothing if fresh => {} // Will never fit, or is no longer there.
-                Part::Nothing => {
+            let cut = Cut::after_head(&encoder, head);
+            match self.write_planned(&mut encoder, planned, cut) {
+                Progress::All => {}
+                // It will never fit.
+                Progress::Nothing if cut == Cut::Allowed => {}
+                Progress::Nothing => {
                     answer.plan.push(planned);
                     break;
                 }
-                Part::UpTo(rest) => {
+                Progress::UpTo(rest) => {
                     answer.plan.push(rest);
                     break;
                 }
@@ -217,8 +250,15 @@ impl Node {
         Some((to, encoder.len(), rest))
     }
 
-    fn write_planned(&self, encoder: &mut Encoder<'_>, planned: Planned, fresh: bool) -> Part {
-        let written = |fits| if fits { Part::All } else { Part::Nothing };
+    /// Writes one part of an answer.
+    fn write_planned(&self, encoder: &mut Encoder<'_>, planned: Planned, cut: Cut) -> Progress {
+        let written = |fits| {
+            if fits {
+                Progress::All
+            } else {
+                Progress::Nothing
+            }
+        };
         match planned {
             Planned::Summary(id) => {
                 written(encoder.item(&Item::Summary(self.summary(self.salt(), id))))
@@ -232,9 +272,9 @@ impl Node {
             }))),
             Planned::Delta { origin, after } => {
                 let after = not_below_the_floor(&self.context, origin, after);
-                self.write_delta(encoder, origin, after, fresh)
+                self.write_delta(encoder, origin, after, cut)
             }
-            Planned::Rest { origin, after } => self.write_delta(encoder, origin, after, fresh),
+            Planned::Rest { origin, after } => self.write_delta(encoder, origin, after, cut),
             Planned::Split(region) => {
                 let mut digests = [0; DIGEST * PARTS];
                 let salt = self.salt();
@@ -256,51 +296,55 @@ impl Node {
         }
     }
 
+    /// Whether the list of all origins of a region fits.
     fn list_fits(&self, region: Region, encoder: &Encoder<'_>) -> bool {
         let members = self.context.table.region(region).len();
         members.saturating_add(1).saturating_mul(SUMMARY) <= encoder.room()
     }
 
-    /// Names every origin of a region.
+    /// Names every origin of a region. The caller has checked that the list fits.
     fn write_list(&self, encoder: &mut Encoder<'_>, region: Region) {
         let salt = self.salt();
         for record in self.context.table.region(region) {
             let (generation, frontier) = (record.log.generation(), record.log.frontier());
             let summary = summary(salt, record.id, generation, frontier);
-            encoder.item(&Item::Summary(summary));
+            let fits = encoder.item(&Item::Summary(summary));
+            debug_assert!(fits, "the caller has checked that");
         }
-        encoder.item(&Item::Complete(region));
+        let fits = encoder.item(&Item::Complete(region));
+        debug_assert!(fits, "the caller has checked that");
     }
 
-    /// What lives of an origin above a version, or as much of it as fits.
+    /// Writes what lives of an origin above a version, or as much of it as fits if it may be cut.
     fn write_delta(
         &self,
         encoder: &mut Encoder<'_>,
         origin: NodeId,
         after: u64,
-        fresh: bool,
-    ) -> Part {
+        cut: Cut,
+    ) -> Progress {
         let Some(record) = self.context.table.get(origin) else {
-            return Part::All;
+            return Progress::All;
         };
         let log = &record.log;
         if after >= log.frontier() {
-            return Part::All;
+            return Progress::All;
         }
         let entries = log.after(after);
         let room = encoder.room().saturating_sub(DELTA_HEAD);
         let whole = entries.rest().len() <= room;
-        if !whole && !fresh {
-            return Part::Nothing;
+        if !whole && cut == Cut::Refused {
+            return Progress::Nothing;
         }
         let (entries, upto) = if whole {
             (entries.rest(), log.frontier())
         } else {
             match entries.fitting(room) {
                 (entries, Some(upto)) => (entries, upto),
-                (_, None) => return Part::Nothing,
+                (_, None) => return Progress::Nothing,
             }
         };
+        debug_assert!(after < upto && upto <= log.frontier());
         let delta = Delta {
             origin,
             generation: log.generation(),
@@ -311,78 +355,70 @@ impl Node {
             entries,
         };
         if !encoder.item(&Item::Delta(delta)) {
-            return Part::Nothing;
+            debug_assert!(entries.is_empty(), "there is room for the entries");
+            return Progress::Nothing;
         }
         if whole {
-            Part::All
+            Progress::All
         } else {
-            Part::UpTo(Planned::Rest {
+            Progress::UpTo(Planned::Rest {
                 origin,
                 after: upto,
             })
         }
     }
 
-    /// As much of the news as one datagram holds; what is written is taken off the list.
-    fn write_push(&self, head: Push, news: &mut News, body: &mut [u8]) -> Option<usize> {
+    /// Writes as much of the news as one datagram holds, and takes that off the list.
+    fn write_push(&self, head: PushHead, news: &mut News, body: &mut [u8]) -> Option<usize> {
         let mut encoder = Encoder::new(body, self.context.sender(), Message::Push(head))?;
-        let empty = encoder.len();
+        let head = encoder.len();
         while let Some((origin, after)) = news.last() {
-            // A state larger than a datagram is told by its beginning: the receiver pulls the rest.
-            let fresh = encoder.len() == empty;
+            // Of a log larger than a datagram only the beginning is pushed. The receiver pulls the rest.
+            let cut = Cut::after_head(&encoder, head);
             let after = not_below_the_floor(&self.context, *origin, *after);
-            let written = self.write_delta(&mut encoder, *origin, after, fresh);
-            if matches!(written, Part::Nothing) && !fresh {
+            let written = self.write_delta(&mut encoder, *origin, after, cut);
+            if matches!(written, Progress::Nothing) && cut == Cut::Refused {
                 break;
             }
             news.pop();
         }
-        (encoder.len() > empty).then_some(encoder.len())
+        (encoder.len() > head).then_some(encoder.len())
     }
 
-    /// Under which this datagram shortens what it tells.
+    /// The salt with which this datagram shortens hashes.
     fn salt(&self) -> Salt {
         Salt::of(&self.context.table.hash().to_le_bytes())
     }
 
+    /// How far an origin is known.
     fn summary(&self, salt: Salt, origin: NodeId) -> Summary {
         let (generation, frontier) = self.context.known(origin);
         summary(salt, origin, generation, frontier)
     }
 
-    /// What to ask for: what follows a partial claim, or the frontier; all of it where the member
-    /// was removed and nothing but the frontier is left.
+    /// What to ask for of an origin:
+    ///
+    /// - what follows a partial claim, if one has begun;
+    /// - everything, if the member was removed here, because then only its frontier is left;
+    /// - otherwise what follows the frontier.
     fn wanted(&self, origin: NodeId) -> Item<'static> {
-        let ghost = self
-            .context
-            .table
-            .get(origin)
-            .is_some_and(|record| record.condition == Condition::Removed);
+        let is_removed = self.context.table.condition(origin) == Some(Condition::Removed);
         match self.sync.resume(&self.context, origin) {
             Some(begun) => Item::Resume(Resume {
                 told: summary(self.salt(), origin, begun.generation, begun.upto),
                 least_frontier: begun.least_frontier,
             }),
-            None if ghost => Item::Want(summary(self.salt(), origin, Generation::ZERO, 0)),
+            None if is_removed => Item::Want(summary(self.salt(), origin, Generation::ZERO, 0)),
             None => Item::Want(self.summary(self.salt(), origin)),
         }
     }
 }
 
+/// How far an origin is known, in eight bytes.
 fn summary(salt: Salt, origin: NodeId, generation: Generation, frontier: u64) -> Summary {
     Summary {
         prefix: origin.prefix(),
         check: salt.check(origin, generation),
         frontier,
     }
-}
-
-/// What became of a planned part.
-enum Part {
-    /// It is written, or there is nothing to write.
-    All,
-    /// It does not fit.
-    Nothing,
-    /// A part is written; this remains.
-    UpTo(Planned),
 }

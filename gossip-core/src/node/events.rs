@@ -1,10 +1,14 @@
-//! Events that wait for the application: a bounded queue that coalesces to one
-//! [`Event::Lagged`] when it overflows.
+//! Events that wait for the application: a bounded queue.
+//!
+//! When the queue is full, all events in it are lost, and one [`Event::Lagged`] takes their place.
+//!
+//! Invariant: the queue never holds more than its capacity.
 
 use alloc::collections::VecDeque;
 
 use crate::event::Event;
 
+/// The queue.
 #[derive(Debug)]
 pub(crate) struct Events {
     queue: VecDeque<Event>,
@@ -13,7 +17,8 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    pub(crate) const fn new(capacity: usize) -> Self {
+    pub(crate) fn new(capacity: usize) -> Self {
+        debug_assert!(capacity >= 2, "one event and word of those lost");
         Self {
             queue: VecDeque::new(),
             capacity,
@@ -21,11 +26,12 @@ impl Events {
         }
     }
 
-    /// Events that were never delivered.
+    /// How many events were never delivered.
     pub(crate) const fn lost(&self) -> u64 {
         self.lost
     }
 
+    /// Queues an event.
     pub(crate) fn push(&mut self, event: Event) {
         if self.queue.len() >= self.capacity {
             let held = u64::try_from(self.queue.len()).unwrap_or(u64::MAX);
@@ -34,12 +40,15 @@ impl Events {
             self.queue.push_back(Event::Lagged);
         }
         self.queue.push_back(event);
+        debug_assert!(self.queue.len() <= self.capacity);
     }
 
+    /// Whether no event waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
+    /// Takes the next event.
     pub(crate) fn pop(&mut self) -> Option<Event> {
         self.queue.pop_front()
     }
@@ -50,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn overflow_is_told_once_and_what_follows_is_kept() {
+    fn an_overflow_is_told_once_and_later_events_are_kept() {
         let mut events = Events::new(3);
         for _ in 0..3 {
             events.push(Event::Isolated);

@@ -1,24 +1,29 @@
-//! Legs and pushes: their items are handed to the machines one by one, and what a delta changes is told
-//! to all whom it concerns.
+//! Routes legs and pushes.
+//!
+//! The items of a datagram are handed to the machines one by one. When a delta changes what is known of a
+//! member, all machines that this concerns are told in a fixed order.
 
 use core::net::SocketAddr;
 
 use super::Node;
 use crate::context::{Outgoing, count};
 use crate::dissemination::{Arrived, broadcast, serves_first};
-use crate::failure::own_votes::Life;
+use crate::failure::own_votes::LogChange;
 use crate::local::outlive;
 use crate::membership::Condition;
 #[cfg(feature = "map")]
 use crate::shared_map::Peer;
 use crate::state::attribute::VOTES;
-use crate::sync::apply::{Change, tell_attributes, tell_status};
+use crate::state::room::Room;
+use crate::sync::apply::{MemberChange, tell_attributes, tell_status};
+use crate::sync::exchange::agrees;
 #[cfg(feature = "map")]
-use crate::sync::exchange::FIRST_LEG;
-use crate::sync::exchange::{Learned, OVERTAKING, agrees};
+use crate::sync::leg::FIRST_LEG;
+use crate::sync::leg::{Learned, OVERTAKING};
 use crate::sync::staging::Sent;
-use crate::sync::{Room, Sync, Taken};
-use crate::wire::message::{Datagram, Delta, Exchange, Item, Push, Sender};
+use crate::sync::{Sync, Taken};
+use crate::wire::datagram::Datagram;
+use crate::wire::message::{Delta, ExchangeHead, Item, PushHead, Sender};
 
 impl Node {
     /// A leg has come in.
@@ -26,14 +31,14 @@ impl Node {
         &mut self,
         from: SocketAddr,
         datagram: &Datagram<'_>,
-        head: Exchange,
+        head: ExchangeHead,
         room: &mut Room,
     ) {
         let sender = datagram.sender;
         if let Some(token) = datagram.found.echo {
             self.addresses.on_echo(self.context.now, from, token);
         }
-        // An exchange that ends here needs no answer, and so no proof of address.
+        // An exchange that ends here is not answered, so the sender need not prove its address.
         if !self.ends_here(datagram, &head) && !self.is_where_it_says(from, sender) {
             count(&mut self.context.metrics.challenges);
             let token = self.addresses.challenge(self.context.now, from);
@@ -52,7 +57,7 @@ impl Node {
             .raise_prune_time(&mut self.context, head.prune_time);
         if agrees(&self.context, sender, &head) {
             count(&mut self.context.metrics.exchanges_in_agreement);
-            // Who agrees with a member knows the table, whoever began.
+            // A node that agrees with a member knows the table, whichever of them began.
             return self.local.announce(&mut self.context);
         }
         let mut leg = Sync::begin_leg(&self.context, from, sender, head);
@@ -63,7 +68,7 @@ impl Node {
                     let taken = self.on_delta(&delta, leg.sent(), room);
                     leg.applied(&self.context, &delta, before, taken);
                 }
-                // Everybody who removed this node has to take that back, and a new generation is the
+                // Every node that has removed this one has to take that back. A new generation is the
                 // clearest word.
                 Item::Removed(generation) if generation == self.context.generation => {
                     outlive(&mut self.context, generation);
@@ -80,8 +85,8 @@ impl Node {
         self.sync.answer(&mut self.context, leg);
     }
 
-    /// Whether a SYN is not answered: its sender is a member, and holds the same table and map.
-    fn ends_here(&self, datagram: &Datagram<'_>, head: &Exchange) -> bool {
+    /// Whether a leg is not answered, because its sender is a member and holds the same table and map.
+    fn ends_here(&self, datagram: &Datagram<'_>, head: &ExchangeHead) -> bool {
         #[cfg(feature = "map")]
         if !self.shared_map.agrees(datagram.found.map) {
             return false;
@@ -89,14 +94,15 @@ impl Node {
         agrees(&self.context, datagram.sender, head)
     }
 
-    /// Whether a datagram comes from where its sender is known to be, or from somebody who has proved to
-    /// be there: what is sent back does not hit somebody else.
+    /// Whether what is sent back reaches the sender, and no victim whose address the sender has forged.
+    /// That is so if the sender is a member at the address of its log, or has proved its address.
     fn is_where_it_says(&self, from: SocketAddr, sender: Sender) -> bool {
         let record = self.context.table.get(sender.id);
         let is_member = record.is_some_and(|record| record.address() == Some(from));
         is_member || self.addresses.may_be_answered(from)
     }
 
+    /// What the shared map has to know of a sender.
     #[cfg(feature = "map")]
     pub(super) fn map_peer(&self, from: SocketAddr, sender: Sender) -> Peer {
         Peer {
@@ -112,7 +118,7 @@ impl Node {
         &mut self,
         from: SocketAddr,
         datagram: &Datagram<'_>,
-        head: Push,
+        head: PushHead,
         room: &mut Room,
     ) {
         let mut arrived = Arrived::default();
@@ -138,7 +144,7 @@ impl Node {
         }
     }
 
-    /// A delta has come in, in whatever message.
+    /// A delta has come in, in a leg or in a push.
     fn on_delta(&mut self, delta: &Delta<'_>, sent: Sent, room: &mut Room) -> Taken {
         let context = &mut self.context;
         let known = context.known(delta.origin);
@@ -146,6 +152,7 @@ impl Node {
             return Taken::Done;
         }
         if delta.origin == context.own {
+            // Only this node writes its log, so this one is not of this process.
             self.local.on_own_delta(context, delta);
             return Taken::Done;
         }
@@ -158,9 +165,11 @@ impl Node {
     }
 
     /// What is known of a member has changed: tells the machines, then the application.
-    fn on_change(&mut self, change: &Change) {
+    fn on_change(&mut self, change: &MemberChange) {
         let context = &mut self.context;
         let id = change.id;
+        debug_assert_ne!(id, context.own);
+        debug_assert!(context.table.get(id).is_some());
         context.stale.verdicts |= change.is_new && self.failure.is_anybody_contested();
         if let Some(address) = change.removed_from {
             self.removal.note(id, address);
@@ -169,18 +178,18 @@ impl Node {
             let (generation, _) = context.known(id);
             self.failure.on_restart(context, id, generation);
         }
-        // A member that is removed has not changed its mind either.
-        let life = if change.restarted || change.is_removed {
-            Life::Another
+        // A member that restarted or was removed has not changed its mind about its votes.
+        let log_change = if change.restarted || change.is_removed {
+            LogChange::Replaced
         } else {
-            Life::Same
+            LogChange::Continued
         };
         let votes = change.old.get(VOTES).unwrap_or_default();
         let against_own = self
             .failure
-            .on_votes(context, id, life, votes, &change.votes);
-        for ballot in against_own {
-            self.local.refute(context, &ballot);
+            .on_votes(context, id, log_change, votes, &change.votes);
+        for vote in against_own {
+            self.local.refute(context, &vote);
         }
         if change.was != Condition::Removed {
             self.failure.on_progress(context, id);

@@ -13,16 +13,16 @@ use crate::wire::message::Sender;
 /// What a node with encryption remembers beside its keys.
 #[derive(Debug, Default)]
 pub(super) struct Keys {
-    /// Where what was encrypted is opened.
-    pub(super) opened: Vec<u8>,
+    /// Where datagrams are decrypted. It is kept, so that the next one need not allocate.
+    pub(super) plaintext: Vec<u8>,
     /// Whether [`Event::EncryptionMismatch`] was told since the keys changed.
     mismatch_told: bool,
 }
 
 impl Node {
-    /// A datagram of this cluster came under no key of this node, or in plaintext that it does not
-    /// take. Told once, until the keys change: most likely somebody's keys are wrong, and one of
-    /// them will have to be told.
+    /// A datagram of this cluster came under no key of this node, or in plaintext that it does not take.
+    ///
+    /// The application is told once, until the keys change: most likely the keys of one node are wrong.
     pub(super) fn tell_mismatch(&mut self, address: SocketAddr) {
         if !self.keys.mismatch_told {
             self.keys.mismatch_told = true;
@@ -30,10 +30,12 @@ impl Node {
         }
     }
 
-    /// Whether an encrypted datagram of this number is none that has come before, nor one so old
-    /// that nobody could tell. What a member's earlier life has sent is not looked at any more
-    /// anyway, and strangers are nobody yet.
-    pub(super) fn is_new(&mut self, sender: Sender, sequence: u64) -> bool {
+    /// Whether an encrypted datagram with this number is no replay. A number so old that nobody could
+    /// tell counts as a replay.
+    ///
+    /// Numbers are remembered for the known generation of each member alone. A datagram of an earlier
+    /// generation has no effect anyway, and nothing is remembered of strangers.
+    pub(super) fn is_first_arrival(&mut self, sender: Sender, sequence: u64) -> bool {
         let Some(record) = self.context.table.get_mut(sender.id) else {
             return true;
         };
@@ -67,6 +69,7 @@ impl Node {
     }
 }
 
+/// The application's error for one of the keyring.
 fn refused(error: KeyError) -> CommandError {
     match error {
         KeyError::Unknown => CommandError::UnknownKey,

@@ -1,22 +1,28 @@
 //! The one public machine: [`Node`].
 //!
-//! A node is a few machines that own their state, and a router that owns nothing but them. What arrives is
-//! decoded here and handed to the machines in a fixed order. A machine returns what the others must hear
-//! of, and notes in the [context](crate::context) what is to be sent, told, or done later. At the end of
-//! each input the node [settles](settle): it derives anew what has become stale, and carries out what was
-//! noted.
+//! A node is a few machines that own their state, and a router that owns nothing but them. The router
+//! decodes what arrives, and hands it to the machines in a fixed order. A machine returns what the others
+//! must hear of, and notes in the [context](crate::context) what is to be sent, told, or done later. At
+//! the end of each input the node [settles](settle): it derives anew what has become stale, and carries
+//! out what was noted.
 //!
 //! | file | what it does |
 //! |---|---|
-//! | here | inputs: datagrams, time |
-//! | [`commands`] | inputs: what the application wants |
-//! | [`exchange`] | hands the items of a leg or a push to the machines; tells them what a delta has changed |
+//! | here | inputs: datagrams and time |
+//! | [`commands`] | inputs: commands of the application |
+//! | [`exchange`] | hands the items of legs and pushes to the machines; tells them what a delta has changed |
 //! | [`upkeep`] | the periodic round |
 //! | [`settle`] | what follows from an input |
 //! | [`encode`] | outputs: writes messages as datagrams |
 //! | [`address_validation`] | which senders must prove their address |
-//! | [`outbox`], [`events`] | the bounded queues of outputs |
+//! | [`outbox`], [`events`] | outputs: the bounded queues |
 //! | [`view`] | what the application may look at |
+//!
+//! # Invariants
+//!
+//! - After each input nothing is left of the notes in the context but deadlines, and verdicts that wait.
+//! - After [`Node::handle_timeout`] the next deadline lies ahead.
+//! - After it has left, a node neither sends nor tells anything new.
 
 mod address_validation;
 mod commands;
@@ -27,6 +33,8 @@ mod exchange;
 mod keys;
 mod outbox;
 mod settle;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 mod view;
 
@@ -45,7 +53,7 @@ use crate::event::Event;
 use crate::failure::Failure;
 use crate::hlc::Clock;
 use crate::identity::{Generation, Identity};
-use crate::local::{Farewell, Local, schedule_farewell};
+use crate::local::{Farewell, Local};
 use crate::membership::Table;
 use crate::membership::removal::Removal;
 use crate::rng::duration_below;
@@ -53,13 +61,16 @@ use crate::rng::duration_below;
 use crate::shared_map::SharedMap;
 use crate::state::attribute::{ADDRESS, DATACENTER, Declared, NAME, STATUS, encode_address};
 use crate::state::log::Log;
+use crate::state::room::Room;
 use crate::state::table_hash::HashKey;
-use crate::sync::{Room, Sync};
+use crate::sync::Sync;
 use crate::time::{Instant, UnixTime};
+use crate::wire::datagram::{Datagram, DecodeError};
 #[cfg(feature = "encryption")]
 use crate::wire::encryption::Keyring;
-use crate::wire::frame::{ClusterTag, Framing, Opened, Refused};
-use crate::wire::message::{Datagram, Message, Unreadable};
+use crate::wire::frame::{ClusterTag, Refused};
+use crate::wire::framing::{Framing, Opened};
+use crate::wire::message::Message;
 use address_validation::AddressValidation;
 use events::Events;
 #[cfg(feature = "encryption")]
@@ -78,7 +89,7 @@ pub use view::{Member, Status, Vote};
 /// - **inputs**, `handle_*`: a datagram came, the application wants something, time has passed;
 /// - **outputs**, `poll_*`: datagrams to send, events, the next deadline. After each input, drain
 ///   transmits and events, then read the deadline;
-/// - **views**: what the node holds of itself and of others, read-only;
+/// - **views**: what the node knows of itself and of others, read-only;
 /// - [`Node::new`].
 ///
 /// No method blocks, reads a clock or panics on any input. Time never runs backwards: an earlier
@@ -102,10 +113,10 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node that begins to join at once: the first messages to the seeds are ready to be polled.
+    /// A node that begins to join at once: its first messages to the seeds are ready to be polled.
     ///
-    /// `seed` must differ from node to node and from start to start, as the operating system's
-    /// random numbers do. `wall` decides the generation and the stamps of what this node writes.
+    /// `seed` must differ from node to node and from start to start. Take it from the random numbers of
+    /// the operating system. The generation and the stamps of this node follow from `wall`.
     ///
     /// # Errors
     /// [`ConfigError`] names the first field that cannot work.
@@ -118,16 +129,14 @@ impl Node {
     ) -> Result<Self, ConfigError> {
         config.check()?;
         let mut rng = ChaCha8Rng::from_seed(seed);
-        // A stream of its own, so that what is secret has nothing to do with what is drawn.
+        // Secrets come from a stream of their own, so that no random number tells of them.
         let mut secrets = ChaCha8Rng::from_seed(seed);
         secrets.set_stream(1);
         let secret = SipHasher13::new_with_keys(secrets.next_u64(), secrets.next_u64());
         let mut clock = Clock::new(now, wall, config.max_clock_skew);
         let own = identity.id();
         let generation = Generation::new(clock.tick(now));
-        let index_key = SipHasher13::new_with_keys(rng.next_u64(), rng.next_u64());
-        let bridges = usize::from(config.bridges);
-        let mut table = Table::new(HashKey::of(&config.cluster), index_key, bridges);
+        let mut table = empty_table(&config, &mut rng);
         table.ensure(own, now);
         let log = first_log(&config, &identity, generation);
         table.change_log(own, |held| *held = log);
@@ -171,11 +180,11 @@ impl Node {
         Ok(node)
     }
 
-    /// A datagram has come in.
+    /// Takes a datagram that has come in.
     ///
-    /// Never an error: what cannot be used is dropped and counted in
-    /// [`Metrics::dropped`](crate::Metrics::dropped). An IPv4 address as a socket of both families tells
-    /// it, mapped into IPv6, is taken for what it is. O(length), and O(members) at worst where tables
+    /// This never fails. A datagram of no use is dropped and counted in
+    /// [`Metrics::dropped`](crate::Metrics::dropped). An IPv4 address mapped into IPv6, as a socket of both
+    /// families reports it, counts as the IPv4 address. O(length), and O(members) at worst where tables
     /// differ.
     pub fn handle_datagram(&mut self, now: Instant, mut from: SocketAddr, datagram: &[u8]) {
         self.advance(now);
@@ -185,7 +194,7 @@ impl Node {
         let metrics = &mut self.context.metrics;
         count(&mut metrics.datagrams_in);
         add(&mut metrics.bytes_in, datagram.len());
-        if self.local.standing() == Standing::Left {
+        if self.local.has_left() {
             return;
         }
         let max = self.max_datagram();
@@ -196,20 +205,20 @@ impl Node {
         }
         #[cfg(feature = "encryption")]
         {
-            let mut room = core::mem::take(&mut self.keys.opened);
+            let mut room = core::mem::take(&mut self.keys.plaintext);
             match self.framing.open(max, datagram, &mut room) {
                 Ok(opened) => self.on_frame(from, opened),
                 Err(refused) => self.on_refused(from, refused),
             }
-            self.keys.opened = room;
+            self.keys.plaintext = room;
         }
         self.carry_out();
     }
 
-    /// A datagram is no frame of this cluster.
+    /// A datagram is no frame of this cluster, or no key opens it.
     #[cfg_attr(
         not(feature = "encryption"),
-        expect(unused_variables, reason = "only encryption tells who it was")
+        expect(unused_variables, reason = "only a mismatch of keys names the address")
     )]
     fn on_refused(&mut self, from: SocketAddr, refused: Refused) {
         #[cfg(feature = "encryption")]
@@ -230,29 +239,32 @@ impl Node {
         });
     }
 
-    /// A datagram of this cluster.
+    /// A frame of this cluster has been opened.
     fn on_frame(&mut self, from: SocketAddr, opened: Opened<'_>) {
         let metrics = &mut self.context.metrics;
         let datagram = match Datagram::decode(opened.body) {
             Ok(datagram) => datagram,
-            Err(Unreadable::Unknown) => return count(&mut metrics.dropped.unknown),
-            Err(Unreadable::Malformed) => return count(&mut metrics.dropped.malformed),
+            Err(DecodeError::Unknown) => return count(&mut metrics.dropped.unknown),
+            Err(DecodeError::Malformed) => return count(&mut metrics.dropped.malformed),
         };
         let sender = datagram.sender;
         #[cfg(feature = "encryption")]
-        if opened.sequence.is_some_and(|n| !self.is_new(sender, n)) {
+        if opened
+            .sequence
+            .is_some_and(|n| !self.is_first_arrival(sender, n))
+        {
             return count(&mut self.context.metrics.dropped.replayed);
         }
         let metrics = &mut self.context.metrics;
         metrics.items_skipped = metrics.items_skipped.saturating_add(datagram.found.skipped);
         if sender.id == self.context.own {
-            return self.on_own_name(from, datagram);
+            return self.on_own_id(from, datagram);
         }
         self.on_message(from, datagram, Room::of(opened.body.len()));
         self.settle();
     }
 
-    /// Another node says something.
+    /// Another node says something. The datagram may make this node hold as much more as `room` allows.
     fn on_message(&mut self, from: SocketAddr, datagram: Datagram<'_>, mut room: Room) {
         let sender = datagram.sender;
         let context = &mut self.context;
@@ -281,16 +293,17 @@ impl Node {
         }
     }
 
-    /// A datagram bears this node's own id.
-    fn on_own_name(&mut self, from: SocketAddr, datagram: Datagram<'_>) {
+    /// A datagram bears this node's own id: it is this node's own, or comes from another node of its name.
+    fn on_own_id(&mut self, from: SocketAddr, datagram: Datagram<'_>) {
         let context = &mut self.context;
         if datagram.sender.generation == context.generation || from == context.address {
-            // This node's own, looped or late.
+            // It is this node's own: it has come back, or is late.
             return count(&mut context.metrics.dropped.own);
         }
         match datagram.message {
             Message::Claim { since } => self.local.on_claim(context, from, since),
-            // Only messages longer than the answer are answered; a live node says such things.
+            // Only messages longer than the answer are answered, so that nobody can be made to amplify.
+            // A live node sends such messages.
             Message::Exchange(_) | Message::Push(_) => {
                 count(&mut context.metrics.dropped.own);
                 self.local.claim(context, from);
@@ -300,9 +313,9 @@ impl Node {
         self.settle();
     }
 
-    /// Somebody wants to know whether this node lives, or is where it says it is.
+    /// A node asks whether this node lives, or wants it to prove its address.
     fn on_ping(&mut self, to: SocketAddr, token: u32) {
-        let message = if self.addresses.repeats(to) {
+        let message = if self.addresses.take_repeat(to) {
             Outgoing::Introduction { to, token }
         } else {
             Outgoing::Pong { to, token }
@@ -310,8 +323,8 @@ impl Node {
         self.context.send(message);
     }
 
-    /// Time has passed. Does what is due; harmless when early, late or needless. Afterwards
-    /// [`Node::poll_timeout`] lies after `now`.
+    /// Does everything that is due. A call that comes early, late or without need does no harm.
+    /// Afterwards [`Node::poll_timeout`] lies after `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.advance(now);
         for timer in Timer::ALL {
@@ -322,8 +335,14 @@ impl Node {
         }
         self.settle();
         self.carry_out();
+        let now = self.context.now;
+        debug_assert!(
+            self.poll_timeout()
+                .is_none_or(|due| due > now || now == Instant::from_nanos(u64::MAX))
+        );
     }
 
+    /// A deadline has been reached.
     fn on_timer(&mut self, timer: Timer) {
         let context = &mut self.context;
         match timer {
@@ -344,7 +363,7 @@ impl Node {
         }
     }
 
-    /// Pushes what this node has written since the last time, and what waits to go on.
+    /// Pushes what this node has written since the last time, and passes on what waits.
     fn flush(&mut self) {
         let votes = self.failure.votes();
         #[cfg(feature = "map")]
@@ -360,10 +379,9 @@ impl Node {
         let votes = self.failure.votes();
         self.push.push_latest(&mut self.context, votes);
         self.on_round();
-        schedule_farewell(&mut self.context);
     }
 
-    /// The next event, or `None` until the next input.
+    /// Takes the next event. `None` means that there is none until the next input.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop()
     }
@@ -380,10 +398,10 @@ impl Node {
         self.context.timers.next()
     }
 
-    /// Moves time on, never back; notices that this process stood still.
+    /// Moves time on, and never back. Notices that this process stood still.
     ///
-    /// A deadline missed by a whole interval means that the machine slept or was overloaded: that
-    /// time was not the neighbours' silence.
+    /// If a deadline was missed by a whole interval, the machine slept or was overloaded. Then that time
+    /// was not the neighbours' silence.
     fn advance(&mut self, now: Instant) {
         let context = &mut self.context;
         context.now = context.now.max(now);
@@ -391,14 +409,21 @@ impl Node {
         let gap = next.map_or(Duration::ZERO, |due| context.now.saturating_since(due));
         if gap > context.config.interval {
             count(&mut context.metrics.pauses);
-            // The timer that was missed is due now; it must not count as a second pause.
+            // Timers that were missed are due now. They must not count as a second pause.
             context.timers.postpone(context.now);
             self.failure.paused(context, gap);
         }
     }
 }
 
-/// The log with which a node begins.
+/// A table without members. Its index has a key of its own, so that nobody can pick ids that collide.
+fn empty_table(config: &Config, rng: &mut ChaCha8Rng) -> Table {
+    let index_key = SipHasher13::new_with_keys(rng.next_u64(), rng.next_u64());
+    let bridges = usize::from(config.bridges);
+    Table::new(HashKey::of(&config.cluster), index_key, bridges)
+}
+
+/// The log with which a node starts.
 fn first_log(config: &Config, identity: &Identity, generation: Generation) -> Log {
     let mut log = Log::new(generation);
     log.write(0, ADDRESS, Some(&encode_address(identity.address())));

@@ -1,9 +1,11 @@
-//! What waits to be sent.
+//! Messages that wait to be sent: a bounded queue.
 //!
-//! Messages are queued as intentions and written when the caller polls, so that a datagram tells
-//! the state at the moment it leaves, and news that came in between rides along. The queue is
-//! bounded: when it is full, the oldest answer goes, since periodic rounds repair what it would
-//! have.
+//! Messages are queued as intentions and written when the caller polls. So a datagram tells the state at
+//! the moment at which it leaves, and news that came in between rides along. When the queue is full, the
+//! oldest message of repair is dropped, since periodic rounds make up for it; if there is none, the
+//! oldest message.
+//!
+//! Invariant: the queue never holds more than its capacity.
 
 use alloc::collections::VecDeque;
 
@@ -22,7 +24,8 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    pub(crate) const fn new(capacity: usize) -> Self {
+    pub(crate) fn new(capacity: usize) -> Self {
+        debug_assert!(capacity > 0);
         Self {
             queue: VecDeque::new(),
             capacity,
@@ -30,7 +33,7 @@ impl Outbox {
         }
     }
 
-    /// Messages dropped because the queue was full.
+    /// How many messages were dropped because the queue was full.
     pub(crate) const fn dropped(&self) -> u64 {
         self.dropped
     }
@@ -39,17 +42,21 @@ impl Outbox {
     pub(crate) fn push(&mut self, message: Outgoing) {
         if self.queue.len() >= self.capacity {
             self.dropped = self.dropped.saturating_add(1);
-            let answer = self.queue.iter().position(Outgoing::is_repair);
-            self.queue.remove(answer.unwrap_or(0));
+            let repair = self.queue.iter().position(Outgoing::is_repair);
+            self.queue.remove(repair.unwrap_or(0));
         }
         self.queue.push_back(message);
+        debug_assert!(self.queue.len() <= self.capacity);
     }
 
-    /// Whether a table of the shared map, or the rest of one, waits for this address already: it is long.
+    /// Whether a version vector of the shared map, or the rest of one, already waits for this address.
+    /// Such a message is long.
     #[cfg(feature = "map")]
     pub(crate) fn holds_table_for(&self, address: SocketAddr) -> bool {
-        let is_it = |message: &Outgoing| matches!(message, Outgoing::Map(MapOutgoing::Table { to, .. }) if *to == address);
-        self.queue.iter().any(is_it)
+        self.queue.iter().any(|message| match message {
+            Outgoing::Map(MapOutgoing::Table { to, .. }) => *to == address,
+            _ => false,
+        })
     }
 
     /// Takes the next message.

@@ -1,33 +1,43 @@
-//! What follows from an input: what it has made stale is derived anew before it is done with.
+//! What follows from an input: whatever it has made stale is derived anew before the input ends.
 
-use super::{Node, Standing};
+use core::mem::take;
+
+use super::Node;
 use crate::context::{Outgoing, Stale, Timer};
-use crate::local::begin_another_life;
+use crate::local::raise_generation;
 
-/// The most times that what is stale is derived anew after one input. Each derivation can make the others
-/// stale, but a verdict only ever follows new facts, so it ends long before.
-const MOST_PASSES: usize = 8;
+/// The most times that stale facts are derived anew after one input.
+///
+/// A derivation can make other facts stale. But a verdict follows only from new facts, so this ends long
+/// before.
+const MAX_PASSES: usize = 8;
 
 impl Node {
     /// Derives anew what an input has made stale.
     pub(super) fn settle(&mut self) {
+        if self.local.has_left() {
+            // Whatever was due together with the last farewell would set timers again.
+            self.context.stale = Stale::default();
+            debug_assert_eq!(self.context.timers.next(), None);
+            return;
+        }
         let now = self.context.now;
-        // Another input may come in before the timer is handled.
+        // An input may come in after a vote begins to count, and before its timer is handled.
         self.context.stale.verdicts |= self.context.timers.take_due(Timer::Vote, now);
-        if core::mem::take(&mut self.context.stale.generation) {
-            self.begin_another_life();
+        if take(&mut self.context.stale.generation) {
+            self.raise_generation();
         }
         let mut deferred = None;
         let mut is_settled = false;
-        for _ in 0..MOST_PASSES {
+        for _ in 0..MAX_PASSES {
             let Stale {
                 generation,
                 neighbours,
                 deadlines,
                 verdicts,
                 own_votes,
-            } = core::mem::take(&mut self.context.stale);
-            debug_assert!(!generation, "no derivation tells of another life");
+            } = take(&mut self.context.stale);
+            debug_assert!(!generation, "no derivation tells of a greater generation");
             let neighbours = neighbours | self.context.table.take_regrouped();
             if neighbours {
                 self.failure.refresh_neighbours(&mut self.context);
@@ -46,26 +56,25 @@ impl Node {
                 break;
             }
         }
-        debug_assert!(is_settled, "derivations that never end");
+        debug_assert!(is_settled, "derivations never end");
+        // Verdicts that have to wait stay stale, so that every later input tries again.
         self.context.stale.verdicts |= deferred.is_some();
-        if self.local.standing() != Standing::Left {
-            let counts = self.failure.next_vote(now);
-            let next = deferred.into_iter().chain(counts).min();
-            self.context.timers.set(Timer::Vote, next);
-            self.local.review_agreements(&mut self.context);
-        }
+        let counts = self.failure.next_vote(now);
+        let next = deferred.into_iter().chain(counts).min();
+        self.context.timers.set(Timer::Vote, next);
+        self.local.review_agreements(&mut self.context);
     }
 
     /// Raises the own generation. Every machine that keeps something under it begins anew.
-    fn begin_another_life(&mut self) {
+    fn raise_generation(&mut self) {
         self.failure.note_absence(&self.context);
-        begin_another_life(&mut self.context);
+        raise_generation(&mut self.context);
         self.push.begin_anew();
         #[cfg(feature = "map")]
         self.shared_map.reopen(self.context.generation);
     }
 
-    /// Carries out what the machines have noted, in the order in which they noted it.
+    /// Carries out what the machines have noted, in the order of their notes.
     pub(super) fn carry_out(&mut self) {
         for message in self.context.drain_messages() {
             if let Outgoing::Syn { to } = message {
@@ -76,5 +85,6 @@ impl Node {
         for event in self.context.drain_events() {
             self.events.push(event);
         }
+        self.context.release_lists();
     }
 }

@@ -1,4 +1,4 @@
-//! The periodic round: exchanges with a few peers, and a little upkeep of the table.
+//! The periodic round: exchanges with a few peers, and upkeep of a part of the table.
 
 use super::{Node, Standing};
 use crate::context::Timer;
@@ -8,14 +8,12 @@ use crate::membership::removal::{self, Removal};
 use crate::sync::peers::{Peers, Seeds, choose};
 
 impl Node {
-    /// Meets the peers of this round, and looks after all that time alone changes.
+    /// Meets the peers of this round, and looks after everything that changes with time alone.
     pub(super) fn on_round(&mut self) {
         let next = self.context.next_interval();
         self.context.timers.set(Timer::Round, Some(next));
         self.meet_peers();
-        if self.local.standing() != Standing::Left {
-            self.local.broadcasts.end(&mut self.context);
-        }
+        self.local.end_broadcasts(&mut self.context);
         self.tend();
         #[cfg(feature = "map")]
         {
@@ -23,10 +21,11 @@ impl Node {
             self.shared_map.tend(&mut self.context, enough);
         }
         self.failure.sweep(&mut self.context);
-        // Witnesses come and go with time alone: who was heard lately, who has been down for long.
+        // With time, an observer was not heard lately any more, or a member has been down for long.
         self.context.stale.verdicts |= self.failure.is_anybody_contested();
     }
 
+    /// Begins exchanges with the peers of this round.
     fn meet_peers(&mut self) {
         let context = &mut self.context;
         let Peers {
@@ -49,14 +48,15 @@ impl Node {
             context.begin_exchange_with(id);
         }
         if let Some(id) = down_abroad {
-            // It may know the same and not answer, and would not begin anything itself.
+            // If it knows the same, it does not answer a SYN. And it may never begin an exchange itself.
             context.ping(id);
         }
         match seeds {
-            // A newcomer keeps asking all of them until it has learned the table.
+            // A joining node keeps asking all seeds until it has learned the table.
             _ if self.local.standing() == Standing::Joining => context.ask_all_seeds(),
             Seeds::All => context.ask_all_seeds(),
             Seeds::One(index) => {
+                debug_assert!(index < context.config.seeds.len());
                 if let Some(seed) = context.config.seeds.get(index) {
                     context.begin_exchange(*seed);
                 }
@@ -68,9 +68,13 @@ impl Node {
         }
     }
 
-    /// Removes members that have been gone for long, and collects old tombstones. Asks the members that
-    /// were not heard since this node may have been away: for so long that it has missed a death, the
-    /// votes and the removal, and then nobody else shows the member up.
+    /// Looks after the next few records of the table:
+    ///
+    /// - a member that has been gone for long is removed;
+    /// - a live member that was not heard since this node may have been away is asked whether it lives.
+    ///   This node may have missed its death, the votes and the removal, and then nobody else tells of
+    ///   the member;
+    /// - of any other, old tombstones of attributes are collected.
     fn tend(&mut self) {
         for _ in 0..Removal::turn(&self.context) {
             if self.removal.next(&mut self.context) {
@@ -95,8 +99,12 @@ impl Node {
         }
     }
 
-    /// Removes a member.
+    /// Removes a member that is down or has left.
     pub(super) fn remove(&mut self, id: NodeId) {
+        debug_assert!(matches!(
+            self.context.table.condition(id),
+            Some(Condition::Down | Condition::Left)
+        ));
         self.failure.on_removal(&mut self.context, id);
         self.removal.remove(&mut self.context, id);
         self.sync.discard(id);

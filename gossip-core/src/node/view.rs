@@ -1,4 +1,4 @@
-//! What the application may look at.
+//! Views: what the application may look at, read-only.
 
 use core::net::{Ipv4Addr, SocketAddr};
 
@@ -8,7 +8,7 @@ use crate::dissemination::broadcast::{Broadcast, held};
 use crate::identity::{Generation, Name, NodeId};
 use crate::local::Standing;
 use crate::local::agreement::{Agreement, agreement};
-use crate::membership::ring::Part;
+use crate::membership::ring::Liveness;
 use crate::membership::{Condition, Record};
 use crate::metrics::Metrics;
 #[cfg(feature = "map")]
@@ -17,20 +17,20 @@ use crate::state::attribute::{Declared, user_key};
 #[cfg(feature = "map")]
 use smallvec::SmallVec;
 
-/// What this node holds of a member.
+/// The status of a member in the view of one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Status {
-    /// Learning the table; not announced yet.
+    /// The member learns the table. It has not announced itself yet.
     Joining,
-    /// Alive, as far as is known.
+    /// The member is alive, as far as is known.
     Up,
-    /// Up by verdict, but silent for suspiciously long towards this node.
+    /// The member is up by verdict, but has been silent towards this node for suspiciously long.
     Suspect,
-    /// Announcing its departure.
+    /// The member announces its departure.
     Leaving,
-    /// Left by its own announcement.
+    /// The member has announced that it left.
     Left,
-    /// Down by verdict.
+    /// The member is down by verdict.
     Down,
 }
 
@@ -38,15 +38,15 @@ pub enum Status {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Vote {
-    /// Who cast it.
+    /// The member that cast the vote.
     pub observer: NodeId,
-    /// Against whom.
+    /// The member that it is against.
     pub subject: NodeId,
     /// The subject's generation.
     pub generation: Generation,
 }
 
-/// What a node holds of one member, itself included.
+/// What a node knows of one member, which may be the node itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Member<'a> {
     node: &'a Node,
@@ -54,19 +54,19 @@ pub struct Member<'a> {
 }
 
 impl<'a> Member<'a> {
-    /// The id.
+    /// Its id.
     #[must_use]
     pub const fn id(&self) -> NodeId {
         self.record.id
     }
 
-    /// The name that is hashed into the id.
+    /// Its name, which is hashed into the id.
     #[must_use]
     pub fn name(&self) -> Name {
         self.record.display_name()
     }
 
-    /// Where it is reached. A member that published no usable address has the unspecified one.
+    /// Its address. A member that has published no usable address has the unspecified one.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.record
@@ -106,12 +106,12 @@ impl<'a> Member<'a> {
         }
     }
 
-    /// Whether it is one of the bridges of its datacenter, by what this node knows: those that talk to
-    /// other datacenters. Of a single datacenter it says nothing.
+    /// Whether it is a bridge, by what this node knows: one of the members of its datacenter that talk to
+    /// other datacenters. With a single datacenter this says nothing.
     #[must_use]
     pub fn is_bridge(&self) -> bool {
         let bridges = self.node.context.table.datacenters().bridges();
-        bridges.contains(Part::Live, self.record.id)
+        bridges.contains(Liveness::Live, self.record.id)
     }
 
     /// The version up to which this node knows its log.
@@ -120,8 +120,8 @@ impl<'a> Member<'a> {
         self.record.log.frontier()
     }
 
-    /// Its heartbeat counter: this node's own, or that of a ring neighbour; others send this node
-    /// no heartbeats.
+    /// Its heartbeat counter, if it is a ring neighbour of this node, or this node itself. Other members
+    /// send this node no heartbeats.
     #[must_use]
     pub fn heartbeat(&self) -> Option<u64> {
         if self.record.id == self.node.context.own {
@@ -144,8 +144,9 @@ impl<'a> Member<'a> {
             .filter_map(|entry| Some((user_key(entry.key)?, entry.value?)))
     }
 
-    /// Its broadcasts that have not expired, in its order: also those that were told, for the case
-    /// that [`Event::Lagged`](crate::Event::Lagged) took their place. O(size of its state).
+    /// Its broadcasts that have not expired, in the order in which it wrote them. They include those that
+    /// were told already, in case [`Event::Lagged`](crate::Event::Lagged) took their place.
+    /// O(size of its state).
     pub fn broadcasts(&self) -> impl Iterator<Item = Broadcast<'a>> + use<'a> {
         held(self.record).map(|(_, broadcast)| broadcast)
     }
@@ -164,7 +165,7 @@ impl Node {
         self.context.own
     }
 
-    /// This node's generation. Rises when peers remember a greater one.
+    /// This node's generation. It rises when peers remember a greater one.
     #[must_use]
     pub const fn generation(&self) -> Generation {
         self.context.generation
@@ -176,7 +177,7 @@ impl Node {
         self.local.standing()
     }
 
-    /// All members in the order of their ids, this node included; not those that were removed.
+    /// All members in the order of their ids. They include this node, but no member that was removed.
     pub fn members(&self) -> impl Iterator<Item = Member<'_>> {
         self.context
             .table
@@ -195,14 +196,14 @@ impl Node {
     /// The current phi of a ring neighbour: `-log10` of the probability that its next message
     /// comes even later than now. `None` for members that this node does not observe.
     ///
-    /// As of the latest input: to look at a phi that climbs, feed time with
+    /// Now is the time of the latest input. To look at a phi that climbs, feed the time with
     /// [`Node::handle_timeout`] first.
     #[must_use]
     pub fn phi(&self, id: NodeId) -> Option<f64> {
         self.failure.phi(self.context.now, id)
     }
 
-    /// The valid votes against a member, this node's own included.
+    /// The valid votes against a member, including that of this node.
     pub fn votes(&self, id: NodeId) -> impl Iterator<Item = Vote> + '_ {
         let record = self.context.table.get(id);
         let generation = record.map_or(Generation::ZERO, |record| record.log.generation());
@@ -213,14 +214,14 @@ impl Node {
         };
         let own = self
             .failure
-            .finds_silent(id)
+            .observes_silence(id)
             .then(|| vote(self.context.own));
         let others = self.failure.valid_votes(self.context.now, id, record);
         own.into_iter()
             .chain(others.map(move |cast| vote(cast.observer)))
     }
 
-    /// The 128-bit hash over the table: equal on two nodes that know the same.
+    /// The 128-bit hash over the table. Two nodes that know the same have the same hash.
     #[must_use]
     pub const fn table_hash(&self) -> u128 {
         self.context.table.hash()
@@ -249,11 +250,12 @@ impl Node {
         agreement(&self.context, key)
     }
 
-    /// Whether all live members show the same of an attribute, be it nothing. O(1) for one that is
-    /// watched ([`Command::Watch`](crate::Command::Watch)), otherwise as [`Node::agreement`].
+    /// Whether all live members show the same value of an attribute, or none shows any. O(1) if the
+    /// attribute is watched ([`Command::Watch`](crate::Command::Watch)), otherwise as
+    /// [`Node::agreement`].
     #[must_use]
     pub fn has_agreement(&self, key: &Key) -> bool {
-        let watched = self.local.watches.is_agreed(key);
+        let watched = self.local.is_agreed(key);
         watched.unwrap_or_else(|| self.agreement(key).is_reached())
     }
 }
@@ -261,19 +263,19 @@ impl Node {
 /// The shared map.
 #[cfg(feature = "map")]
 impl Node {
-    /// The shared map: what is read under each key, and who is known how far.
+    /// The shared map: what is read under each key, and how far each writer is known.
     #[must_use]
     pub fn map(&self) -> &Map {
         self.shared_map.map()
     }
 
-    /// What is read under a key of the shared map: the latest where there are several.
+    /// What is read under a key of the shared map: the latest value where there are several.
     #[must_use]
     pub fn get(&self, key: &Key) -> Option<Reading<'_>> {
         self.map().get(key.as_str().as_bytes())
     }
 
-    /// Everything that is read under a key of the shared map, the latest first.
+    /// All values that are read under a key of the shared map, the latest first.
     #[must_use]
     pub fn siblings(&self, key: &Key) -> SmallVec<[Reading<'_>; 2]> {
         self.map().siblings(key.as_str().as_bytes())

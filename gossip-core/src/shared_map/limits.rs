@@ -6,7 +6,7 @@ use super::replica::ApplyLimits;
 use crate::context::{Context, count};
 use crate::hlc::Stamp;
 use crate::identity::NodeId;
-use crate::state::room;
+use crate::state::room::Room;
 
 /// What this node accepts in a datagram of so many bytes.
 pub(super) fn limits(context: &Context, bytes: usize) -> ApplyLimits {
@@ -16,7 +16,7 @@ pub(super) fn limits(context: &Context, bytes: usize) -> ApplyLimits {
         stamp: Stamp::at(wall.saturating_add(context.config.max_clock_skew)),
         // Twice as many, for what it takes to keep them while they wait.
         bytes: max_map.saturating_mul(2),
-        room: room(bytes),
+        room: Room::of(bytes).left(),
     }
 }
 

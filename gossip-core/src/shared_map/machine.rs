@@ -24,8 +24,9 @@ use crate::failure::votes::Votes;
 use crate::identity::{Generation, NodeId};
 use crate::membership::Record;
 use crate::membership::segment::{Division, Segment};
-use crate::sync::Room;
-use crate::wire::message::{Encoder, Item, Items, MapSummary, Message, ModeTag, Push};
+use crate::state::room::Room;
+use crate::wire::datagram::{Encoder, Items};
+use crate::wire::message::{Item, MapSummary, Message, ModeTag, PushHead};
 
 /// The most runs that are pushed at a time. The exchange brings the rest of a flood of writes.
 const RUNS: usize = 8;
@@ -262,7 +263,7 @@ impl SharedMap {
         context: &mut Context,
         votes: &Votes,
         peer: Peer,
-        head: Push,
+        head: PushHead,
         items: Items<'_>,
         room: &mut Room,
     ) {
@@ -287,7 +288,7 @@ impl SharedMap {
         &mut self,
         context: &mut Context,
         votes: &Votes,
-        head: Push,
+        head: PushHead,
         run: &Run<'_>,
         limits: ApplyLimits,
         room: &mut Room,
@@ -456,7 +457,7 @@ impl SharedMap {
             } => {
                 let to = context.table.get(delegation.to)?.address()?;
                 let segment = delegation.segment;
-                let push = Push { tree, segment };
+                let push = PushHead { tree, segment };
                 let mut encoder = Encoder::new(body, sender, Message::Push(push))?;
                 let fits = encoder.item(&Item::MapRun(run.run()));
                 fits.then(|| (to, encoder.len(), None))

@@ -12,7 +12,7 @@ use super::sending::Peer;
 use super::upkeep::keep_own_log_open;
 use crate::context::{Context, MapOutgoing, Outgoing, Timer, count};
 use crate::membership::{Condition, Record};
-use crate::sync::exchange::OVERTAKING;
+use crate::sync::leg::OVERTAKING;
 use crate::time::{Instant, part};
 
 /// The most frontiers in a request. If more differ, the whole table is told.

@@ -7,7 +7,8 @@ use super::replica::{
     ChunkEnd, DeltaSender, Map, Origin, Pull, PullReply, ReplicaSummary, VectorItem,
 };
 use crate::context::{Context, MapOutgoing, Outgoing};
-use crate::wire::message::{Encoder, Item, MapSummary, Sender};
+use crate::wire::datagram::Encoder;
+use crate::wire::message::{Item, MapSummary, Sender};
 
 /// The most frontiers in a SYN.
 const SYN_FRONTIERS: usize = 8;

@@ -52,7 +52,7 @@ impl Upkeep {
 /// Prunes empty logs. Not every node does so in every round: the node that is drawn writes a prune marker,
 /// and the others take the change over with its live set.
 fn prune(context: &mut Context, map: &mut Map) {
-    let max = usize::try_from(context.config.max_ghosts).unwrap_or(usize::MAX);
+    let max = usize::try_from(context.config.max_tombstones).unwrap_or(usize::MAX);
     let is_crowded = map.empty_logs() > max.saturating_add(max.div_euclid(8));
     let rounds = if is_crowded { 1 } else { PRUNE_ROUNDS };
     let turns = (context.table.live_len().saturating_add(1)).saturating_mul(rounds);

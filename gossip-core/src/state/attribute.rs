@@ -1,8 +1,8 @@
-//! What the entries of a member's log are about.
+//! What the entries of a member's log are about: the keys of the protocol, and how their values are
+//! encoded.
 //!
-//! A key below 0x20 names something the protocol itself says about a member; any other key is the
-//! application's. Keys of a kind that this version does not know are kept and passed on like all
-//! others, because a frontier claims them too.
+//! A key whose first byte is below 0x20 belongs to the protocol. Any other key is the application's. A node
+//! keeps and passes on keys that its version does not know, because a frontier claims them, too.
 
 use core::net::{IpAddr, SocketAddr};
 
@@ -12,28 +12,28 @@ use serde::{Deserialize, Serialize};
 use crate::command::MAX_VALUE;
 use crate::identity::{Generation, NodeId};
 
-/// Where the member is reached.
+/// The address at which peers reach the member.
 pub(crate) const ADDRESS: &[u8] = &[0];
-/// Its name.
+/// The member's name.
 pub(crate) const NAME: &[u8] = &[1];
-/// Its [`Declared`] status.
+/// The member's [`Declared`] status.
 pub(crate) const STATUS: &[u8] = &[2];
-/// Its datacenter.
+/// The member's datacenter.
 pub(crate) const DATACENTER: &[u8] = &[3];
-/// Its votes against members that it observes.
+/// The member's votes against members that it observes.
 pub(crate) const VOTES: &[u8] = &[4];
-// 5 and 6: see `broadcast`.
-/// All that is left of a removed member: that it was removed, at the time of this entry.
+// 5 and 6 are in `broadcast`.
+/// The one entry of a member tombstone. The age of the entry says when the member was removed.
 pub(crate) const BURIED: &[u8] = &[7];
 
-/// The application's key, or `None` for one of the protocol's.
+/// The key as text, or `None` if it is not one of the application's.
 pub(crate) fn user_key(key: &[u8]) -> Option<&str> {
     core::str::from_utf8(key)
         .ok()
         .filter(|text| !text.chars().any(char::is_control))
 }
 
-/// What a member says of itself.
+/// The status that a member declares of itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Declared {
     /// It is learning the table.
@@ -57,7 +57,7 @@ impl Declared {
         }
     }
 
-    /// Unknown statuses, of a later version, count as up.
+    /// A status of a later version, which this one does not know, counts as up.
     pub(crate) const fn decode(value: &[u8]) -> Self {
         match value {
             [0, ..] | [] => Self::Joining,
@@ -71,12 +71,12 @@ impl Declared {
 /// The encoded form of an address: the octets of the IP, then the port.
 pub(crate) fn encode_address(address: SocketAddr) -> heapless::Vec<u8, 18> {
     let mut bytes = heapless::Vec::new();
-    // 16 + 2 bytes at most: they fit.
-    let _ = match address.ip() {
+    let ip = match address.ip() {
         IpAddr::V4(ip) => bytes.extend_from_slice(&ip.octets()),
         IpAddr::V6(ip) => bytes.extend_from_slice(&ip.octets()),
     };
-    let _ = bytes.extend_from_slice(&address.port().to_be_bytes());
+    let port = bytes.extend_from_slice(&address.port().to_be_bytes());
+    debug_assert!(ip.is_ok() && port.is_ok(), "16 + 2 bytes fit");
     bytes
 }
 
@@ -93,42 +93,42 @@ pub(crate) fn decode_address(value: &[u8]) -> Option<SocketAddr> {
 
 /// One vote as its author publishes it: "I find this member silent."
 ///
-/// It is void once the subject shows a newer generation or an entry beyond `frontier`.
+/// The vote is void once its subject shows a newer generation or an entry beyond `frontier`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Ballot {
+pub(crate) struct PublishedVote {
     pub(crate) subject: NodeId,
     pub(crate) generation: Generation,
     /// How far the author knew the subject's log when it voted.
     pub(crate) frontier: u64,
     /// When it voted, in milliseconds since the author's generation began.
     pub(crate) age: u64,
-    /// Whether it has removed the subject. It will end this vote one day without having changed its
-    /// mind.
+    /// Whether the author has removed the subject. The author ends such a vote one day without having
+    /// changed its mind.
     pub(crate) removed: bool,
 }
 
-/// The most votes that one member may hold at a time. A ring neighbourhood is smaller; what is
-/// beyond is not counted.
-pub(crate) const MAX_BALLOTS: usize = 32;
+/// The most votes that one member may publish at a time. A ring neighbourhood is smaller. Votes beyond
+/// this number are ignored.
+pub(crate) const MAX_VOTES: usize = 32;
 
-/// Bytes that a vote takes at a node that holds it, beyond those in its author's log.
-pub(crate) const VOTE: usize = 5 * 8;
+/// Bytes that a vote takes in the memory of a node that holds it, beside those in its author's log.
+pub(crate) const HELD_VOTE_BYTES: usize = 5 * 8;
 
 /// What peers accept of a node beyond `max_state`, for what the protocol itself writes.
 pub(crate) const PROTOCOL_RESERVE: usize = 2 * MAX_VALUE;
 
-/// Votes in their encoded form, as many as fit so many bytes.
-pub(crate) fn encode_ballots<'a>(
-    ballots: impl Iterator<Item = &'a Ballot>,
+/// Encodes votes in their order: the first [`MAX_VOTES`], and of these as many as fit into `limit` bytes.
+pub(crate) fn encode_votes<'a>(
+    votes: impl Iterator<Item = &'a PublishedVote>,
     limit: usize,
 ) -> alloc::vec::Vec<u8> {
     let mut value = alloc::vec![0; limit.min(MAX_VALUE)];
     let mut len = 0_usize;
-    for ballot in ballots.take(MAX_BALLOTS) {
+    for vote in votes.take(MAX_VOTES) {
         let Some(free) = value.get_mut(len..) else {
             break;
         };
-        let Ok(written) = to_slice(ballot, free) else {
+        let Ok(written) = to_slice(vote, free) else {
             break;
         };
         len = len.saturating_add(written.len());
@@ -137,14 +137,14 @@ pub(crate) fn encode_ballots<'a>(
     value
 }
 
-/// Reads what [`encode_ballots`] wrote; stops at what cannot be read.
-pub(crate) fn decode_ballots(mut value: &[u8]) -> impl Iterator<Item = Ballot> + '_ {
+/// Decodes what [`encode_votes`] wrote. Stops at the first vote that cannot be read.
+pub(crate) fn decode_votes(mut value: &[u8]) -> impl Iterator<Item = PublishedVote> + '_ {
     core::iter::from_fn(move || {
-        let (ballot, rest) = take_from_bytes(value).ok()?;
+        let (vote, rest) = take_from_bytes(value).ok()?;
         value = rest;
-        Some(ballot)
+        Some(vote)
     })
-    .take(MAX_BALLOTS)
+    .take(MAX_VOTES)
 }
 
 #[cfg(test)]
@@ -177,26 +177,23 @@ mod tests {
     }
 
     #[test]
-    fn ballots_are_read_back_up_to_their_bound() {
-        let ballot = |n: u64| Ballot {
+    fn votes_are_read_back_up_to_their_bound() {
+        let vote = |n: u64| PublishedVote {
             subject: NodeId::from_u64(n),
             generation: Generation::new(Stamp::from_bits(u64::MAX)),
             frontier: u64::from(u32::MAX),
             age: 1 << 35,
             removed: true,
         };
-        let many: Vec<_> = (0..100).map(ballot).collect();
-        let value = encode_ballots(many.iter(), usize::MAX);
+        let many: Vec<_> = (0..100).map(vote).collect();
+        let value = encode_votes(many.iter(), usize::MAX);
         assert!(value.len() <= MAX_VALUE);
-        assert_eq!(
-            decode_ballots(&value).collect::<Vec<_>>(),
-            many[..MAX_BALLOTS]
-        );
-        assert_eq!(decode_ballots(&value[..5]).count(), 0);
+        assert_eq!(decode_votes(&value).collect::<Vec<_>>(), many[..MAX_VOTES]);
+        assert_eq!(decode_votes(&value[..5]).count(), 0);
     }
 
     #[test]
-    fn the_protocols_keys_are_not_the_applications() {
+    fn a_key_of_the_protocol_is_not_one_of_the_application() {
         for key in [
             ADDRESS,
             NAME,

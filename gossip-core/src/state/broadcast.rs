@@ -1,9 +1,9 @@
 //! Broadcasts: events of the application, as entries of their writer's log.
 //!
-//! Each has a key of its own, made of its number, so none overwrites another. What ends them is one
-//! entry that says up to which number they are over: it overwrites all of these at once, as a newer
-//! write overwrites an older one, and is itself overwritten by the next of its kind. So a broadcast
-//! leaves no tombstone behind.
+//! Each broadcast has a key of its own, made of its number, so no broadcast overwrites another. The
+//! writer ends broadcasts with an entry of another kind, the *end of broadcasts*. It says up to which
+//! number they are over, and overwrites all of them at once. The next end overwrites it in turn. So an
+//! expired broadcast leaves no tombstone behind.
 
 use alloc::vec::Vec;
 
@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 use super::entry::{Entries, Entry};
 use crate::identity::Generation;
 
-/// The first byte of a broadcast's key; its number follows.
+/// The first byte of a broadcast's key. Its number follows.
 const BROADCAST: u8 = 5;
-/// Up to which number broadcasts are over.
+/// The key of the end of broadcasts: the number up to which they are over.
 pub(crate) const OVER: &[u8] = &[6];
 
 /// The key of the broadcast with this number.
@@ -24,7 +24,7 @@ pub(crate) fn key(number: u64) -> [u8; 9] {
     [BROADCAST, a, b, c, d, e, f, g, h]
 }
 
-/// The number of the broadcast that has this key, if it is one's.
+/// The number of the broadcast that has this key, if the key is a broadcast's.
 pub(crate) fn number(key: &[u8]) -> Option<u64> {
     match key {
         [BROADCAST, number @ ..] => Some(u64::from_be_bytes(number.try_into().ok()?)),
@@ -32,54 +32,57 @@ pub(crate) fn number(key: &[u8]) -> Option<u64> {
     }
 }
 
-/// Where a broadcast stands among its writer's: in which life, and which number it has there.
+/// Names a broadcast among all of its writer. The default stands before every broadcast.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Place {
+pub(crate) struct BroadcastNumber {
     /// The generation in which the writer's process began. Numbers count from there, whatever the
-    /// generation was raised to since.
-    pub(crate) life: Generation,
+    /// process has raised its generation to since.
+    pub(crate) incarnation_start: Generation,
     pub(crate) number: u64,
 }
 
-impl Place {
-    /// The value of an entry that ends all broadcasts up to here.
+impl BroadcastNumber {
+    /// The value of the entry that ends all broadcasts up to this one.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        // Extending a Vec cannot fail.
-        to_extend(self, Vec::new()).unwrap_or_default()
+        encoded(self)
     }
 }
 
-/// Up to where an entry ends broadcasts, if it does.
-pub(crate) fn over(entry: &Entry<'_>) -> Option<Place> {
+/// The last broadcast that an entry ends, if it is an end of broadcasts.
+pub(crate) fn over(entry: &Entry<'_>) -> Option<BroadcastNumber> {
     let value = entry.value.filter(|_| entry.key == OVER)?;
     from_bytes(value).ok()
 }
 
-/// The latest broadcast in a run, be it over or not.
-pub(crate) fn latest(entries: Entries<'_>) -> Place {
-    let place = |entry: Entry<'_>| {
+/// The latest broadcast of which a run tells, be it over or not.
+pub(crate) fn latest(entries: Entries<'_>) -> BroadcastNumber {
+    let told = |entry: Entry<'_>| {
         over(&entry).or_else(|| {
             let number = number(entry.key)?;
-            let life = Body::decode(entry.value?)?.life;
-            Some(Place { life, number })
+            let incarnation_start = Body::decode(entry.value?)?.incarnation_start;
+            Some(BroadcastNumber {
+                incarnation_start,
+                number,
+            })
         })
     };
-    let places = entries.filter_map(place);
-    places.fold(Place::default(), |latest, place| {
-        let same = place.life == latest.life;
-        if same && place.number <= latest.number {
-            latest
-        } else {
-            place
-        }
-    })
+    entries
+        .filter_map(told)
+        .fold(BroadcastNumber::default(), |latest, told| {
+            let same_process = told.incarnation_start == latest.incarnation_start;
+            if same_process && told.number <= latest.number {
+                latest
+            } else {
+                told
+            }
+        })
 }
 
 /// What a broadcast says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Body<'a> {
-    /// See [`Place::life`].
-    pub(crate) life: Generation,
+    /// See [`BroadcastNumber::incarnation_start`].
+    pub(crate) incarnation_start: Generation,
     /// When it expires, in milliseconds of Unix time by the writer's clock.
     pub(crate) until: u64,
     /// What it is about.
@@ -90,13 +93,18 @@ pub(crate) struct Body<'a> {
 
 impl<'a> Body<'a> {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        // Extending a Vec cannot fail.
-        to_extend(self, Vec::new()).unwrap_or_default()
+        encoded(self)
     }
 
     pub(crate) fn decode(value: &'a [u8]) -> Option<Self> {
         from_bytes(value).ok()
     }
+}
+
+fn encoded(value: &impl Serialize) -> Vec<u8> {
+    let encoded = to_extend(value, Vec::new());
+    debug_assert!(encoded.is_ok(), "a Vec takes whatever is written");
+    encoded.unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -113,7 +121,7 @@ mod tests {
             assert_eq!(number(other), None);
         }
         let body = Body {
-            life: Generation::new(Stamp::from_bits(7 << 40)),
+            incarnation_start: Generation::new(Stamp::from_bits(7 << 40)),
             until: 1_767_225_600_000,
             name: "deploy",
             payload: b"v5",
@@ -125,10 +133,10 @@ mod tests {
     }
 
     #[test]
-    fn the_latest_is_found_also_where_it_is_over() {
-        let life = Generation::new(Stamp::from_bits(9));
+    fn the_latest_broadcast_is_found_even_if_it_is_over() {
+        let incarnation_start = Generation::new(Stamp::from_bits(9));
         let body = Body {
-            life,
+            incarnation_start,
             until: 1,
             name: "x",
             payload: b"",
@@ -145,12 +153,15 @@ mod tests {
             .append_to(&mut run);
             latest(Entries::new(&run))
         };
-        assert_eq!(append(1, b"a", b"1"), Place::default());
-        let place = |number| Place { life, number };
-        assert_eq!(append(2, &key(7), &body.encode()), place(7));
-        assert_eq!(append(3, &key(8), &body.encode()), place(8));
-        assert_eq!(append(4, OVER, &place(7).encode()), place(8));
-        assert_eq!(append(5, OVER, &place(9).encode()), place(9));
-        assert_eq!(append(6, &key(10), b"nonsense"), place(9));
+        assert_eq!(append(1, b"a", b"1"), BroadcastNumber::default());
+        let numbered = |number| BroadcastNumber {
+            incarnation_start,
+            number,
+        };
+        assert_eq!(append(2, &key(7), &body.encode()), numbered(7));
+        assert_eq!(append(3, &key(8), &body.encode()), numbered(8));
+        assert_eq!(append(4, OVER, &numbered(7).encode()), numbered(8));
+        assert_eq!(append(5, OVER, &numbered(9).encode()), numbered(9));
+        assert_eq!(append(6, &key(10), b"nonsense"), numbered(9));
     }
 }

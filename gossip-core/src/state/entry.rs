@@ -1,12 +1,12 @@
-//! One versioned write, and runs of them in their encoded form.
+//! One versioned write, and runs of writes in their encoded form.
 //!
-//! Entries are kept in the very bytes in which they travel. A log is a run of entries in version
-//! order, so what a peer lacks is a suffix of it: serving a delta is copying a slice.
+//! Entries are kept in the very bytes in which they travel. A log is a run of entries in version order, so
+//! what a peer lacks is a suffix of the run: to serve a delta is to copy a slice.
 
 use alloc::vec::Vec;
 
 use postcard::take_from_bytes;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::command::{MAX_KEY, MAX_VALUE};
 use crate::wire::codec;
@@ -14,32 +14,16 @@ use crate::wire::codec;
 /// One write of an origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Entry<'a> {
-    /// The origin's number for it: 1, 2, 3, …
+    /// The number that its origin gave it: 1, 2, 3, …
     pub(crate) version: u64,
     /// When it was written, in milliseconds since the origin's generation began.
     pub(crate) age: u64,
     /// What it is about; see [`attribute`](super::attribute).
-    #[serde(serialize_with = "bytes")]
+    #[serde(serialize_with = "codec::bytes")]
     pub(crate) key: &'a [u8],
     /// What it says, or `None` for a tombstone.
-    #[serde(serialize_with = "optional_bytes")]
+    #[serde(serialize_with = "codec::optional_bytes")]
     pub(crate) value: Option<&'a [u8]>,
-}
-
-fn bytes<S: Serializer>(bytes: &&[u8], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_bytes(bytes)
-}
-
-struct Bytes<'a>(&'a [u8]);
-
-impl Serialize for Bytes<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(self.0)
-    }
-}
-
-fn optional_bytes<S: Serializer>(bytes: &Option<&[u8]>, serializer: S) -> Result<S::Ok, S::Error> {
-    bytes.map(Bytes).serialize(serializer)
 }
 
 impl Entry<'_> {
@@ -49,18 +33,21 @@ impl Entry<'_> {
     }
 }
 
-/// A run of encoded entries, read one after the other with the bytes of each.
+/// A run of encoded entries, read one after the other. [`Entries::rest`] tells which bytes are left.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entries<'a>(&'a [u8]);
 
 impl<'a> Entries<'a> {
-    /// Reads a run that was checked before.
+    /// Reads a run that [`Entries::check`] has accepted, or that this node wrote.
     pub(crate) const fn new(run: &'a [u8]) -> Self {
         Self(run)
     }
 
-    /// Whether `run` is a sound run of versions in `(after, upto]`: strictly rising, with keys and
-    /// values of legal size, nothing left over.
+    /// Whether `run` is a sound run of versions in `(after, upto]`:
+    ///
+    /// - versions rise strictly;
+    /// - keys and values have a legal size;
+    /// - no bytes are left over.
     pub(crate) fn check(run: &[u8], after: u64, upto: u64) -> bool {
         let mut last = after;
         let mut entries = Entries::new(run);
@@ -103,6 +90,7 @@ impl<'a> Entries<'a> {
         let mut end = 0;
         let mut reached = None;
         while let Some(entry) = self.next() {
+            debug_assert!(self.0.len() <= run.len(), "the rest is a suffix of the run");
             let read = run.len().saturating_sub(self.0.len());
             if read > limit {
                 break;
@@ -121,7 +109,10 @@ impl<'a> Iterator for Entries<'a> {
         if self.0.is_empty() {
             return None;
         }
-        let (entry, rest) = take_from_bytes(self.0).ok()?;
+        let taken = take_from_bytes(self.0);
+        debug_assert!(taken.is_ok(), "a run is checked before it is read");
+        let (entry, rest) = taken.ok()?;
+        debug_assert!(rest.len() < self.0.len(), "each step takes something");
         self.0 = rest;
         Some(entry)
     }
@@ -166,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_must_rise_within_its_bounds_and_leave_nothing_over() {
+    fn a_run_rises_within_its_bounds_and_leaves_nothing_over() {
         assert!(Entries::check(&run(&[2, 3, 9]), 1, 9));
         assert!(Entries::check(&[], 5, 5));
         assert!(!Entries::check(&run(&[2, 2]), 1, 9));

@@ -1,11 +1,16 @@
 //! The log of one origin, as one replica holds it.
 //!
-//! Invariants:
-//! - entries stand in version order, each key at most once (the newest write of it);
-//! - no entry lies above the frontier;
-//! - what is at or below the frontier and not held was overwritten (a [`broadcast`] also by the entry
-//!   that ends it), or was a tombstone at or below the floor;
-//! - the log changes only by the origin's own writes, or by a whole claim of another replica.
+//! A log holds the newest entry of each key. A replica takes over a [`Claim`], which tells everything
+//! that lives above some version; so one claim brings it up to date, however many writes it missed.
+//!
+//! # Invariants
+//!
+//! - Entries stand in version order, and each key occurs at most once.
+//! - No entry lies above the frontier, and neither does the floor.
+//! - A version at or below the frontier that is not held was overwritten, or was a tombstone at or below
+//!   the floor. The entry that ends [broadcasts](broadcast) overwrites them, too.
+//! - A log changes only in two ways: its origin writes, or a replica applies a whole claim.
+//! - Generation and frontier never go back, compared in this order.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -17,18 +22,18 @@ use super::broadcast;
 use super::entry::{Entries, Entry};
 use crate::identity::Generation;
 
-/// A versioned log with one writer.
+/// A versioned log with one writer. See the [module](self).
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Log {
     generation: Generation,
     frontier: u64,
     floor: u64,
-    /// The encoded entries. Logs are many and change rarely: no room to grow is kept.
+    /// The encoded entries. There are many logs and they change rarely, so they keep no room to grow.
     run: Box<[u8]>,
 }
 
 impl Log {
-    /// The empty log of an origin of this generation.
+    /// The empty log of an origin under this generation.
     pub(crate) fn new(generation: Generation) -> Self {
         Self {
             generation,
@@ -62,7 +67,7 @@ impl Log {
         Entries::new(&self.run)
     }
 
-    /// The value of a key, unless it was never written or was deleted. O(size).
+    /// The value of a key, or `None` if it was never written or was deleted. O(size).
     pub(crate) fn get(&self, key: &[u8]) -> Option<&[u8]> {
         self.entries().find(|entry| entry.key == key)?.value
     }
@@ -79,14 +84,16 @@ impl Log {
         }
         .append_to(&mut entry);
         let old = self.position(key).map_or(0, |range| range.len());
+        debug_assert!(old <= self.run.len(), "an entry is part of the run");
         self.run
             .len()
             .saturating_sub(old)
             .saturating_add(entry.len())
     }
 
-    /// The origin's own write: takes the next version. Returns it.
+    /// The origin writes: the entry takes the next version. Returns that version.
     pub(crate) fn write(&mut self, age: u64, key: &[u8], value: Option<&[u8]>) -> u64 {
+        debug_assert!(self.frontier < u64::MAX, "an origin counts its own writes");
         self.frontier = self.frontier.saturating_add(1);
         self.put(Entry {
             version: self.frontier,
@@ -97,8 +104,11 @@ impl Log {
         self.frontier
     }
 
-    /// Writes all of it anew under another generation: the origin's own restart in place.
+    /// The origin writes all that lives anew under a later generation.
+    ///
+    /// No tombstone goes along: a later generation replaces the whole log, so what is missing is gone.
     pub(crate) fn reissue(&mut self, generation: Generation, age: u64) {
+        debug_assert!(generation > self.generation, "generations rise");
         let mut run = Vec::new();
         let mut frontier = 0_u64;
         for mut entry in self.entries().filter(|entry| entry.value.is_some()) {
@@ -113,21 +123,27 @@ impl Log {
             floor: 0,
             run: run.into_boxed_slice(),
         };
-        // The run alone does not tell a reader of the old generation that nothing else is left,
-        // but a newer generation always replaces the whole log.
+        debug_assert!(self.is_in_order());
     }
 
-    /// The version from which a peer that knows this origin's `generation` up to `frontier` has to
-    /// be served: 0, for all of it, where what it holds cannot be completed.
+    /// The version after which to serve a peer that knows this origin's `generation` up to `frontier`.
+    /// It is 0, which stands for everything, if:
+    ///
+    /// - the peer knows another generation;
+    /// - the peer knows less than the floor, so it may hold what a collected tombstone has deleted;
+    /// - the peer knows more than this replica.
     pub(crate) fn serve_from(&self, generation: Generation, frontier: u64) -> u64 {
         let continues =
             generation == self.generation && frontier >= self.floor && frontier <= self.frontier;
         if continues { frontier } else { 0 }
     }
 
-    /// The version from which to serve a peer that holds the beginning of a claim of this origin's
-    /// `generation` up to `upto`, from replicas that knew at least `least_frontier`. They held
-    /// nothing that a tombstone collected here has deleted, if that is not below the floor.
+    /// The version after which to serve a peer that holds the beginning of a claim: everything up to
+    /// `upto`, of this `generation`, from replicas that knew at least `least_frontier`. It is 0, which
+    /// stands for everything, if the beginning cannot be completed from here.
+    ///
+    /// The floor is compared with `least_frontier`: a replica that knew a tombstone no longer held what
+    /// the tombstone deleted, even if the tombstone was collected here since.
     pub(crate) fn resume_from(
         &self,
         generation: Generation,
@@ -144,10 +160,16 @@ impl Log {
         Entries::new(self.entries().after(version))
     }
 
-    /// Takes over a whole claim: `run` holds what lives above `after` at a replica that knows the
-    /// log up to `frontier`. From 0 it replaces the log. The caller has seen to it that this log is
-    /// of the same generation and reaches `after`, or that `after` is 0.
+    /// Takes over a whole claim. A claim from version 0 replaces the log.
+    ///
+    /// The caller has checked that the claim knows no less than this log, and that a claim from another
+    /// version than 0 continues it: same generation, and neither `after` nor `floor` above the frontier.
     pub(crate) fn apply(&mut self, claim: &Claim<'_>) {
+        debug_assert!(
+            (claim.generation, claim.frontier) >= (self.generation, self.frontier),
+            "a claim that knows less was refused"
+        );
+        debug_assert!(claim.after <= claim.frontier && claim.floor <= claim.frontier);
         if claim.after == 0 {
             *self = Self {
                 generation: claim.generation,
@@ -155,14 +177,19 @@ impl Log {
                 floor: claim.floor,
                 run: newest(claim.run, claim.run),
             };
+            debug_assert!(self.is_in_order());
             return;
         }
+        debug_assert_eq!(claim.generation, self.generation, "it continues this log");
+        debug_assert!(claim.after <= self.frontier, "nothing is missing between");
+        debug_assert!(claim.floor <= self.frontier, "no tombstone was missed");
         let mut run = core::mem::take(&mut self.run).into_vec();
         let later = Entries::new(claim.run).after(self.frontier);
         run.extend_from_slice(later);
         self.run = newest(&run, later);
         self.frontier = self.frontier.max(claim.frontier);
         self.floor = self.floor.max(claim.floor);
+        debug_assert!(self.is_in_order());
     }
 
     /// Whether a tombstone was written at or before `age`.
@@ -170,7 +197,7 @@ impl Log {
         self.entries().any(|entry| is_dead(&entry, age))
     }
 
-    /// Drops the tombstones written at or before `age`, which raises the floor.
+    /// Drops the tombstones that were written at or before `age`, and raises the floor to them.
     pub(crate) fn collect(&mut self, age: u64) {
         let dead = |entry: &Entry<'_>| is_dead(entry, age);
         let Some(floor) = self.entries().filter(dead).map(|entry| entry.version).max() else {
@@ -182,12 +209,19 @@ impl Log {
         }
         self.run = run.into_boxed_slice();
         self.floor = self.floor.max(floor);
+        debug_assert!(self.is_in_order());
     }
 
-    /// Drops all entries but one, which takes the last version and says at what age of this
-    /// generation, in milliseconds, that was done. The frontier stays, so that nobody serves them
-    /// again; everything at or below it counts as collected.
+    /// Makes the log a member tombstone: one entry stays, under the last version. It says at what age of
+    /// the generation, in milliseconds, the member was removed.
+    ///
+    /// The frontier stays, so nobody serves the dropped entries again. Everything at or below it counts
+    /// as collected.
     pub(crate) fn bury(&mut self, age: u64) {
+        debug_assert!(
+            self.frontier > 0,
+            "only a member of which something is known is removed"
+        );
         self.run = Box::default();
         self.floor = self.frontier;
         self.put(Entry {
@@ -198,14 +232,19 @@ impl Log {
         });
     }
 
-    /// The age of this generation at which its log was buried, in milliseconds, if it was.
+    /// The age of the generation at which the member was removed, in milliseconds, if this log is a
+    /// member tombstone.
     pub(crate) fn buried(&self) -> Option<u64> {
         let entry = self.entries().find(|entry| entry.key == BURIED)?;
         Some(entry.age)
     }
 
-    /// Appends an entry in place of the key's older one.
+    /// Appends an entry in place of the older entry of its key.
     fn put(&mut self, entry: Entry<'_>) {
+        debug_assert_eq!(
+            entry.version, self.frontier,
+            "the last version goes to the end"
+        );
         let old = self.position(entry.key);
         let mut run = core::mem::take(&mut self.run).into_vec();
         if let Some(range) = old {
@@ -217,9 +256,15 @@ impl Log {
         } else {
             run.into_boxed_slice()
         };
+        debug_assert!(self.is_in_order());
     }
 
-    /// Where the key's entry stands.
+    /// Whether versions rise strictly up to the frontier, and the floor does not exceed it. O(size).
+    fn is_in_order(&self) -> bool {
+        self.floor <= self.frontier && Entries::check(&self.run, 0, self.frontier)
+    }
+
+    /// Where the entry of a key stands in the run.
     fn position(&self, key: &[u8]) -> Option<core::ops::Range<usize>> {
         let mut entries = self.entries();
         loop {
@@ -237,7 +282,7 @@ const fn is_dead(entry: &Entry<'_>, age: u64) -> bool {
     entry.value.is_none() && entry.age <= age
 }
 
-/// The keys of entries, with their versions, in the order of both.
+/// The keys of entries with their versions, sorted.
 pub(crate) fn keys(entries: Entries<'_>) -> SmallVec<[(&[u8], u64); 8]> {
     let keys = entries.map(|entry| (entry.key, entry.version));
     let mut keys: SmallVec<[(&[u8], u64); 8]> = keys.collect();
@@ -245,8 +290,10 @@ pub(crate) fn keys(entries: Entries<'_>) -> SmallVec<[(&[u8], u64); 8]> {
     keys
 }
 
-/// The newest entry of each key in a run, in version order, without the broadcasts that are over. Only
-/// `later` entries of it can overwrite others. O(n log m) for n entries, m of them later.
+/// The newest entry of each key in a run, in version order, without the broadcasts that are over.
+///
+/// Only the `later` entries at the end of the run can overwrite others. O(n log m) for n entries, of which
+/// m are later.
 fn newest(run: &[u8], later: &[u8]) -> Box<[u8]> {
     let keys = keys(Entries::new(later));
     let over = Entries::new(run).filter_map(|entry| broadcast::over(&entry));
@@ -272,7 +319,8 @@ fn newest(run: &[u8], later: &[u8]) -> Box<[u8]> {
     kept.into_boxed_slice()
 }
 
-/// Everything that lives above `after` in an origin's log known up to `frontier`.
+/// Everything that lives above the version `after` at a replica that knows an origin's log up to
+/// `frontier`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Claim<'a> {
     pub(crate) generation: Generation,
@@ -284,7 +332,7 @@ pub(crate) struct Claim<'a> {
 
 #[cfg(test)]
 impl Log {
-    /// All that this log says after a version, for tests.
+    /// All that this log says above a version.
     pub(crate) fn claim_after(&self, after: u64) -> Claim<'_> {
         Claim {
             generation: self.generation(),
@@ -293,6 +341,16 @@ impl Log {
             floor: self.floor(),
             run: self.after(after).rest(),
         }
+    }
+
+    /// Asserts all invariants, also the one that costs more: no key occurs twice.
+    fn check(&self) {
+        assert!(self.is_in_order(), "{self:?}");
+        let keys = keys(self.entries());
+        assert!(
+            keys.windows(2).all(|pair| pair[0].0 != pair[1].0),
+            "{self:?}"
+        );
     }
 }
 
@@ -307,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_write_takes_the_place_of_an_earlier_one() {
+    fn a_write_replaces_the_earlier_write_of_its_key() {
         let mut log = Log::new(generation(1));
         log.write(0, b"a", Some(b"1"));
         log.write(0, b"b", Some(b"2"));
@@ -341,7 +399,7 @@ mod tests {
         assert_eq!(
             replica.floor(),
             2,
-            "and is not passed on to those who know less"
+            "the replica does not complete what knows less, either"
         );
     }
 
@@ -363,12 +421,16 @@ mod tests {
     }
 
     fn ending(number: u64) -> Vec<u8> {
-        let life = generation(1);
-        broadcast::Place { life, number }.encode()
+        let incarnation_start = generation(1);
+        broadcast::BroadcastNumber {
+            incarnation_start,
+            number,
+        }
+        .encode()
     }
 
     #[test]
-    fn what_ends_broadcasts_overwrites_them_and_leaves_nothing_behind() {
+    fn an_end_of_broadcasts_overwrites_them_and_leaves_nothing_behind() {
         let mut log = Log::new(generation(1));
         log.write(0, b"a", Some(b"1"));
         for number in 1..=3 {
@@ -384,7 +446,7 @@ mod tests {
 
         log.write(0, broadcast::OVER, Some(&ending(2)));
         assert_eq!((numbers(&log), log.floor()), (std::vec![3], 0));
-        // Who was behind, and who knew all of them, come to hold the same.
+        // A replica that knew the broadcasts and one that knew none come to hold the same.
         replica.apply(&log.claim_after(replica.frontier()));
         assert_eq!(replica.run, log.run);
         let mut late = Log::default();
@@ -392,14 +454,14 @@ mod tests {
         assert_eq!(late.run, log.run);
 
         log.write(0, broadcast::OVER, Some(&ending(3)));
-        assert_eq!(log.entries().count(), 2, "a, and what ended them");
+        assert_eq!(log.entries().count(), 2, "a, and the end of broadcasts");
     }
 
     proptest! {
-        /// However broadcasts, their ends and other writes follow one another, and wherever the
-        /// replica stood: one claim makes it hold what the origin holds, byte for byte.
+        /// In whatever order broadcasts, ends of broadcasts and other writes come, and wherever the
+        /// replica stood before: one claim makes it hold what the origin holds, byte for byte.
         #[test]
-        fn one_claim_brings_the_same_broadcasts(
+        fn after_one_claim_a_replica_holds_the_same_broadcasts(
             steps in proptest::collection::vec((0_u8..4, 0_u64..5), 1..60),
             copy_at in 0_usize..60,
         ) {
@@ -430,10 +492,12 @@ mod tests {
             prop_assert_eq!(&replica.run, &log.run);
             let held = log.entries().filter_map(|e| broadcast::number(e.key));
             prop_assert!(held.eq(over + 1..=last));
+            log.check();
+            replica.check();
         }
 
-        /// Whatever was written and collected, and wherever the replica stood, one claim makes the
-        /// replica show what the origin shows.
+        /// Whatever was written and collected, and wherever the replica stood before: one claim makes
+        /// it show what the origin shows.
         #[test]
         fn one_claim_brings_a_replica_up_to_date(
             writes in proptest::collection::vec((0_u8..6, any::<Option<u8>>(), any::<bool>()), 1..60),
@@ -458,6 +522,8 @@ mod tests {
             for key in 32..38 {
                 prop_assert_eq!(replica.get(&[key]), log.get(&[key]));
             }
+            log.check();
+            replica.check();
         }
     }
 }

@@ -1,18 +1,23 @@
-//! The table hash: what two replicas compare before they compare anything else.
+//! The table hash: two replicas compare it before they compare anything else.
 //!
-//! Each origin contributes a keyed 128-bit SipHash of (origin, generation, frontier); the table's
-//! hash is the sum of the contributions modulo 2^128 (Bellare and Micciancio's AdHash). A change
-//! costs one subtraction and one addition whatever the size of the table, and any set of origins
-//! has a hash of its own, which is what narrowing down a difference needs.
+//! Each origin contributes a keyed 128-bit SipHash of (origin, generation, frontier). The table hash is the
+//! sum of the contributions modulo 2^128 (Bellare and Micciancio, *A New Paradigm for Collision-Free
+//! Hashing*, 1997: AdHash). So
 //!
-//! Whoever picks attributes picks nothing that is hashed but how many it writes. The key follows from
-//! the cluster's name, so in a cluster without encryption whoever forges members by the dozen can find
-//! sets of logs whose sums make two tables look alike (Wagner, A Generalized Birthday Problem, 2002).
-//! That delays the repair of what differs until any of these logs changes again at one of the two.
+//! - a change costs one subtraction and one addition, whatever the size of the table;
+//! - any set of origins has a hash of its own, by which an exchange narrows down a difference.
 //!
-//! What travels of single origins and of regions is shortened to a few bytes, under a [`Salt`] that
-//! is another one for every sender and every state of its table: two things that look alike in one
-//! exchange do not in the next, and nobody can make them.
+//! # What an attacker can do
+//!
+//! An application chooses attributes, but all that is hashed of them is how many writes there were. An
+//! attacker in a cluster without encryption knows the key, which follows from the cluster's name. It can
+//! forge members by the dozen and find sets of logs whose sums make two different tables look alike
+//! (Wagner, *A Generalized Birthday Problem*, 2002). The difference then stays until one of these logs
+//! changes at one of the two nodes.
+//!
+//! The hashes of single origins and of regions are shortened to a few bytes before they travel. Each sender
+//! shortens them under its own [`Salt`], which changes with its table. So two things that look alike in one
+//! exchange differ in the next, and nobody can construct such things.
 
 use siphasher::sip::SipHasher13;
 use siphasher::sip128::{Hasher128, SipHasher24};
@@ -32,7 +37,7 @@ impl HashKey {
         Self(SipHasher24::new_with_keys(a, b))
     }
 
-    /// What an origin known up to `frontier` contributes. Nothing, where nothing is known.
+    /// What an origin that is known up to `frontier` contributes: 0 if nothing is known.
     pub(crate) fn contribution(
         &self,
         origin: NodeId,
@@ -54,7 +59,7 @@ impl HashKey {
     }
 }
 
-/// Shortens hashes for one datagram.
+/// Shortens the hashes that one datagram carries.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Salt(SipHasher13);
 
@@ -64,27 +69,22 @@ impl Salt {
         Self(SipHasher13::new_with_key(hash))
     }
 
-    /// Tells generations of an origin apart, and origins whose ids begin alike.
+    /// A check by which a receiver tells apart the generations of an origin, and origins whose ids begin
+    /// alike.
     pub(crate) fn check(&self, origin: NodeId, generation: Generation) -> u16 {
-        let numbers = [origin.as_u64(), generation.stamp().to_bits()];
-        let [a, b, ..] = self.shorten(numbers);
+        let generation = u128::from(generation.stamp().to_bits());
+        let [a, b, ..] = self.shorten(u128::from(origin.as_u64()) | generation << 64);
         u16::from_le_bytes([a, b])
     }
 
     /// The part of a region's hash that travels.
     pub(crate) fn digest(&self, hash: u128) -> [u8; DIGEST] {
-        let low = u64::try_from(hash & u128::from(u64::MAX)).unwrap_or(0);
-        let high = u64::try_from(hash.wrapping_shr(64)).unwrap_or(0);
-        let [a, b, c, d, ..] = self.shorten([low, high]);
+        let [a, b, c, d, ..] = self.shorten(hash);
         [a, b, c, d]
     }
 
-    fn shorten(&self, numbers: [u64; 2]) -> [u8; 8] {
-        let mut bytes = [0; 16];
-        for (part, number) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(numbers) {
-            *part = number.to_le_bytes();
-        }
-        self.0.hash(&bytes).to_le_bytes()
+    fn shorten(&self, number: u128) -> [u8; 8] {
+        self.0.hash(&number.to_le_bytes()).to_le_bytes()
     }
 }
 
@@ -97,7 +97,7 @@ mod tests {
     use crate::hlc::Stamp;
 
     #[test]
-    fn every_part_counts_and_so_does_the_cluster() {
+    fn the_contribution_depends_on_origin_generation_frontier_and_cluster() {
         let key = HashKey::of("c");
         let generation = |bits| Generation::new(Stamp::from_bits(bits));
         let base = key.contribution(NodeId::from_u64(1), generation(1), 1);

@@ -1,4 +1,7 @@
-//! What a whole claim means: the table takes it over, and the application hears what that changes.
+//! What a whole claim means: the table takes it over, and the application is told what that changes.
+//!
+//! `apply` changes the table and returns a [`MemberChange`]. The node tells the other machines
+//! of it. Then it has the application told, by [`tell_status`] and [`tell_attributes`].
 
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -15,9 +18,9 @@ use crate::state::attribute::{ADDRESS, Declared, STATUS, VOTES, user_key};
 use crate::state::entry::Entries;
 use crate::state::log::{Claim, Log, keys};
 
-/// What a claim has changed of a member. The other machines are told of it.
+/// What a claim has changed about a member. The other machines are told of it.
 #[derive(Debug)]
-pub(crate) struct Change {
+pub(crate) struct MemberChange {
     pub(crate) id: NodeId,
     /// The log before.
     pub(crate) old: Log,
@@ -29,25 +32,26 @@ pub(crate) struct Change {
     pub(crate) restarted: bool,
     /// Whether the claim says that the member was removed.
     pub(crate) is_removed: bool,
-    /// Where a member was that was down until it was removed just now.
+    /// The member's address, if it was down until this claim removed it.
     pub(crate) removed_from: Option<SocketAddr>,
     /// The list of votes that it publishes now.
     pub(crate) votes: Vec<u8>,
-    /// Whether the application has been told nothing of the member before.
+    /// Whether the application has not been told of the member before.
     is_untold: bool,
 }
 
-/// What the application is told of a member, beyond what has been told already.
+/// What the application is to be told of a member next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Told {
-    /// It is up.
+pub(crate) struct StatusChange {
+    /// The member is up, for this reason.
     pub(crate) up: Option<UpCause>,
-    /// Its attributes.
+    /// Whether the application is told the member's attributes.
     attributes: bool,
 }
 
 /// Applies a whole claim about another member to the table.
-pub(super) fn apply(context: &mut Context, id: NodeId, claim: &Claim<'_>) -> Option<Change> {
+pub(super) fn apply(context: &mut Context, id: NodeId, claim: &Claim<'_>) -> Option<MemberChange> {
+    debug_assert_ne!(id, context.own, "only this node writes its log");
     let now = context.now;
     let held = context.table.get(id);
     let old = held.map_or_else(|| Log::new(Generation::ZERO), |record| record.log.clone());
@@ -62,29 +66,23 @@ pub(super) fn apply(context: &mut Context, id: NodeId, claim: &Claim<'_>) -> Opt
         record.served = 0;
     }
     context.recent_changes.note(id, now);
-    let record = context.table.get(id)?;
-    let new = &record.log;
-    let after = if claim.after == 0 { 0 } else { old.frontier() };
-    let entries = Entries::new(claim.run).after(after);
-    add(
-        &mut context.metrics.entries_applied,
-        Entries::new(entries).count(),
-    );
+    count_entries(context, claim, &old);
 
+    let Some(record) = context.table.get(id) else {
+        debug_assert!(false, "the table has taken over the claim");
+        return None;
+    };
+    let new = &record.log;
+    debug_assert_eq!(new.generation(), claim.generation);
+    debug_assert!(new.frontier() >= claim.frontier);
     let restarted = old.frontier() > 0 && new.generation() > old.generation();
     let is_new = old.frontier() == 0;
-    // Nobody is behind a log that says nothing, not even an address.
+    // A log that says nothing, not even an address, has no node behind it.
     let is_removed = new.size() == 0 || new.buried().is_some();
     let condition = if is_removed {
         Condition::Removed
-    } else if record.declared() == Declared::Left {
-        Condition::Left
-    } else if matches!(was, Condition::Down | Condition::Removed) && !restarted {
-        // A removed member has gone on writing after it was voted down. It may live: as one
-        // that is down, it is contacted again, and a word of its own brings it back.
-        Condition::Down
     } else {
-        Condition::Live
+        condition_of(record, was, restarted)
     };
     let moved = old.get(ADDRESS) != new.get(ADDRESS);
     let votes = new.get(VOTES).unwrap_or_default().to_vec();
@@ -98,7 +96,7 @@ pub(super) fn apply(context: &mut Context, id: NodeId, claim: &Claim<'_>) -> Opt
     if is_removed_now {
         context.tell(Event::MemberRemoved { id, name });
     }
-    Some(Change {
+    Some(MemberChange {
         id,
         old,
         was,
@@ -111,10 +109,31 @@ pub(super) fn apply(context: &mut Context, id: NodeId, claim: &Claim<'_>) -> Opt
     })
 }
 
-/// Works out what a change means for the status of a member, and tells the application if it has left.
-pub(crate) fn tell_status(context: &mut Context, change: &Change) -> Told {
+/// Counts the entries of a claim that the log before did not hold.
+fn count_entries(context: &mut Context, claim: &Claim<'_>, old: &Log) {
+    let after = if claim.after == 0 { 0 } else { old.frontier() };
+    let entries = Entries::new(claim.run).after(after);
+    let n = Entries::new(entries).count();
+    add(&mut context.metrics.entries_applied, n);
+}
+
+/// The condition of a member whose log says that it was not removed.
+fn condition_of(record: &Record, was: Condition, restarted: bool) -> Condition {
+    if record.declared() == Declared::Left {
+        Condition::Left
+    } else if matches!(was, Condition::Down | Condition::Removed) && !restarted {
+        // A removed member wrote more after it was voted down, so it may be alive. A node contacts a
+        // member that is down, and the member's own word then brings it back.
+        Condition::Down
+    } else {
+        Condition::Live
+    }
+}
+
+/// Works out what a change means for the status of a member. Tells the application if the member has left.
+pub(crate) fn tell_status(context: &mut Context, change: &MemberChange) -> StatusChange {
     let id = change.id;
-    let mut told = Told {
+    let mut told = StatusChange {
         up: None,
         attributes: false,
     };
@@ -124,6 +143,7 @@ pub(crate) fn tell_status(context: &mut Context, change: &Change) -> Told {
         .map(Declared::decode)
         .filter(|_| change.was != Condition::Removed);
     let Some(record) = context.table.get(id) else {
+        debug_assert!(false, "a member that has changed is in the table");
         return told;
     };
     let generation = record.log.generation();
@@ -147,7 +167,7 @@ pub(crate) fn tell_status(context: &mut Context, change: &Change) -> Told {
         _ => {}
     }
     if let Some(record) = context.table.get_mut(id) {
-        // It may declare itself joining first, and be told as up only later.
+        // The member may declare itself joining first. The application is told later that it is up.
         record.returns = returns && !is_up;
     }
     told
@@ -156,7 +176,7 @@ pub(crate) fn tell_status(context: &mut Context, change: &Change) -> Told {
 /// Tells the application which attributes of a member have changed.
 ///
 /// The attributes of a joining member are held back until it is up.
-pub(crate) fn tell_attributes(context: &mut Context, change: &Change, told: Told) {
+pub(crate) fn tell_attributes(context: &mut Context, change: &MemberChange, told: StatusChange) {
     if !told.attributes {
         return;
     }
@@ -174,10 +194,10 @@ pub(crate) fn tell_attributes(context: &mut Context, change: &Change, told: Told
     }
 }
 
-/// The application's keys whose values differ between two states of a log, with the new value.
+/// The application's keys whose values differ between two states of a log, with their new values.
 /// O(n log n) for the n entries of both.
 fn changes(old: &Log, new: &Log) -> SmallVec<[(Key, Option<Value>); 2]> {
-    let same_life = old.generation() == new.generation();
+    let same_generation = old.generation() == new.generation();
     let mut changes = SmallVec::new();
     let mut note = |key: &[u8], value: Option<&[u8]>| {
         let Some(Ok(key)) = user_key(key).map(Key::new) else {
@@ -187,9 +207,9 @@ fn changes(old: &Log, new: &Log) -> SmallVec<[(Key, Option<Value>); 2]> {
             changes.push((key, value));
         }
     };
-    let known = if same_life { old.frontier() } else { 0 };
-    let complete = same_life && new.floor() <= known;
-    // Where the log goes on, what was written since is all that can differ.
+    let known = if same_generation { old.frontier() } else { 0 };
+    let complete = same_generation && new.floor() <= known;
+    // If the old log was only continued, then only keys that were written since can differ.
     let later = new.after(if complete { known } else { 0 });
     let keys = keys(later);
     let find = |key: &[u8]| keys.binary_search_by_key(&key, |(key, _)| *key);
@@ -213,6 +233,7 @@ fn changes(old: &Log, new: &Log) -> SmallVec<[(Key, Option<Value>); 2]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::context::testing::{address, context, generation, log_of};
     use crate::hlc::Stamp;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
@@ -224,16 +245,95 @@ mod tests {
             .collect()
     }
 
+    /// Applies a log as it is now, and returns what the application is told of it.
+    fn learn(context: &mut Context, number: u16, log: &Log) -> (StatusChange, Vec<Event>) {
+        let id = NodeId::from_u64(u64::from(number));
+        let change = apply(context, id, &log.claim_after(0)).unwrap();
+        let told = tell_status(context, &change);
+        tell_attributes(context, &change, told);
+        (told, context.drain_events().collect())
+    }
+
+    fn attribute(events: &[Event]) -> Option<&[u8]> {
+        events.iter().find_map(|event| match event {
+            Event::AttributeChanged { value, .. } => Some(value.as_ref()?.as_bytes()),
+            _ => None,
+        })
+    }
+
+    #[test]
+    fn the_attributes_of_a_joining_member_are_held_back_until_it_is_up() {
+        let mut context = context(|_| ());
+        let mut log = log_of(generation(), 1, Declared::Joining);
+        log.write(0, b"role", Some(b"db"));
+        let (told, events) = learn(&mut context, 1, &log);
+        assert_eq!((told.up, attribute(&events)), (None, None));
+        log.write(0, STATUS, Some(Declared::Up.encode()));
+        let (told, events) = learn(&mut context, 1, &log);
+        let up = Some(UpCause::Joined);
+        assert_eq!((told.up, attribute(&events)), (up, Some(&b"db"[..])));
+        log.write(0, b"role", Some(b"web"));
+        let (told, events) = learn(&mut context, 1, &log);
+        assert_eq!((told.up, attribute(&events)), (None, Some(&b"web"[..])));
+    }
+
+    #[test]
+    fn a_restarted_member_is_told_as_restarted_once_it_is_up_again() {
+        let mut context = context(|_| ());
+        let first = log_of(generation(), 1, Declared::Up);
+        assert_eq!(learn(&mut context, 1, &first).0.up, Some(UpCause::Joined));
+        let later = Generation::new(generation().stamp().next());
+        let mut second = log_of(later, 1, Declared::Joining);
+        assert_eq!(learn(&mut context, 1, &second).0.up, None);
+        second.write(0, STATUS, Some(Declared::Up.encode()));
+        let (told, _) = learn(&mut context, 1, &second);
+        assert_eq!(told.up, Some(UpCause::Restarted));
+    }
+
+    #[test]
+    fn leaving_and_removal_are_told_once() {
+        let mut context = context(|_| ());
+        let mut log = log_of(generation(), 1, Declared::Up);
+        learn(&mut context, 1, &log);
+        log.write(0, STATUS, Some(Declared::Left.encode()));
+        let (_, events) = learn(&mut context, 1, &log);
+        assert!(matches!(events[..], [Event::MemberLeft { .. }]));
+        log.write(0, b"role", Some(b"db"));
+        log.bury(0);
+        let (_, events) = learn(&mut context, 1, &log);
+        assert!(matches!(events[..], [Event::MemberRemoved { .. }]));
+        log.write(0, b"role", Some(b"db"));
+        log.bury(0);
+        let (_, events) = learn(&mut context, 1, &log);
+        assert!(events.is_empty());
+    }
+
+    #[test]
+    fn a_member_that_is_down_stays_so_whatever_others_tell_of_the_same_generation() {
+        let mut context = context(|_| ());
+        let id = context.learn(1);
+        let now = context.now;
+        context.table.set_condition(id, now, Condition::Down);
+        let mut log = log_of(generation(), 1, Declared::Up);
+        log.write(0, b"role", Some(b"db"));
+        learn(&mut context, 1, &log);
+        assert_eq!(context.table.get(id).unwrap().condition, Condition::Down);
+        log.bury(0);
+        log.write(0, b"role", None);
+        let change = apply(&mut context, id, &log.claim_after(0)).unwrap();
+        assert_eq!(change.removed_from, Some(address(1)));
+    }
+
     proptest! {
-        /// Whatever was written, deleted and collected in between, and whether or not the later log is
-        /// another life: each key that shows something else is told once, and no other.
+        /// Each key that shows another value is told once, and no other key is told. That holds whatever
+        /// was written, deleted and collected in between, and also if the generation is another one.
         #[test]
         fn what_differs_is_told_once(
             writes in proptest::collection::vec((0_u8..6, any::<Option<bool>>(), any::<bool>()), 1..60),
             copy_at in 0_usize..60, restarts in any::<bool>(),
         ) {
-            let life = |n| Generation::new(Stamp::from_bits(n));
-            let mut log = Log::new(life(1));
+            let generation = |n| Generation::new(Stamp::from_bits(n));
+            let mut log = Log::new(generation(1));
             let mut old = Log::default();
             for (step, (key, value, collect)) in writes.into_iter().enumerate() {
                 let age = u64::try_from(step).unwrap();
@@ -245,7 +345,7 @@ mod tests {
                 if step == copy_at {
                     old = log.clone();
                     if restarts {
-                        log.reissue(life(2), age);
+                        log.reissue(generation(2), age);
                     }
                 }
             }

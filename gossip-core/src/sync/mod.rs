@@ -1,77 +1,63 @@
-//! Anti-entropy: two replicas compare their tables and give each other what is newer.
+//! Anti-entropy: two replicas compare their tables and give each other what is newer (Demers et al.,
+//! Epidemic Algorithms for Replicated Database Maintenance, 1987).
 //!
-//! [`Sync`] is the machine. It owns what is staged of claims that have not arrived whole, and what it
-//! remembers of earlier exchanges. Its parts:
+//! [`Sync`] is the machine. It owns the claims that have arrived in part, and the little that it remembers
+//! of earlier exchanges. Its parts:
 //!
-//! - [exchange] is the conversation: what a leg says, and what to answer;
+//! - [exchange] is the conversation of two nodes, and [leg] one step of it;
+//! - [news] is what a node tells unasked;
+//! - [narrowing] finds differences that nobody has told of;
+//! - [accept] decides what becomes of a delta, and [staging] keeps the parts of claims;
 //! - [apply] is what a whole claim means for the table and for the application;
-//! - [staging] keeps the parts of claims;
 //! - [peers] chooses whom a round meets.
 //!
 //! # Invariants
 //!
 //! - A claim takes effect as a whole or not at all.
-//! - No leg rests on memory of an earlier one.
+//! - A leg can be answered without memory of an earlier one.
+//! - What is held for the sake of a datagram is bounded by its length.
 
+pub(crate) mod accept;
 pub(crate) mod apply;
 pub(crate) mod exchange;
+pub(crate) mod leg;
+mod narrowing;
+pub(crate) mod news;
 pub(crate) mod peers;
 pub(crate) mod staging;
+#[cfg(test)]
+mod tests;
 
-use crate::context::{Context, count};
+use crate::context::Context;
 use crate::identity::NodeId;
 use crate::membership::{Condition, Record, Table};
-use crate::state::attribute::{PROTOCOL_RESERVE, VOTE, VOTES, decode_ballots};
-use crate::state::entry::Entries;
 use crate::state::log::Log;
+use crate::state::room::Room;
 use crate::time::Instant;
-use crate::wire::message::Delta;
-use apply::{Change, apply};
-use staging::{Begun, Outcome, Sent, Staging};
-
-/// Bytes that an unknown member takes in the table, beyond its log.
-pub(crate) const NEWCOMER: usize = 112;
+use staging::{Begun, Staging};
 
 /// The anti-entropy of a node. See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Sync {
     staging: Staging,
-    /// When an exchange last found another table than the own one.
+    /// When an exchange last found a difference that the peer had not explained.
     differed: Option<Instant>,
-    /// When a node that is far behind may meet another peer.
+    /// When this node may meet another peer, if it is far behind.
     caught_up: Instant,
 }
 
 /// What became of a delta.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
-    /// It has taken effect, or has nothing to add.
+    /// It has taken effect, or it has nothing to add.
     Done,
-    /// It waits for parts that are on their way.
+    /// It waits for other parts of its claim, which are on their way.
     Waits,
-    /// What lies around it is missing and should be asked for.
+    /// Other parts of its claim are missing. The node should ask for them.
     Lacks,
-    /// The datagram has brought as many unknown members and votes as it may. This is left for another.
+    /// It was left for another datagram, because this one has brought as many unknown members and votes as
+    /// it may.
     Full,
-}
-
-/// How many more bytes a datagram may make a node hold.
-#[derive(Debug)]
-pub(crate) struct Room(usize);
-
-impl Room {
-    /// The room that a datagram of so many bytes gives: its own bytes, and more than a newcomer with all
-    /// its votes takes, or that would never come.
-    pub(crate) const fn of(bytes: usize) -> Self {
-        Self(crate::state::room(bytes))
-    }
-
-    /// Takes so many bytes, if they are left.
-    pub(crate) fn take(&mut self, bytes: usize) -> bool {
-        let left = self.0.checked_sub(bytes);
-        self.0 = left.unwrap_or(self.0);
-        left.is_some()
-    }
 }
 
 impl Sync {
@@ -83,12 +69,12 @@ impl Sync {
         }
     }
 
-    /// How many partial claims were dropped for want of room.
+    /// How many partial claims were dropped to make room.
     pub(crate) const fn dropped(&self) -> u64 {
         self.staging.dropped()
     }
 
-    /// Drops what is staged of a member.
+    /// Drops what has arrived in part of a member's log.
     pub(crate) fn discard(&mut self, id: NodeId) {
         self.staging.discard(id);
     }
@@ -98,73 +84,9 @@ impl Sync {
         let held = held(&context.table, origin);
         self.staging.resume(origin, held)
     }
-
-    /// Takes a delta about another member. The caller has seen that it tells more than is known. Returns
-    /// what became of it and, where it has taken effect, what it has changed.
-    ///
-    /// `is_pruned` says whether it tells of a tombstone that was pruned here.
-    pub(crate) fn accept(
-        &mut self,
-        context: &mut Context,
-        delta: &Delta<'_>,
-        sent: Sent,
-        is_pruned: bool,
-        room: &mut Room,
-    ) -> (Taken, Option<Change>) {
-        let nothing = (Taken::Done, None);
-        let (generation, frontier) = context.known(delta.origin);
-        debug_assert!((delta.generation, delta.frontier) > (generation, frontier));
-        debug_assert_ne!(delta.origin, context.own, "only its node writes a log");
-        if delta.generation > generation
-            && let Err(refused) = context.clock.observe(context.now, delta.generation.stamp())
-        {
-            count(&mut context.metrics.refused_skew);
-            context.tell_skew(delta.origin, refused.ahead);
-            return nothing;
-        }
-        let is_unknown = frontier == 0;
-        if is_unknown && is_pruned {
-            return nothing;
-        }
-        let max_members = usize::try_from(context.config.max_members).unwrap_or(usize::MAX);
-        if is_unknown && context.table.len() >= max_members {
-            count(&mut context.metrics.refused_members);
-            return nothing;
-        }
-        let newcomer = if is_unknown { NEWCOMER } else { 0 };
-        if !room.take(votes_in(delta.entries).saturating_add(newcomer)) {
-            count(&mut context.metrics.refused_members);
-            return (Taken::Full, None);
-        }
-        let held = held(&context.table, delta.origin);
-        let max_state = usize::try_from(context.config.max_state)
-            .unwrap_or(usize::MAX)
-            .saturating_add(PROTOCOL_RESERVE);
-        match self.staging.accept(held, delta, sent, max_state) {
-            Outcome::Whole(claim) => (Taken::Done, apply(context, delta.origin, &claim)),
-            Outcome::Completed(staged) => {
-                (Taken::Done, apply(context, delta.origin, &staged.claim()))
-            }
-            Outcome::Stale => nothing,
-            Outcome::Kept if sent == Sent::InParts => (Taken::Waits, None),
-            Outcome::Kept | Outcome::Gap => (Taken::Lacks, None),
-            Outcome::TooLarge => {
-                count(&mut context.metrics.refused_state);
-                self.staging.discard(delta.origin);
-                nothing
-            }
-        }
-    }
 }
 
-/// Bytes that the votes in a run of entries take beside it.
-fn votes_in(run: &[u8]) -> usize {
-    let lists = Entries::new(run).filter(|entry| entry.key == VOTES);
-    let ballots = lists.flat_map(|entry| decode_ballots(entry.value.unwrap_or_default()));
-    ballots.count().saturating_mul(VOTE)
-}
-
-/// The log of an origin that a delta could continue. Of a removed member nothing is held.
+/// The log of an origin, if a delta can continue it. A member tombstone cannot be continued.
 fn held(table: &Table, origin: NodeId) -> Option<&Log> {
     let held = |record: &&Record| record.condition != Condition::Removed;
     table.get(origin).filter(held).map(|record| &record.log)

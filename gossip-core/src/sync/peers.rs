@@ -19,7 +19,7 @@ use smallvec::SmallVec;
 
 use crate::identity::NodeId;
 use crate::membership::Table;
-use crate::membership::ring::Part;
+use crate::membership::ring::Liveness;
 use crate::rng::{below, chance};
 
 /// The peers of one round.
@@ -99,7 +99,7 @@ fn abroad(table: &Table, own: NodeId, rng: &mut impl Rng) -> (Option<NodeId>, Op
         return (None, None);
     }
     let home = table.home(own);
-    let is_bridge = datacenters.bridges().contains(Part::Live, own);
+    let is_bridge = datacenters.bridges().contains(Liveness::Live, own);
     let live_abroad = if is_bridge {
         bridge_abroad(table, own, rng)
     } else {

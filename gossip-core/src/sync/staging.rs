@@ -1,15 +1,22 @@
 //! Where the parts of a claim wait for one another.
 //!
-//! A claim is atomic: a prefix of a log claims versions whose overwriters have not arrived, so no
-//! part of it may be applied before all of it is there. Parts arrive in any order, from any peer; a
-//! partial claim is invisible, may be dropped at any time, and is resumed where its beginning ends.
+//! A claim is atomic. A prefix of a log claims versions whose overwriters have not arrived, so no part of
+//! a claim may be applied before all of it is there. Parts arrive in any order, from any peer. A partial
+//! claim is invisible, may be dropped at any time, and is resumed where its beginning ends.
 //!
-//! **Which parts belong together.** A part was cut from a replica that knew the log up to some
-//! frontier and had collected tombstones up to some floor. Two parts may make one claim if neither's
-//! floor lies above the other's frontier. Take the last write of a key, as of the highest frontier:
-//! if it lives, it is in the part that covers its version. If it was a tombstone that the replica of
-//! that part had collected, every other part was cut by a replica that knew it, and so holds no
-//! older write of the key either.
+//! **Which parts belong together.** A part was cut from a replica that knew the log up to some frontier
+//! and had collected tombstones up to some floor. Two parts may make one claim if neither's floor lies
+//! above the other's frontier. To see why, take the last write of a key, as of the highest frontier:
+//!
+//! - If it lives, it is in the part that covers its version.
+//! - If it was a tombstone that the replica of that part had collected, then every other part was cut by a
+//!   replica that knew the tombstone. So no other part holds an older write of the key either.
+//!
+//! # Invariants
+//!
+//! - At most [`MAX_PARTIAL`] claims are partial, at most one for each origin. The one that grew last stands
+//!   last.
+//! - A partial claim has at most [`MAX_FRAGMENTS`] fragments. The one that grew last stands last.
 
 use alloc::vec::Vec;
 
@@ -18,48 +25,52 @@ use crate::state::entry::Entries;
 use crate::state::log::{Claim, Log};
 use crate::wire::message::Delta;
 
-/// The most claims that may be partial at a time. The eldest is dropped for the next.
+/// The most claims that may be partial at a time. The oldest one makes room for the next.
 const MAX_PARTIAL: usize = 32;
 
-/// The most pieces with holes between them that are held of one claim. One leg brings twelve
-/// datagrams; what does not fit comes again.
-const MAX_PIECES: usize = 16;
+/// The most fragments, with holes between them, that are held of one claim. One leg brings twelve datagrams.
+/// What does not fit comes again.
+const MAX_FRAGMENTS: usize = 16;
 
-/// All that has arrived of one origin's claim.
+/// What has arrived of one origin's claim.
 #[derive(Debug)]
 struct Partial {
     origin: NodeId,
     generation: Generation,
-    pieces: Vec<Piece>,
+    fragments: Vec<Fragment>,
 }
 
 /// What lives of a log in `(after, upto]`, joined from one part or several.
+///
+/// Invariants: `after <= upto <= frontier`, and `floor <= least_frontier <= frontier`.
 #[derive(Debug)]
-struct Piece {
+struct Fragment {
     after: u64,
     upto: u64,
-    /// The highest frontier, the lowest, and the highest floor of the replicas that it is from.
+    /// The highest frontier of the replicas that it is from.
     frontier: u64,
+    /// The lowest frontier of these replicas.
     least_frontier: u64,
+    /// The highest floor of these replicas.
     floor: u64,
     run: Vec<u8>,
 }
 
-/// A claim that is complete.
+/// A claim that was put together and is complete.
 #[derive(Debug)]
-pub(crate) struct Staged {
+pub(crate) struct WholeClaim {
     generation: Generation,
-    piece: Piece,
+    fragment: Fragment,
 }
 
-impl Staged {
+impl WholeClaim {
     pub(crate) fn claim(&self) -> Claim<'_> {
         Claim {
             generation: self.generation,
-            after: self.piece.after,
-            frontier: self.piece.frontier,
-            floor: self.piece.floor,
-            run: &self.piece.run,
+            after: self.fragment.after,
+            frontier: self.fragment.frontier,
+            floor: self.fragment.floor,
+            run: &self.fragment.run,
         }
     }
 }
@@ -68,7 +79,7 @@ impl Staged {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Begun {
     pub(crate) generation: Generation,
-    /// All up to here has arrived.
+    /// Everything up to here has arrived.
     pub(crate) upto: u64,
     /// The lowest frontier of the replicas that it is from.
     pub(crate) least_frontier: u64,
@@ -76,18 +87,18 @@ pub(crate) struct Begun {
 
 /// What became of a delta.
 #[derive(Debug)]
-pub(crate) enum Outcome<'a> {
-    /// It is a whole claim as it stands.
+pub(crate) enum Acceptance<'a> {
+    /// It is a whole claim by itself.
     Whole(Claim<'a>),
     /// It completes a claim.
-    Completed(Staged),
+    Completed(WholeClaim),
     /// It is kept until the rest arrives.
     Kept,
     /// It brings nothing new.
     Stale,
-    /// What lies between it and what is held is missing; it is not kept.
+    /// Something is missing between it and what is held. It is not kept.
     Gap,
-    /// The log would outgrow its limit.
+    /// The log would outgrow its limit. Nothing of the claim should be kept.
     TooLarge,
 }
 
@@ -96,7 +107,7 @@ pub(crate) enum Outcome<'a> {
 pub(crate) enum Sent {
     /// It came alone.
     Alone,
-    /// It came in one of several datagrams, which may overtake one another.
+    /// It came in one of several datagrams. They may overtake one another.
     InParts,
 }
 
@@ -108,27 +119,27 @@ pub(crate) struct Staging {
 }
 
 impl Staging {
-    /// How many partial claims were dropped for want of room.
+    /// How many partial claims were dropped to make room.
     pub(crate) const fn dropped(&self) -> u64 {
         self.dropped
     }
 
-    /// The beginning of a partial claim that a peer could continue, given the log that is held. Of
-    /// several the one that has grown last: the peers that are there can continue it.
+    /// The beginning of a partial claim that a peer can continue, given the log that is held. Of several
+    /// beginnings this is the one that grew last, because some peer was there to continue it.
     pub(crate) fn resume(&self, origin: NodeId, held: Option<&Log>) -> Option<Begun> {
         let partial = self.partials.iter().find(|p| p.origin == origin)?;
-        let begins = |piece: &&Piece| piece.attaches(partial.generation, held);
-        let piece = partial.pieces.iter().rfind(begins)?;
-        // What is to be laid upon the log that is held has that for its beginning.
-        let beneath = held.filter(|_| piece.after > 0).map(Log::frontier);
+        let begins = |fragment: &&Fragment| fragment.attaches(partial.generation, held);
+        let fragment = partial.fragments.iter().rfind(begins)?;
+        // A fragment that continues the log that is held has that log for its beginning.
+        let beneath = held.filter(|_| fragment.after > 0).map(Log::frontier);
         Some(Begun {
             generation: partial.generation,
-            upto: piece.upto,
-            least_frontier: piece.least_frontier.min(beneath.unwrap_or(u64::MAX)),
+            upto: fragment.upto,
+            least_frontier: fragment.least_frontier.min(beneath.unwrap_or(u64::MAX)),
         })
     }
 
-    /// Whose claims are partial, and of which life.
+    /// The origins of the partial claims, with their generations.
     pub(crate) fn origins(&self) -> impl Iterator<Item = (NodeId, Generation)> {
         self.partials.iter().map(|p| (p.origin, p.generation))
     }
@@ -140,12 +151,12 @@ impl Staging {
         delta: &Delta<'a>,
         sent: Sent,
         max_state: usize,
-    ) -> Outcome<'a> {
+    ) -> Acceptance<'a> {
         let known = held.map_or((Generation::ZERO, 0), |log| {
             (log.generation(), log.frontier())
         });
         if (delta.generation, delta.frontier) <= known {
-            return Outcome::Stale;
+            return Acceptance::Stale;
         }
         let limit = max_state.saturating_mul(2);
         let base = if delta.after == 0 {
@@ -154,12 +165,12 @@ impl Staging {
             held.map_or(0, Log::size)
         };
         if base.saturating_add(delta.entries.len()) > limit {
-            return Outcome::TooLarge;
+            return Acceptance::TooLarge;
         }
         let attaches = follows(delta.after, delta.floor, delta.generation, held);
         if attaches && delta.upto == delta.frontier {
             self.discard(delta.origin);
-            return Outcome::Whole(Claim {
+            return Acceptance::Whole(Claim {
                 generation: delta.generation,
                 after: delta.after,
                 frontier: delta.frontier,
@@ -169,44 +180,48 @@ impl Staging {
         }
         let found = self.partials.iter().position(|p| p.origin == delta.origin);
         if !attaches && found.is_none() && sent == Sent::Alone {
-            return Outcome::Gap;
+            return Acceptance::Gap;
         }
         let mut partial = match found {
-            // Taken out, and put back at the end: it is not the eldest any more.
+            // It is put back at the end, because it is not the oldest any more.
             Some(at) => self.partials.remove(at),
             None => Partial::new(delta),
         };
         if partial.generation != delta.generation {
-            // Another life of the origin: what is here cannot be completed.
+            // The delta is of another incarnation of the origin. What is here cannot be completed.
             partial = Partial::new(delta);
         }
         if !partial.add(delta, held) {
             self.partials.push(partial);
-            return Outcome::Stale;
+            return Acceptance::Stale;
         }
         if partial.size() > limit {
-            return Outcome::TooLarge;
+            return Acceptance::TooLarge;
         }
-        if let Some(piece) = partial.take_whole(held, known) {
+        if let Some(fragment) = partial.take_whole(held, known) {
             let generation = partial.generation;
-            return Outcome::Completed(Staged { generation, piece });
+            return Acceptance::Completed(WholeClaim {
+                generation,
+                fragment,
+            });
         }
         if self.partials.len() >= MAX_PARTIAL {
             self.partials.remove(0);
             self.dropped = self.dropped.saturating_add(1);
         }
         self.partials.push(partial);
-        Outcome::Kept
+        debug_assert!(self.partials.len() <= MAX_PARTIAL);
+        Acceptance::Kept
     }
 
-    /// Forgets what has arrived of an origin.
+    /// Drops what has arrived of an origin.
     pub(crate) fn discard(&mut self, origin: NodeId) {
         self.partials.retain(|partial| partial.origin != origin);
     }
 }
 
-/// Whether what lives above `after` can be laid upon a log. A frontier below the floor may hold what
-/// a collected tombstone has deleted.
+/// Whether what lives above `after` can be laid upon a log. A log whose frontier is below the floor may hold
+/// something that a collected tombstone has deleted.
 fn follows(after: u64, floor: u64, generation: Generation, held: Option<&Log>) -> bool {
     after == 0
         || held.is_some_and(|log| {
@@ -219,18 +234,21 @@ impl Partial {
         Self {
             origin: delta.origin,
             generation: delta.generation,
-            pieces: Vec::new(),
+            fragments: Vec::new(),
         }
     }
 
     fn size(&self) -> usize {
-        self.pieces.iter().map(|piece| piece.run.len()).sum()
+        self.fragments
+            .iter()
+            .map(|fragment| fragment.run.len())
+            .sum()
     }
 
-    /// Adds a part, joined with what it touches, unless that would keep it from being laid upon the
-    /// log that is held. Tells whether it brings anything.
+    /// Adds a part, joined with the fragments that it touches. It is not joined if that would keep it from
+    /// being laid upon the log that is held. Tells whether the part brings anything.
     fn add(&mut self, delta: &Delta<'_>, held: Option<&Log>) -> bool {
-        let mut new = Piece {
+        let mut new = Fragment {
             after: delta.after,
             upto: delta.upto,
             frontier: delta.frontier,
@@ -238,66 +256,74 @@ impl Partial {
             floor: delta.floor,
             run: delta.entries.to_vec(),
         };
-        if let Some(at) = self.pieces.iter().position(|piece| piece.covers(&new)) {
-            // This is the one that can be continued with the peers that are there.
-            let piece = self.pieces.remove(at);
-            self.pieces.push(piece);
+        debug_assert!(new.is_sound(), "decoding has checked it");
+        if let Some(at) = self
+            .fragments
+            .iter()
+            .position(|fragment| fragment.covers(&new))
+        {
+            // A peer is there that can continue this fragment.
+            let fragment = self.fragments.remove(at);
+            self.fragments.push(fragment);
             return false;
         }
-        self.pieces.retain(|piece| !new.covers(piece));
+        self.fragments.retain(|fragment| !new.covers(fragment));
         while let Some(at) = self.joinable(&new, held) {
-            let old = self.pieces.swap_remove(at);
+            let old = self.fragments.swap_remove(at);
             new = if old.after <= new.after {
                 old.join(&new)
             } else {
                 new.join(&old)
             };
         }
-        if self.pieces.len() >= MAX_PIECES {
-            self.pieces.remove(0);
+        if self.fragments.len() >= MAX_FRAGMENTS {
+            self.fragments.remove(0);
         }
-        self.pieces.push(new);
+        self.fragments.push(new);
+        debug_assert!(self.fragments.len() <= MAX_FRAGMENTS);
         true
     }
 
-    /// A piece that the new one can be joined with: one with which it can be laid upon the log that
-    /// is held, or, where neither can be yet, any.
-    fn joinable(&self, new: &Piece, held: Option<&Log>) -> Option<usize> {
-        let attaches = |piece: &Piece| piece.attaches(self.generation, held);
-        let mut pieces = self.pieces.iter();
-        let both = pieces.position(|piece| {
-            let after = piece.after.min(new.after);
-            let floor = piece.floor.max(new.floor);
-            (attaches(piece) || attaches(new))
-                && piece.joins(new)
+    /// A fragment that the new one can be joined with. Either the two together can be laid upon the log that
+    /// is held, or neither of them can be yet.
+    fn joinable(&self, new: &Fragment, held: Option<&Log>) -> Option<usize> {
+        let attaches = |fragment: &Fragment| fragment.attaches(self.generation, held);
+        let mut fragments = self.fragments.iter();
+        let both = fragments.position(|fragment| {
+            let after = fragment.after.min(new.after);
+            let floor = fragment.floor.max(new.floor);
+            (attaches(fragment) || attaches(new))
+                && fragment.joins(new)
                 && follows(after, floor, self.generation, held)
         });
-        let neither = |piece: &Piece| !attaches(piece) && !attaches(new) && piece.joins(new);
-        both.or_else(|| self.pieces.iter().position(neither))
+        let neither =
+            |fragment: &Fragment| !attaches(fragment) && !attaches(new) && fragment.joins(new);
+        both.or_else(|| self.fragments.iter().position(neither))
     }
 
-    /// The piece that is a whole claim upon the log that is held, and claims more than is `known`.
-    fn take_whole(&mut self, held: Option<&Log>, known: (Generation, u64)) -> Option<Piece> {
+    /// Takes out the fragment that is a whole claim upon the log that is held and claims more than is `known`.
+    fn take_whole(&mut self, held: Option<&Log>, known: (Generation, u64)) -> Option<Fragment> {
         let generation = self.generation;
-        let whole = |piece: &Piece| {
-            piece.upto >= piece.frontier
-                && (generation, piece.frontier) > known
-                && piece.attaches(generation, held)
+        let whole = |fragment: &Fragment| {
+            fragment.upto >= fragment.frontier
+                && (generation, fragment.frontier) > known
+                && fragment.attaches(generation, held)
         };
-        let at = self.pieces.iter().position(whole)?;
-        Some(self.pieces.swap_remove(at))
+        let at = self.fragments.iter().position(whole)?;
+        Some(self.fragments.swap_remove(at))
     }
 }
 
-impl Piece {
-    /// Whether it can be laid upon the log that is held, and adds to it.
+impl Fragment {
+    /// Whether it can be laid upon the log that is held and adds to it.
     fn attaches(&self, generation: Generation, held: Option<&Log>) -> bool {
         let adds = |log: &Log| self.upto > log.frontier() && log.floor() <= self.least_frontier;
         self.after == 0
             || held.is_some_and(adds) && follows(self.after, self.floor, generation, held)
     }
 
-    /// Whether the other brings nothing that is not here, and belongs to nothing that this does not.
+    /// Whether the other fragment is of no use beside this one: it holds nothing more, and everything that
+    /// it can be joined with can be joined with this one.
     const fn covers(&self, other: &Self) -> bool {
         self.after <= other.after
             && self.upto >= other.upto
@@ -306,21 +332,30 @@ impl Piece {
             && self.floor <= other.floor
     }
 
-    /// Whether the two touch and belong together.
+    /// Whether the two touch and may make one claim.
     fn joins(&self, other: &Self) -> bool {
         self.after.max(other.after) <= self.upto.min(other.upto)
             && self.floor.max(other.floor) <= self.least_frontier.min(other.least_frontier)
     }
 
-    /// Goes on with what lies above `upto` in the other, which begins no earlier.
+    /// Goes on with what lies above `upto` in the next one, which begins no earlier.
     fn join(mut self, next: &Self) -> Self {
+        debug_assert!(self.after <= next.after && self.joins(next));
         self.run
             .extend_from_slice(Entries::new(&next.run).after(self.upto));
         self.upto = self.upto.max(next.upto);
         self.frontier = self.frontier.max(next.frontier);
         self.least_frontier = self.least_frontier.min(next.least_frontier);
         self.floor = self.floor.max(next.floor);
+        debug_assert!(self.is_sound());
         self
+    }
+
+    const fn is_sound(&self) -> bool {
+        self.after <= self.upto
+            && self.upto <= self.frontier
+            && self.floor <= self.least_frontier
+            && self.least_frontier <= self.frontier
     }
 }
 
@@ -372,15 +407,15 @@ mod tests {
         assert_eq!((log.floor(), log.frontier()), (9, 10));
         let mut staging = Staging::default();
         let first = staging.accept(None, &delta(&log, 0, 6), Sent::Alone, MAX);
-        assert!(matches!(first, Outcome::Kept));
+        assert!(matches!(first, Acceptance::Kept));
         let second = staging.accept(None, &delta(&log, 6, 10), Sent::Alone, MAX);
-        assert!(matches!(second, Outcome::Completed(_)));
+        assert!(matches!(second, Acceptance::Completed(_)));
     }
 
     #[test]
     fn what_lies_below_a_floor_is_no_base_for_what_follows() {
-        // The replica holds "a", whose tombstone is collected elsewhere: the rest of a log alone must
-        // not be laid over it.
+        // The replica holds "a". Its tombstone is collected elsewhere, so the rest of the log alone must not
+        // be laid over what the replica holds.
         let mut log = log(5);
         log.write(0, b"a", Some(b"value"));
         let held = log.clone();
@@ -389,7 +424,7 @@ mod tests {
         log.write(0, b"d", Some(b"value"));
         let mut staging = Staging::default();
         let rest = staging.accept(Some(&held), &delta(&log, 6, 8), Sent::Alone, MAX);
-        assert!(matches!(rest, Outcome::Gap));
+        assert!(matches!(rest, Acceptance::Gap));
     }
 
     #[test]
@@ -398,7 +433,7 @@ mod tests {
         let mut staging = Staging::default();
         assert!(matches!(
             staging.accept(None, &delta(&log, 0, 5), Sent::Alone, MAX),
-            Outcome::Kept
+            Acceptance::Kept
         ));
         assert_eq!(
             staging.resume(ORIGIN, None).map(|begun| begun.upto),
@@ -406,9 +441,9 @@ mod tests {
         );
         assert!(matches!(
             staging.accept(None, &delta(&log, 5, 9), Sent::Alone, MAX),
-            Outcome::Kept
+            Acceptance::Kept
         ));
-        let Outcome::Completed(staged) =
+        let Acceptance::Completed(staged) =
             staging.accept(None, &delta(&log, 9, 12), Sent::Alone, MAX)
         else {
             panic!("the claim is complete")
@@ -423,7 +458,7 @@ mod tests {
         let newer = log(20);
         let mut staging = Staging::default();
         staging.accept(None, &delta(&older, 0, 6), Sent::Alone, MAX);
-        let Outcome::Completed(staged) =
+        let Acceptance::Completed(staged) =
             staging.accept(None, &delta(&newer, 6, 20), Sent::Alone, MAX)
         else {
             panic!("the claim is complete")
@@ -450,14 +485,14 @@ mod tests {
         let mut staging = Staging::default();
         staging.accept(None, &delta(&newer, 0, 6), Sent::Alone, MAX);
         let more = staging.accept(None, &delta(&older, 6, 12), Sent::Alone, MAX);
-        assert!(matches!(more, Outcome::Kept), "as far as 12, of 20");
+        assert!(matches!(more, Acceptance::Kept), "as far as 12, of 20");
         let rest = staging.accept(None, &delta(&newer, 12, 20), Sent::Alone, MAX);
-        assert!(matches!(rest, Outcome::Completed(_)));
+        assert!(matches!(rest, Acceptance::Completed(_)));
     }
 
     proptest! {
-        /// Parts in any order, twice, and from replicas that know more or less and have collected
-        /// tombstones or not, come to the log itself or to nothing.
+        /// Parts come to the log itself or to nothing: in any order, repeated, and from replicas that know
+        /// more or less and have collected tombstones or not.
         #[test]
         fn parts_in_any_order_come_to_the_log(
             writes in proptest::collection::vec((0_u8..6, any::<bool>()), 1..30),
@@ -465,7 +500,7 @@ mod tests {
             parts in proptest::collection::vec((0_usize..4, 0_u64..30, 1_u64..8), 0..60),
             shuffle in any::<u64>(),
         ) {
-            // Four replicas, each of which knows a quarter more, and has collected what it likes.
+            // Four replicas. Each knows a quarter more than the one before, and has collected any tombstones.
             let mut replicas = Vec::new();
             let mut writer = Log::new(Generation::new(Stamp::from_bits(1)));
             for (n, (key, lives)) in writes.iter().enumerate() {
@@ -491,7 +526,7 @@ mod tests {
             }
             let mut staging = Staging::default();
             let mut held: Option<Log> = None;
-            // At last a peer that knows all is asked, and what it sends arrives in order.
+            // At last a peer that knows everything is asked. What it sends arrives in order.
             let asked = (newest_at, u64::MAX, 3);
             for (replica, after, len) in sent.into_iter().chain([asked; 30]) {
                 let log = &replicas[replica];
@@ -508,8 +543,8 @@ mod tests {
                 }
                 let delta = delta(log, after, upto);
                 match staging.accept(held.as_ref(), &delta, Sent::InParts, MAX) {
-                    Outcome::Whole(claim) => held.get_or_insert_default().apply(&claim),
-                    Outcome::Completed(staged) => {
+                    Acceptance::Whole(claim) => held.get_or_insert_default().apply(&claim),
+                    Acceptance::Completed(staged) => {
                         held.get_or_insert_default().apply(&staged.claim());
                     }
                     _ => continue,
@@ -536,7 +571,7 @@ mod tests {
         staging.accept(None, &delta(&log, 0, 5), Sent::Alone, MAX);
         assert!(matches!(
             staging.accept(None, &delta(&log, 0, 5), Sent::Alone, MAX),
-            Outcome::Stale
+            Acceptance::Stale
         ));
         assert_eq!(
             staging.resume(ORIGIN, None).map(|begun| begun.upto),
@@ -545,11 +580,11 @@ mod tests {
         let mut fresh = Staging::default();
         assert!(matches!(
             fresh.accept(None, &delta(&log, 5, 12), Sent::Alone, MAX),
-            Outcome::Gap
+            Acceptance::Gap
         ));
         assert!(matches!(
             fresh.accept(Some(&log), &delta(&log, 0, 12), Sent::Alone, MAX),
-            Outcome::Stale
+            Acceptance::Stale
         ));
     }
 
@@ -564,14 +599,14 @@ mod tests {
             };
             assert!(matches!(
                 staging.accept(None, &delta, Sent::Alone, MAX),
-                Outcome::Kept
+                Acceptance::Kept
             ));
         }
         assert_eq!(staging.partials.len(), MAX_PARTIAL);
         assert_eq!(staging.dropped(), 68);
         assert!(matches!(
             staging.accept(None, &delta(&log, 0, 5), Sent::Alone, 10),
-            Outcome::TooLarge
+            Acceptance::TooLarge
         ));
     }
 }

@@ -1,25 +1,24 @@
 //! Datagrams taken apart, for people who watch the wire.
 //!
-//! A [`Dissection`] reads what a node would read. It prints a line for the message and one for each
-//! item, and can be written again: since every number has one form alone, that gives the same bytes.
+//! A [`Dissection`] reads what a node would read. It prints a line for the message and one for each item. It
+//! can also be written again. Since every number has only one form, that gives the same bytes.
 
 mod text;
 
 use alloc::vec::Vec;
 
-use serde::Serialize;
-
-use super::codec;
+use super::codec::{self, Bytes};
+use super::datagram::{Datagram, DecodeError, UnknownItem};
 use super::frame::{self, ClusterTag, HEADER, Refused, SEALED, TRAILER};
-use super::message::{self, Datagram, Delta, ITEM_KINDS, Item, Later, Message};
+use super::message::{Delta, ITEM_KINDS, Item, Message};
 use crate::identity::{Generation, NodeId};
 use crate::shared_map::replica::{Run, Write, read_chunk, read_pull};
 use crate::state::entry::Entries;
 
 /// What a plaintext datagram says.
 ///
-/// Its [`Display`](core::fmt::Display) has a line for the message and an indented one for each item, and for
-/// each entry of a delta; what others have written is escaped, and cut where it is long.
+/// Its [`Display`](core::fmt::Display) has a line for the message, and indented lines for each item and for
+/// each entry of a delta. Text from other nodes is escaped, and cut if it is long.
 ///
 /// ```
 /// # use gossip_core::{Config, Dissection, Identity, Instant, Node, UnixTime};
@@ -45,33 +44,33 @@ pub struct Dissection<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unreadable {
-    /// Too short to be a datagram of this protocol.
-    #[error("it has fewer bytes than any datagram: give all of the UDP payload")]
+    /// It is too short to be a datagram of this protocol.
+    #[error("it is shorter than any datagram: give the whole UDP payload")]
     Short,
-    /// Of another version of the protocol, or of another one.
+    /// It is of another version of the protocol, or of another protocol.
     #[error(
-        "it is of version {0} of the protocol, or of another protocol: ask a node that speaks it"
+        "it is of version {0} of the protocol, or of another protocol: use a program that speaks it"
     )]
     Version(u8),
-    /// Flags that this version does not know.
-    #[error("it has flags that this version does not know: ask a later one")]
+    /// It has flags that this version does not know.
+    #[error("it has flags that this version does not know: use a later version")]
     Flags,
-    /// Its checksum is that of other bytes.
+    /// Its checksum does not match.
     #[error("the checksum does not match: bytes are damaged or missing")]
     Damaged,
-    /// Encrypted.
+    /// It is encrypted.
     #[error("it is encrypted: only a node that has the key can read it")]
     Encrypted,
-    /// A kind of message that this version does not know.
-    #[error("it is a message of a kind that this version does not know: ask a later one")]
+    /// It is a message of a kind that this version does not know.
+    #[error("it is a message of a kind that this version does not know: use a later version")]
     Unknown,
-    /// Undamaged, but nothing that a node would send.
-    #[error("it is undamaged, but no message: some other program has made it")]
+    /// It is undamaged, but no node sends such a message.
+    #[error("it is undamaged, but not a message: another program has made it")]
     Malformed,
 }
 
 impl<'a> Dissection<'a> {
-    /// Takes a datagram apart, of whatever cluster. O(n) in its length.
+    /// Takes a datagram of any cluster apart. O(n) in its length.
     ///
     /// # Errors
     /// [`Unreadable`] says why a node would drop it.
@@ -85,26 +84,26 @@ impl<'a> Dissection<'a> {
             Refused::Flags => Unreadable::Flags,
             _ => Unreadable::Damaged,
         })?;
-        let datagram = Datagram::decode(body).map_err(|unreadable| match unreadable {
-            message::Unreadable::Unknown => Unreadable::Unknown,
-            message::Unreadable::Malformed => Unreadable::Malformed,
+        let datagram = Datagram::decode(body).map_err(|error| match error {
+            DecodeError::Unknown => Unreadable::Unknown,
+            DecodeError::Malformed => Unreadable::Malformed,
         })?;
         Ok(Self { tag, datagram })
     }
 
-    /// Who says that it has sent it.
+    /// The node that the datagram names as its sender.
     #[must_use]
     pub const fn sender(&self) -> NodeId {
         self.datagram.sender.id
     }
 
-    /// Under which generation.
+    /// The sender's generation.
     #[must_use]
     pub const fn generation(&self) -> Generation {
         self.datagram.sender.generation
     }
 
-    /// Writes it again, part by part: the same bytes that were read.
+    /// Writes the datagram again, part by part. The result is the same bytes that were read.
     #[must_use]
     pub fn write(&self) -> Vec<u8> {
         let Datagram {
@@ -130,49 +129,49 @@ impl<'a> Dissection<'a> {
                 }
             }
             _ => {
-                for part in Parts(items.bytes()) {
-                    part.append_to(&mut body);
+                for item in AllItems(items.bytes()) {
+                    item.append_to(&mut body);
                 }
             }
         }
         let len = body.len();
         let mut datagram = [&[0; HEADER][..], &body, &[0; TRAILER]].concat();
-        // There is room.
-        let _ = frame::seal(self.tag, &mut datagram, len);
+        let sealed = frame::seal(self.tag, &mut datagram, len);
+        debug_assert!(sealed.is_some(), "there is room for the frame");
         datagram
     }
 }
 
-/// The items of a datagram, also those that a node would skip.
-struct Parts<'a>(&'a [u8]);
+/// The items of a datagram, including those that a node would skip.
+struct AllItems<'a>(&'a [u8]);
 
-enum Part<'a> {
+enum AnyItem<'a> {
     Known(Item<'a>),
-    Later(Later<'a>),
+    Unknown(UnknownItem<'a>),
 }
 
-impl<'a> Iterator for Parts<'a> {
-    type Item = Part<'a>;
+impl<'a> Iterator for AllItems<'a> {
+    type Item = AnyItem<'a>;
 
-    fn next(&mut self) -> Option<Part<'a>> {
-        let part;
-        (part, self.0) = if *self.0.first()? < ITEM_KINDS {
+    fn next(&mut self) -> Option<AnyItem<'a>> {
+        let found;
+        (found, self.0) = if *self.0.first()? < ITEM_KINDS {
             let (item, rest) = codec::take(self.0)?;
-            (Part::Known(item), rest)
+            (AnyItem::Known(item), rest)
         } else {
-            let (later, rest) = codec::take(self.0)?;
-            (Part::Later(later), rest)
+            let (item, rest) = codec::take(self.0)?;
+            (AnyItem::Unknown(item), rest)
         };
-        Some(part)
+        Some(found)
     }
 }
 
-impl Part<'_> {
-    /// Runs are written entry by entry.
+impl AnyItem<'_> {
+    /// Writes the item again. A run is written entry by entry.
     fn append_to(self, body: &mut Vec<u8>) {
         let mut run = Vec::new();
         match self {
-            Self::Later(later) => codec::append(body, &later),
+            Self::Unknown(item) => codec::append(body, &item),
             Self::Known(Item::Delta(delta)) => {
                 Entries::new(delta.entries).for_each(|entry| entry.append_to(&mut run));
                 let entries = &run;
@@ -190,14 +189,6 @@ impl Part<'_> {
     }
 }
 
-struct Bytes<'a>(&'a [u8]);
-
-impl Serialize for Bytes<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(self.0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -206,7 +197,7 @@ mod tests {
     use crate::shared_map::replica::{
         DeltaReceiver, DeltaSender, Map, Origin, Put, VectorItem, write_pull,
     };
-    use crate::wire::message::tests::{SENDER, rich_body};
+    use crate::wire::datagram::tests::{SENDER, rich_body};
     use std::string::ToString;
     use std::vec;
 
@@ -225,7 +216,7 @@ mod tests {
         }
     }
 
-    /// A body with this head, and what `write` writes behind it.
+    /// A body with this head. `write` writes what stands behind it.
     fn body(message: Message, write: impl FnOnce(&mut [u8]) -> usize) -> Vec<u8> {
         let mut body = Vec::new();
         codec::append(&mut body, &SENDER);
@@ -267,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn all_kinds_are_taken_apart_and_told() {
+    fn all_kinds_are_taken_apart_and_printed() {
         let tell = |body: &[u8]| Dissection::of(&framed(body)).unwrap().to_string();
         let [exchange, push, request, delta] = bodies().map(|body| tell(&body));
         for (text, says) in [
@@ -284,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn why_one_cannot_be_read_is_told() {
+    fn an_error_says_why_a_datagram_cannot_be_read() {
         let [exchange, ..] = bodies();
         let datagram = framed(&exchange);
         let changed = |at: usize, to: u8| {
@@ -312,7 +303,7 @@ mod tests {
                 let at = at % body.len();
                 match how {
                     0 => body[at] = byte,
-                    // As a longer form of the number that ends here would have it.
+                    // This makes a longer form of a number that ends here.
                     1 => {
                         body[at] |= 0x80;
                         body.insert(at + 1, 0);

@@ -1,15 +1,15 @@
-//! Sealed bodies: XChaCha20-Poly1305 under a shared key.
+//! The encrypted frame: XChaCha20-Poly1305 under a key that the members share.
 //!
-//! A sealed frame is `header (6) | nonce (24) | sealed: sequence (8) and body | tag (16)`. The header,
-//! and with it the cluster's tag, is authenticated along with the body.
+//! A sealed frame is `header (6) | nonce (24) | sealed: sequence (8), body | tag (16)`. The header, and with
+//! it the cluster's tag, is authenticated along with the body.
 //!
-//! **Nonces** are 192 random bits, so that nodes under one key need not agree on who uses which. A
-//! virtual machine that is cloned while it runs draws the same bits twice, and under the same nonce
-//! two different bodies would give each other away. So a keyed hash of the body is mixed in: only
-//! the same body can get the same nonce, and that tells nobody more than that it was the same.
+//! **Nonces** are 192 random bits, so nodes with the same key need not agree on who uses which. A virtual
+//! machine that is cloned while it runs draws the same bits twice, and two different bodies under one nonce
+//! would give each other away. So a keyed hash of the body is mixed in. Then only the same body can get the
+//! same nonce, and an eavesdropper learns no more than that it was the same.
 //!
-//! **The sequence** rises with every datagram that a node seals. What a receiver has seen before, or
-//! would have to have seen long ago, is a replay.
+//! **The sequence** rises with every datagram that a node seals. A receiver drops a number that it has
+//! seen before, and one that is too old to tell ([`ReplayWindow`]).
 
 use alloc::vec::Vec;
 
@@ -19,7 +19,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use siphasher::sip128::SipHasher24;
 
-use super::frame::HEADER;
+use super::frame::{HEADER, MOST_FRAME};
 use crate::config::secret::{Encryption, MAX_KEYS, SecretKey};
 
 const NONCE: usize = 24;
@@ -29,12 +29,16 @@ pub(crate) const SEALED_HEAD: usize = HEADER + NONCE + SEQUENCE;
 /// Bytes of a sealed frame after the body.
 pub(crate) const SEALED_TAIL: usize = 16;
 
-/// The keys that a node holds. The first is the one it seals with.
+const _: () = assert!(SEALED_HEAD + SEALED_TAIL == MOST_FRAME);
+
+/// The keys that a node holds. It seals with the first one, and opens with any of them.
+///
+/// Invariant: it holds at most [`MAX_KEYS`], each once.
 pub(crate) struct Keyring {
     keys: Vec<(SecretKey, XChaCha20Poly1305)>,
     encryption: Encryption,
     nonces: ChaCha20Rng,
-    /// Keys the hash that is mixed into nonces.
+    /// The key of the hash that is mixed into nonces.
     mixing: [u8; 16],
     sequence: u64,
 }
@@ -50,19 +54,22 @@ impl core::fmt::Debug for Keyring {
     }
 }
 
-/// Why a keyring stays as it is.
+/// Why a keyring was not changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KeyError {
+    /// It does not hold the key.
     Unknown,
+    /// It seals with the key.
     InUse,
+    /// It holds as many keys as it may.
     TooMany,
 }
 
 impl Keyring {
-    /// A ring of the first [`MAX_KEYS`] of these keys. `seed` is the node's own, from which all its
-    /// randomness comes.
+    /// A ring of the first [`MAX_KEYS`] of these keys. `seed` is the node's own: all its randomness comes
+    /// from it.
     pub(crate) fn new(keys: &[SecretKey], encryption: Encryption, seed: [u8; 32]) -> Self {
-        // A stream of its own: what else is drawn from the seed is drawn by another cipher.
+        // The node draws everything else from the seed with another cipher, so this stream is its own.
         let mut nonces = ChaCha20Rng::from_seed(seed);
         nonces.set_stream(1);
         let mut mixing = [0; 16];
@@ -75,22 +82,26 @@ impl Keyring {
             sequence: 0,
         };
         for key in keys.iter().take(MAX_KEYS) {
-            let _ = ring.add(key.clone());
+            let added = ring.add(key.clone());
+            debug_assert!(
+                added.is_ok(),
+                "no more keys are taken than there is room for"
+            );
         }
         ring
     }
 
-    /// Whether what this node sends is sealed.
+    /// Whether this node seals what it sends.
     pub(crate) fn seals(&self) -> bool {
         !self.keys.is_empty() && self.encryption >= Encryption::Prefer
     }
 
-    /// Whether plaintext is accepted.
+    /// Whether this node accepts plaintext.
     pub(crate) fn takes_plaintext(&self) -> bool {
         self.keys.is_empty() || self.encryption < Encryption::Require
     }
 
-    /// Whether there is a key to try.
+    /// Whether there is no key to try.
     pub(crate) fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
@@ -99,7 +110,7 @@ impl Keyring {
         self.encryption = encryption;
     }
 
-    /// Accepts one more key. One that is held already stays where it is.
+    /// Accepts one more key. A key that is already held stays where it is.
     pub(crate) fn add(&mut self, key: SecretKey) -> Result<(), KeyError> {
         if self.position(&key).is_some() {
             return Ok(());
@@ -119,7 +130,7 @@ impl Keyring {
         Ok(())
     }
 
-    /// Accepts a key no longer.
+    /// Stops accepting a key.
     pub(crate) fn remove(&mut self, key: &SecretKey) -> Result<(), KeyError> {
         match self.position(key) {
             None => Err(KeyError::Unknown),
@@ -135,14 +146,15 @@ impl Keyring {
         self.keys.iter().position(|(held, _)| held == key)
     }
 
-    /// Seals a body of `len` bytes that stands behind [`SEALED_HEAD`] bytes, the first of which are
-    /// the header. Returns the length of the whole.
+    /// Seals a body of `len` bytes that stands behind [`SEALED_HEAD`] bytes. The header is written already.
+    /// Returns the length of the whole frame, or `None` if there is no key or not enough room.
     pub(crate) fn seal(&mut self, buffer: &mut [u8], len: usize) -> Option<usize> {
         let (_, cipher) = self.keys.first()?;
         let (header, rest) = buffer.split_first_chunk_mut::<HEADER>()?;
         let (nonce, rest) = rest.split_first_chunk_mut::<NONCE>()?;
         let (sealed, rest) = rest.split_at_mut_checked(SEQUENCE.checked_add(len)?)?;
         let tag = rest.first_chunk_mut::<SEALED_TAIL>()?;
+        debug_assert!(self.sequence < u64::MAX, "a sequence number is used once");
         self.sequence = self.sequence.saturating_add(1);
         *sealed.first_chunk_mut::<SEQUENCE>()? = self.sequence.to_le_bytes();
         self.nonces.fill_bytes(nonce);
@@ -158,8 +170,8 @@ impl Keyring {
         SEALED_HEAD.checked_add(len)?.checked_add(SEALED_TAIL)
     }
 
-    /// Opens a sealed frame into `opened`. Returns its sequence and its body; `None` where no key
-    /// fits or it was tampered with.
+    /// Opens a sealed frame into `opened`. Returns its sequence number and its body. `None` if no key fits, or
+    /// if somebody has tampered with it.
     pub(crate) fn open<'o>(
         &self,
         datagram: &[u8],
@@ -180,20 +192,22 @@ impl Keyring {
     }
 }
 
-/// Which of a sender's datagrams have arrived: all that are beyond the window count as replays.
+/// The replay window over a sender's sequence numbers (RFC 4303, section 3.4.3). Numbers that are too old
+/// for the window count as replays.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Arrived {
+pub(crate) struct ReplayWindow {
+    /// The highest number that has arrived; 0 before the first one.
     latest: u64,
     /// Bit n: the datagram n before the latest has arrived.
     seen: u64,
 }
 
-impl Arrived {
+impl ReplayWindow {
     pub(crate) const fn new() -> Self {
         Self { latest: 0, seen: 0 }
     }
 
-    /// Notes a datagram. Tells whether it is new.
+    /// Notes that a datagram has arrived. Tells whether it is new.
     pub(crate) fn note(&mut self, sequence: u64) -> bool {
         if sequence > self.latest {
             let by = u32::try_from(sequence.saturating_sub(self.latest)).unwrap_or(u32::MAX);
@@ -290,7 +304,7 @@ mod tests {
 
     #[test]
     fn each_number_arrives_once_within_a_window() {
-        let mut arrived = Arrived::default();
+        let mut arrived = ReplayWindow::default();
         for sequence in [1, 2, 5, 4] {
             assert!(arrived.note(sequence), "{sequence}");
             assert!(!arrived.note(sequence), "{sequence} again");

@@ -1,21 +1,21 @@
-//! The frame: `version (1) | flags (1) | cluster tag (4) | body | CRC-32 (4)`, little-endian.
+//! The plaintext frame: `version (1) | flags (1) | cluster tag (4) | body | CRC-32C (4)`, with numbers in
+//! little-endian order.
 //!
-//! The checksum (CRC-32C, polynomial of RFC 3720) covers everything before it and catches damage,
-//! not malice. The cluster tag keeps clusters apart that meet by accident; it is no secret. With the
-//! flag [`SEALED`], nonce, ciphertext and authentication tag stand in place of body and checksum.
-
-#[cfg(feature = "encryption")]
-use alloc::vec::Vec;
+//! - The checksum (CRC-32C, with the polynomial of RFC 3720) covers everything before it. It catches damage,
+//!   not malice.
+//! - The cluster tag keeps two clusters apart that meet by accident. It is no secret.
+//! - With the flag [`SEALED`], a nonce, a ciphertext and an authentication tag stand in place of body and
+//!   checksum.
 
 use crc::{CRC_32_ISCSI, Crc, Table};
 use siphasher::sip::SipHasher24;
 
-/// The protocol version. Datagrams of another are dropped.
+/// The protocol version. A node drops datagrams of another version.
 pub(crate) const VERSION: u8 = 1;
 /// The flag of a frame whose body is encrypted.
 pub(crate) const SEALED: u8 = 1;
-/// Bytes that the largest kind of frame adds to a body. What a node accepts for sending must fit
-/// that, or it could not be sent on once the cluster is encrypted.
+/// Bytes that the largest kind of frame adds to a body. An entry must fit a datagram with such a frame, or
+/// nobody could pass it on once the cluster is encrypted.
 pub(crate) const MOST_FRAME: usize = 6 + 24 + 8 + 16;
 /// Bytes before the body.
 pub(crate) const HEADER: usize = 6;
@@ -29,6 +29,7 @@ const CRC: Crc<u32, Table<1>> = Crc::<u32, Table<1>>::new(&CRC_32_ISCSI);
 pub(crate) struct ClusterTag([u8; 4]);
 
 impl ClusterTag {
+    /// The tag of the cluster with this name.
     pub(crate) fn of(cluster: &str) -> Self {
         let [a, b, c, d, ..] = SipHasher24::new_with_keys(0, 1)
             .hash(cluster.as_bytes())
@@ -36,13 +37,14 @@ impl ClusterTag {
         Self([a, b, c, d])
     }
 
-    /// The tag that a datagram bears.
+    /// The tag in a datagram's header.
     pub(crate) fn in_(datagram: &[u8]) -> Option<Self> {
         let [_, _, tag @ ..] = datagram.first_chunk::<HEADER>()?;
         Some(Self(*tag))
     }
 
-    const fn header(self, flags: u8) -> [u8; HEADER] {
+    /// The header of a frame with these flags.
+    pub(super) const fn header(self, flags: u8) -> [u8; HEADER] {
         let [a, b, c, d] = self.0;
         [VERSION, flags, a, b, c, d]
     }
@@ -56,86 +58,16 @@ pub(crate) enum Refused {
     Flags,
     Cluster,
     Checksum,
-    /// Encrypted, and no key of this node opens it.
+    /// It is encrypted, and no key of this node opens it.
     #[cfg(feature = "encryption")]
     Key,
-    /// Not encrypted, as this node requires.
+    /// It is not encrypted, although this node requires that.
     #[cfg(feature = "encryption")]
     Plaintext,
 }
 
-/// Takes frames off and puts them on, encrypted or not.
-#[derive(Debug)]
-pub(crate) struct Framing {
-    pub(crate) tag: ClusterTag,
-    #[cfg(feature = "encryption")]
-    pub(crate) keyring: super::encryption::Keyring,
-}
-
-/// A body, taken out of its frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Opened<'a> {
-    pub(crate) body: &'a [u8],
-    /// The sender's number for it, where it was encrypted.
-    #[cfg(feature = "encryption")]
-    pub(crate) sequence: Option<u64>,
-}
-
-impl Framing {
-    /// The body of a received frame; what is decrypted is put into `room`.
-    #[cfg(feature = "encryption")]
-    pub(crate) fn open<'a>(
-        &self,
-        max: usize,
-        datagram: &'a [u8],
-        room: &'a mut Vec<u8>,
-    ) -> Result<Opened<'a>, Refused> {
-        let flags = check_header(self.tag, max, datagram)?;
-        if flags == SEALED && !self.keyring.is_empty() {
-            let (sequence, body) = self.keyring.open(datagram, room).ok_or(Refused::Key)?;
-            let sequence = Some(sequence);
-            return Ok(Opened { body, sequence });
-        }
-        let body = open(self.tag, max, datagram)?;
-        if !self.keyring.takes_plaintext() {
-            return Err(Refused::Plaintext);
-        }
-        let sequence = None;
-        Ok(Opened { body, sequence })
-    }
-
-    /// The body of a received frame.
-    #[cfg(not(feature = "encryption"))]
-    pub(crate) fn open<'a>(&self, max: usize, datagram: &'a [u8]) -> Result<Opened<'a>, Refused> {
-        open(self.tag, max, datagram).map(|body| Opened { body })
-    }
-
-    /// The part of `buffer` into which a body may be written, the frame's share taken off.
-    pub(crate) fn body<'b>(&self, buffer: &'b mut [u8]) -> &'b mut [u8] {
-        #[cfg(feature = "encryption")]
-        if self.keyring.seals() {
-            use super::encryption::{SEALED_HEAD, SEALED_TAIL};
-            let end = buffer.len().saturating_sub(SEALED_TAIL);
-            return buffer.get_mut(SEALED_HEAD..end).unwrap_or_default();
-        }
-        body(buffer)
-    }
-
-    /// Puts the frame around a body of `len` bytes, written where [`Framing::body`] said. `None`
-    /// where the buffer is too small for it.
-    pub(crate) fn seal<'b>(&mut self, buffer: &'b mut [u8], len: usize) -> Option<&'b [u8]> {
-        #[cfg(feature = "encryption")]
-        if self.keyring.seals() {
-            *buffer.first_chunk_mut::<HEADER>()? = self.tag.header(SEALED);
-            let total = self.keyring.seal(buffer, len)?;
-            return buffer.get(..total);
-        }
-        seal(self.tag, buffer, len)
-    }
-}
-
 /// Checks length, version and cluster. Returns the flags.
-fn check_header(tag: ClusterTag, max: usize, datagram: &[u8]) -> Result<u8, Refused> {
+pub(super) fn check_header(tag: ClusterTag, max: usize, datagram: &[u8]) -> Result<u8, Refused> {
     if datagram.len() > max || datagram.len() < HEADER + TRAILER {
         return Err(Refused::Length);
     }
@@ -149,7 +81,7 @@ fn check_header(tag: ClusterTag, max: usize, datagram: &[u8]) -> Result<u8, Refu
     Ok(*flags)
 }
 
-/// The body of a received plaintext frame.
+/// The body of a received plaintext frame. It borrows from the datagram.
 pub(crate) fn open(tag: ClusterTag, max: usize, datagram: &[u8]) -> Result<&[u8], Refused> {
     let flags = check_header(tag, max, datagram)?;
     let (covered, checksum) = datagram
@@ -165,14 +97,14 @@ pub(crate) fn open(tag: ClusterTag, max: usize, datagram: &[u8]) -> Result<&[u8]
     Ok(body)
 }
 
-/// The part of `buffer` into which a body may be written, the frame's share taken off.
+/// The part of `buffer` into which a body may be written: all of it without the frame's share.
 pub(crate) fn body(buffer: &mut [u8]) -> &mut [u8] {
     let end = buffer.len().saturating_sub(TRAILER);
     buffer.get_mut(HEADER..end).unwrap_or_default()
 }
 
-/// Puts the frame around a body of `len` bytes, written where [`body`] said. `None` where the
-/// buffer is too small for it.
+/// Puts the frame around a body of `len` bytes that stands where [`body`] said. `None` if the buffer is too
+/// small for it.
 pub(crate) fn seal(tag: ClusterTag, buffer: &mut [u8], len: usize) -> Option<&[u8]> {
     let covered = HEADER.checked_add(len)?;
     let total = covered.checked_add(TRAILER)?;

@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use conformance::scenario::{Clock, Failure, Gauges, Outcome, Report, Scenario, Setup};
+use conformance::scenario::{Clock, Gauges, Outcome, Report, Scenario, Setup, Unplayable};
 use gossip_core::{Dissemination, Mode};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::args::Common;
 use super::{plot, table};
 
-type Played = Result<Outcome, Failure>;
+type Played = Result<Outcome, Unplayable>;
 
 /// Plays all runs and tells what came of them. False if something is wrong.
 pub(crate) fn play(scenario: &Scenario, common: &Common, gauges: Gauges) -> bool {

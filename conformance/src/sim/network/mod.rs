@@ -66,7 +66,7 @@ pub(crate) struct Passage {
 
 /// What becomes of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum Delivery {
     Lost,
     Once(Passage),
     /// The second copy is undamaged.
@@ -75,7 +75,7 @@ pub(crate) enum Fate {
 
 /// What a fault does to one datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
+enum Impact {
     Unharmed,
     Lost,
     Later(u64),
@@ -134,7 +134,7 @@ impl Network {
     }
 
     /// Decides what becomes of a datagram.
-    pub(crate) fn carry(&mut self, now: Time, from: HostId, to: HostId, length: u64) -> Fate {
+    pub(crate) fn carry(&mut self, now: Time, from: HostId, to: HostId, length: u64) -> Delivery {
         // Drawn for every datagram, so that faults do not shift the delays of the others.
         let mut passage = Passage {
             takes: self.delay.sample(&mut self.rng),
@@ -146,21 +146,21 @@ impl Network {
                 continue;
             }
             match active.strike(now, from, to, length) {
-                Outcome::Unharmed => {}
-                Outcome::Lost => return Fate::Lost,
-                Outcome::Later(by) => passage.takes = passage.takes.saturating_add(by),
-                Outcome::Twice => {
+                Impact::Unharmed => {}
+                Impact::Lost => return Delivery::Lost,
+                Impact::Later(by) => passage.takes = passage.takes.saturating_add(by),
+                Impact::Twice => {
                     twin = Some(Passage {
                         takes: self.delay.sample(&mut active.rng),
                         damage: None,
                     });
                 }
-                Outcome::Damaged(damage) => passage.damage = Some(damage),
+                Impact::Damaged(damage) => passage.damage = Some(damage),
             }
         }
         match twin {
-            Some(twin) => Fate::Twice(passage, twin),
-            None => Fate::Once(passage),
+            Some(twin) => Delivery::Twice(passage, twin),
+            None => Delivery::Once(passage),
         }
     }
 
@@ -171,26 +171,26 @@ impl Network {
 }
 
 impl Active {
-    fn strike(&mut self, now: Time, from: HostId, to: HostId, length: u64) -> Outcome {
+    fn strike(&mut self, now: Time, from: HostId, to: HostId, length: u64) -> Impact {
         let rng = &mut self.rng;
         match &self.fault.effect {
-            Effect::Cut => Outcome::Lost,
-            Effect::Loss(share) if chance(rng, *share) => Outcome::Lost,
+            Effect::Cut => Impact::Lost,
+            Effect::Loss(share) if chance(rng, *share) => Impact::Lost,
             Effect::Bursts(bursts) => {
                 let weather = self
                     .weather
                     .entry((from, to))
                     .or_insert_with(|| bursts.begin(now, rng));
                 if bursts.loses(weather, now, rng) {
-                    Outcome::Lost
+                    Impact::Lost
                 } else {
-                    Outcome::Unharmed
+                    Impact::Unharmed
                 }
             }
-            Effect::Delay(delay) => Outcome::Later(delay.sample(rng)),
-            Effect::Reorder { share, by } if chance(rng, *share) => Outcome::Later(by.sample(rng)),
-            Effect::Duplicate(share) if chance(rng, *share) => Outcome::Twice,
-            Effect::Corrupt(share) if chance(rng, *share) => Outcome::Damaged(Damage::draw(rng)),
+            Effect::Delay(delay) => Impact::Later(delay.sample(rng)),
+            Effect::Reorder { share, by } if chance(rng, *share) => Impact::Later(by.sample(rng)),
+            Effect::Duplicate(share) if chance(rng, *share) => Impact::Twice,
+            Effect::Corrupt(share) if chance(rng, *share) => Impact::Damaged(Damage::draw(rng)),
             Effect::Bandwidth {
                 bytes_per_s,
                 buffer,
@@ -198,16 +198,16 @@ impl Active {
                 let busy = self.busy.entry(from).or_insert(now);
                 let waits = busy.since(now);
                 if waits > *buffer {
-                    return Outcome::Lost;
+                    return Impact::Lost;
                 }
                 let takes = real(length) / real((*bytes_per_s).max(1));
                 *busy = (*busy).max(now) + core::time::Duration::from_secs_f64(takes);
-                Outcome::Later(nanos(busy.since(now)))
+                Impact::Later(nanos(busy.since(now)))
             }
             Effect::Loss(_)
             | Effect::Reorder { .. }
             | Effect::Duplicate(_)
-            | Effect::Corrupt(_) => Outcome::Unharmed,
+            | Effect::Corrupt(_) => Impact::Unharmed,
         }
     }
 }

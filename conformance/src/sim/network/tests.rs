@@ -19,7 +19,7 @@ fn set(hosts: &[u32]) -> HostSet {
 }
 
 /// Sends 10,000 datagrams of 100 bytes, one each millisecond, and tells what became of them.
-fn send(network: &mut Network, from: u32, to: u32) -> Vec<Fate> {
+fn send(network: &mut Network, from: u32, to: u32) -> Vec<Delivery> {
     (0..10_000)
         .map(|ms| {
             let now = Time::from_nanos(ms * 1_000_000);
@@ -28,21 +28,21 @@ fn send(network: &mut Network, from: u32, to: u32) -> Vec<Fate> {
         .collect()
 }
 
-fn lost(fates: &[Fate]) -> usize {
-    fates.iter().filter(|&&fate| fate == Fate::Lost).count()
+fn lost(fates: &[Delivery]) -> usize {
+    fates.iter().filter(|&&fate| fate == Delivery::Lost).count()
 }
 
-fn takes(fate: &Fate) -> u64 {
+fn takes(fate: &Delivery) -> u64 {
     match fate {
-        Fate::Once(passage) | Fate::Twice(passage, _) => passage.takes,
-        Fate::Lost => 0,
+        Delivery::Once(passage) | Delivery::Twice(passage, _) => passage.takes,
+        Delivery::Lost => 0,
     }
 }
 
 #[test]
 fn without_faults_every_datagram_arrives_once_within_the_delay() {
     for fate in send(&mut network(), 0, 1) {
-        let Fate::Once(passage) = fate else {
+        let Delivery::Once(passage) = fate else {
             panic!("{fate:?}");
         };
         assert!((1_000_000..=10_000_000).contains(&passage.takes));
@@ -64,7 +64,7 @@ fn loss_takes_its_share_and_leaves_the_delays_of_the_others_as_they_were() {
     let fates = send(&mut network, 0, 1);
     assert!((2_800..3_200).contains(&lost(&fates)));
     for (fate, before) in fates.iter().zip(&whole) {
-        assert!(*fate == Fate::Lost || fate == before);
+        assert!(*fate == Delivery::Lost || fate == before);
     }
 }
 
@@ -127,11 +127,11 @@ fn duplicates_damage_and_late_datagrams_come_in_their_share() {
         );
     }
     let fates = send(&mut network, 0, 1);
-    let twice = fates.iter().filter(|f| matches!(f, Fate::Twice(..)));
+    let twice = fates.iter().filter(|f| matches!(f, Delivery::Twice(..)));
     let late = fates.iter().filter(|f| takes(f) > 100_000_000);
     let damaged = fates.iter().filter(|fate| match fate {
-        Fate::Once(passage) | Fate::Twice(passage, _) => passage.damage.is_some(),
-        Fate::Lost => false,
+        Delivery::Once(passage) | Delivery::Twice(passage, _) => passage.damage.is_some(),
+        Delivery::Lost => false,
     });
     for share in [twice.count(), late.count(), damaged.count()] {
         assert!((900..1100).contains(&share), "{share}");
@@ -155,8 +155,8 @@ fn bursts_lose_datagrams_on_one_link_while_another_is_good() {
     let (mut one, mut both) = (0, 0);
     for ms in 0..10_000 {
         let now = Time::from_nanos(ms * 1_000_000);
-        let first = network.carry(now, host(0), host(1), 100) == Fate::Lost;
-        let second = network.carry(now, host(1), host(0), 100) == Fate::Lost;
+        let first = network.carry(now, host(0), host(1), 100) == Delivery::Lost;
+        let second = network.carry(now, host(1), host(0), 100) == Delivery::Lost;
         one += u32::from(first != second);
         both += u32::from(first && second);
     }

@@ -8,7 +8,7 @@ use crate::sim::arena::Slot;
 use crate::sim::drive::{Input, after_timeout, give};
 use crate::sim::host::Process;
 use crate::sim::hosts::HostId;
-use crate::sim::network::{Fate, Passage};
+use crate::sim::network::{Delivery, Passage};
 use crate::sim::parcels::{Leg, Parcel};
 use crate::sim::queue::Due;
 use crate::sim::time::Time;
@@ -187,9 +187,9 @@ impl World {
                 leg: Leg::Network,
             };
             match self.network.carry(now, id, to, count(length)) {
-                Fate::Lost => self.parcels.arena_mut().free(slot),
-                Fate::Once(passage) => self.post(parcel, passage),
-                Fate::Twice(first, second) => {
+                Delivery::Lost => self.parcels.arena_mut().free(slot),
+                Delivery::Once(passage) => self.post(parcel, passage),
+                Delivery::Twice(first, second) => {
                     let bytes = self.parcels.arena().bytes(slot).to_vec();
                     let slot = self.parcels.arena_mut().store(&bytes);
                     self.post(parcel, first);

@@ -33,7 +33,8 @@ fn observed(heartbeats: &[u64]) -> Window {
     )
 }
 
-/// Conviction deadlines, in seconds, with the first 0, 1, 2, ... of these intervals (in ms) seen.
+/// The conviction deadlines in seconds after the first 0, 1, 2, ... of these intervals in
+/// milliseconds.
 fn deadlines(detector: &Detector, intervals: &[u64]) -> Vec<f64> {
     (0..=intervals.len())
         .map(|seen| {
@@ -48,7 +49,7 @@ const STABLE: [u64; 10] = [0, 1000, 2000, 3000, 4000, 5000, 6000, 7000, 8000, 90
 const VARIABLE: [u64; 9] = [0, 1200, 2800, 3500, 5100, 6800, 7300, 9000, 10_500];
 
 #[test]
-fn r8_the_same_silence_is_death_on_a_stable_link_and_nothing_on_a_variable_one() {
+fn the_same_silence_is_death_on_a_stable_link_and_nothing_on_a_variable_one() {
     let detector = detector(PhiModel::StudentT, 0.0);
     let stable = observed(&STABLE);
     let variable = observed(&VARIABLE);
@@ -71,14 +72,14 @@ fn r8_the_same_silence_is_death_on_a_stable_link_and_nothing_on_a_variable_one()
 }
 
 #[test]
-fn the_normal_model_misses_those_figures_by_far() {
+fn the_normal_model_gives_much_greater_figures() {
     let detector = detector(PhiModel::Normal, 0.0);
     let phi = detector.phi(&observed(&STABLE), Duration::from_secs(2));
     assert!(phi > 20.0, "{phi}");
 }
 
 #[test]
-fn before_the_first_sample_the_prior_gives_more_than_four_intervals() {
+fn before_the_first_sample_the_prior_decides() {
     for (model, suspect, convict) in [(PhiModel::StudentT, 3.9, 4.4), (PhiModel::Normal, 4.9, 5.4)]
     {
         let (detector, empty) = (lan(model), Window::new(64));
@@ -107,8 +108,8 @@ fn on_a_regular_link_the_deadline_only_ever_falls() {
 
 #[test]
 fn the_first_samples_take_over_from_the_prior_without_a_jump() {
-    // A link that jitters by half its interval: the deadline may follow what it sees, but the
-    // eighth sample, which ends the prior, moves it no more than a typical one before.
+    // The link jitters by half its interval. The deadline may follow the samples. But the eighth
+    // sample, which ends the prior, moves the deadline no more than a typical one before it.
     let intervals: Vec<u64> = VARIABLE.windows(2).map(|p| p[1] - p[0]).collect();
     let deadlines = deadlines(&lan(PhiModel::StudentT), &intervals);
     let steps: Vec<f64> = deadlines.windows(2).map(|p| p[1] - p[0]).collect();

@@ -9,17 +9,17 @@ use super::*;
 use crate::config::PhiModel;
 use crate::failure::detector::Detector;
 use crate::failure::observation::Due;
-use crate::failure::probes::Sign;
+use crate::failure::probes::Hint;
 use crate::hlc::Stamp;
 use crate::identity::Generation;
-use crate::state::attribute::Ballot;
+use crate::state::attribute::PublishedVote;
 use crate::state::log::Claim;
 use crate::state::table_hash::HashKey;
 
-mod abroad;
+mod datacenters;
 
 const SECOND: Duration = Duration::from_secs(1);
-/// When the verdicts are asked for: long after everything else in a scene.
+/// When the verdicts are drawn: long after everything else in a scene.
 const NOW: Instant = Instant::from_nanos(1_000_000_000_000);
 
 const fn id(n: u64) -> NodeId {
@@ -36,7 +36,8 @@ struct Scene {
     votes: Votes,
     observations: Vec<Observation>,
     probes: Probes,
-    cast: BTreeMap<u64, Vec<Ballot>>,
+    /// The votes that each member publishes.
+    published: BTreeMap<u64, Vec<PublishedVote>>,
 }
 
 impl Scene {
@@ -50,7 +51,7 @@ impl Scene {
             votes: Votes::default(),
             observations: Vec::new(),
             probes: Probes::default(),
-            cast: BTreeMap::new(),
+            published: BTreeMap::new(),
         };
         (0..members).for_each(|n| scene.shows(n, 3));
         scene
@@ -72,20 +73,20 @@ impl Scene {
         self.vote_from(observer, subject, Instant::ORIGIN);
     }
 
-    fn vote_from(&mut self, observer: u64, subject: u64, counts: Instant) {
-        let old = self.cast.get(&observer).cloned().unwrap_or_default();
+    fn vote_from(&mut self, observer: u64, subject: u64, counts_from: Instant) {
+        let old = self.published.get(&observer).cloned().unwrap_or_default();
         let mut new = old.clone();
-        new.push(Ballot {
+        new.push(PublishedVote {
             subject: id(subject),
             generation: generation(),
             frontier: 3,
             age: 0,
             removed: false,
         });
-        let ballots = new.iter().copied();
+        let votes = new.iter().copied();
         self.votes
-            .replace(NOW, id(observer), old.into_iter(), ballots, |_| counts);
-        self.cast.insert(observer, new);
+            .replace(NOW, id(observer), old.into_iter(), votes, |_| counts_from);
+        self.published.insert(observer, new);
     }
 
     fn votes(mut self, observers: impl IntoIterator<Item = u64>, subject: u64) -> Self {
@@ -111,12 +112,12 @@ impl Scene {
         self
     }
 
-    /// Node 0 has asked a member in vain.
-    fn asks_in_vain(mut self, whom: u64) -> Self {
+    /// Node 0 has probed a member in vain.
+    fn probes_in_vain(mut self, whom: u64) -> Self {
         self.probes.ask(id(whom), Instant::ORIGIN);
         self.probes
             .turn(Instant::ORIGIN, NodeId::from_u64(0), Some(0), |_| {
-                Sign::None
+                Hint::None
             });
         assert!(self.probes.is_silent(id(whom)));
         self
@@ -153,10 +154,10 @@ impl Scene {
     }
 }
 
-// On a ring of 40, the observers of member 20 are 16 to 19 and 21 to 24; node 0 is none of them.
+// On a ring of 40, the observers of member 20 are 16 to 19 and 21 to 24. Node 0 is none of them.
 
 #[test]
-fn down_by_a_strict_majority_of_the_observers() {
+fn a_strict_majority_of_the_observers_takes_a_member_down() {
     let four = Scene::new(40).votes(16..20, 20);
     assert_eq!(four.verdict(20), Some(Verdict::Doubtful));
     let five = four.votes([21], 20);
@@ -169,13 +170,13 @@ fn down_by_a_strict_majority_of_the_observers() {
 }
 
 #[test]
-fn the_votes_of_others_than_the_observers_do_not_count() {
+fn votes_of_members_that_are_not_observers_do_not_count() {
     let scene = Scene::new(40).votes(1..15, 20);
     assert_eq!(scene.verdict(20), Some(Verdict::Cleared));
 }
 
 #[test]
-fn one_vote_is_no_doubt_and_two_are() {
+fn two_votes_make_a_member_doubtful_and_one_does_not() {
     let one = Scene::new(40).votes([16], 20);
     assert_eq!(one.verdict(20), Some(Verdict::Cleared));
     let two = one.votes([17], 20);
@@ -183,8 +184,8 @@ fn one_vote_is_no_doubt_and_two_are() {
 }
 
 #[test]
-fn own_evidence_is_one_witness_more_on_either_side() {
-    let asked = Scene::new(40).votes(16..20, 20).asks_in_vain(20);
+fn own_evidence_adds_one_witness_for_or_against() {
+    let asked = Scene::new(40).votes(16..20, 20).probes_in_vain(20);
     assert_eq!(asked.verdict(20), Some(Verdict::Down), "5 of 9");
     let heard = Scene::new(40).votes(16..20, 20).hears(20);
     assert_eq!(heard.verdict(20), Some(Verdict::Doubtful), "4 of 9");
@@ -194,7 +195,7 @@ fn own_evidence_is_one_witness_more_on_either_side() {
 
 #[test]
 fn a_silent_observer_is_no_witness() {
-    let scene = Scene::new(40).votes(16..20, 20).asks_in_vain(24);
+    let scene = Scene::new(40).votes(16..20, 20).probes_in_vain(24);
     assert_eq!(scene.verdict(20), Some(Verdict::Down), "4 of 7");
 }
 
@@ -203,7 +204,7 @@ fn a_member_that_is_down_is_no_witness() {
     let scene = Scene::new(40).votes(16..20, 20);
     let lately = scene.holds_down(24, Instant::from_nanos(501));
     assert_eq!(lately.verdict(20), Some(Verdict::Down), "4 of 7");
-    // Once it has been down for long, its place on the ring is another's.
+    // Once it has been down for long, another member has its place on the ring.
     let long_ago = Scene::new(40)
         .votes(16..20, 20)
         .holds_down(24, Instant::from_nanos(500));
@@ -212,7 +213,8 @@ fn a_member_that_is_down_is_no_witness() {
 
 #[test]
 fn the_clearest_case_is_decided_first() {
-    // Two sick members vote against 20, which has a majority against it with them, and none without.
+    // Two sick members vote against 20. With them there is a majority against it, and without them
+    // there is none.
     let scene = Scene::new(40).votes([16, 17, 18, 21, 22], 20);
     assert_eq!(scene.verdict(20), Some(Verdict::Down), "5 of 8");
     let scene = scene.votes([12, 13, 14, 15, 17, 18, 19, 20], 16);
@@ -235,28 +237,28 @@ fn one_sick_node_takes_nobody_down_whatever_it_votes() {
 }
 
 #[test]
-fn nobody_is_down_without_a_witness() {
-    // Its observers are all silent towards this node, which has not asked it yet.
-    let scene = Scene::new(3).votes([1], 2).asks_in_vain(1);
+fn without_a_witness_nobody_is_down() {
+    // This node finds all observers silent, and has not probed the member yet.
+    let scene = Scene::new(3).votes([1], 2).probes_in_vain(1);
     assert_eq!(
         scene.verdict(1),
         Some(Verdict::Doubtful),
         "1 is contested itself, and 2 vouches"
     );
     assert_eq!(scene.verdict(2), Some(Verdict::Doubtful), "0 of 0");
-    let scene = scene.asks_in_vain(2);
+    let scene = scene.probes_in_vain(2);
     assert_eq!(scene.verdict(1), Some(Verdict::Down));
     assert_eq!(scene.verdict(2), Some(Verdict::Down));
 }
 
 #[test]
-fn of_two_members_each_is_the_others_only_witness() {
+fn in_a_cluster_of_two_each_is_the_only_witness_of_the_other() {
     let scene = Scene::new(2).observes_silence(1);
     assert_eq!(scene.verdict(1), Some(Verdict::Down));
 }
 
 #[test]
-fn of_three_members_both_others_must_agree() {
+fn in_a_cluster_of_three_both_others_must_agree() {
     let alone = Scene::new(3).observes_silence(2);
     assert_eq!(alone.verdict(2), Some(Verdict::Doubtful), "1 of 2");
     let agreed = alone.votes([1], 2);
@@ -264,7 +266,7 @@ fn of_three_members_both_others_must_agree() {
 }
 
 #[test]
-fn with_fewer_than_k_members_everybody_is_a_witness() {
+fn with_few_members_everybody_is_a_witness() {
     let unheard = Scene::new(5).votes([1, 2], 4);
     assert_eq!(unheard.verdict(4), Some(Verdict::Down), "2 of 3");
     let heard = Scene::new(5).votes([1, 2], 4).hears(4);
@@ -274,7 +276,7 @@ fn with_fewer_than_k_members_everybody_is_a_witness() {
 }
 
 #[test]
-fn a_vote_counts_from_its_time_on() {
+fn a_vote_does_not_count_before_its_time() {
     let mut scene = Scene::new(40).votes(16..20, 20);
     scene.vote_from(21, 20, NOW.saturating_add(SECOND));
     assert_eq!(scene.verdict(20), Some(Verdict::Doubtful));
@@ -292,18 +294,22 @@ fn refuted_votes_are_void() {
 }
 
 #[test]
-fn who_has_lost_half_of_its_observers_is_to_be_asked() {
+fn a_member_that_has_lost_half_of_its_observers_is_to_be_probed() {
     let scene = (16..19).fold(Scene::new(40), |scene, n| {
         scene.holds_down(n, Instant::from_nanos(501))
     });
-    assert_eq!(scene.evidence().bereft(), []);
-    let scene = scene.asks_in_vain(19);
+    assert_eq!(scene.evidence().members_that_lost_observers(), []);
+    let scene = scene.probes_in_vain(19);
     // 20 has lost 16 to 19, and 15 has lost them on the other side.
-    assert_eq!(scene.evidence().bereft(), [id(15), id(20)]);
+    assert_eq!(
+        scene.evidence().members_that_lost_observers(),
+        [id(15), id(20)]
+    );
 }
 
-/// The rule as it is written down: everything counted anew after each decision.
-fn as_written(evidence: &Evidence<'_>, contested: &[NodeId]) -> BTreeSet<NodeId> {
+/// The members that are down by the rule as it is written: everything is counted anew after each
+/// decision.
+fn down_by_the_rule(evidence: &Evidence<'_>, contested: &[NodeId]) -> BTreeSet<NodeId> {
     let mut down: BTreeSet<NodeId> = BTreeSet::new();
     let tally = |subject: NodeId, down: &BTreeSet<NodeId>| {
         let record = evidence.table.get(subject).unwrap();
@@ -318,10 +324,9 @@ fn as_written(evidence: &Evidence<'_>, contested: &[NodeId]) -> BTreeSet<NodeId>
                 continue;
             }
             witnesses += 1;
-            let casts = evidence.votes.against(subject);
+            let held = evidence.votes.against(subject);
             against += usize::from(
-                casts
-                    .iter()
+                held.iter()
                     .any(|c| c.observer == observer && c.is_valid(&record.log, evidence.now)),
             );
         }
@@ -352,7 +357,7 @@ fn as_written(evidence: &Evidence<'_>, contested: &[NodeId]) -> BTreeSet<NodeId>
 
 proptest! {
     #[test]
-    fn counting_each_case_once_comes_to_the_same(
+    fn counting_each_case_once_gives_the_same_verdicts(
         members in 2_u64..24,
         votes in proptest::collection::vec((1_u64..24, 1_u64..24), 0..120),
         asked in proptest::collection::vec(1_u64..24, 0..6),
@@ -366,7 +371,7 @@ proptest! {
             }
         }
         let known = |n: &u64| *n < members;
-        let scene = asked.into_iter().filter(known).fold(scene, Scene::asks_in_vain);
+        let scene = asked.into_iter().filter(known).fold(scene, Scene::probes_in_vain);
         let scene = heard.into_iter().filter(known).fold(scene, Scene::hears);
         let scene = down.into_iter().filter(|(n, _)| known(n)).fold(scene, |scene, (n, since)| {
             scene.holds_down(n, Instant::from_nanos(since))
@@ -376,6 +381,6 @@ proptest! {
         let contested: Vec<NodeId> = verdicts.iter().map(|(subject, _)| *subject).collect();
         let found = verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Down);
         let found: BTreeSet<NodeId> = found.map(|(subject, _)| *subject).collect();
-        prop_assert_eq!(found, as_written(&evidence, &contested));
+        prop_assert_eq!(found, down_by_the_rule(&evidence, &contested));
     }
 }

@@ -5,6 +5,34 @@ use proptest::prelude::*;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+impl Table {
+    /// Asserts the invariants.
+    fn check(&self) {
+        let len = self.records.len();
+        let lens = (self.order.len(), self.slots.len(), self.index.len());
+        assert_eq!(lens, (len, len, len));
+        assert!(self.order.is_sorted_by(|one, next| one < next));
+        for (id, slot) in self.order.iter().zip(&self.slots) {
+            assert_eq!((self.at(*slot).id, self.slot(*id)), (*id, Some(*slot)));
+        }
+        self.datacenters.check();
+        let mut on_rings = 0;
+        for record in &self.records {
+            let liveness = liveness(record.condition);
+            on_rings += usize::from(liveness.is_some());
+            let ring = self.datacenters.ring(record.place);
+            assert!(liveness.is_none_or(|liveness| ring.contains(liveness, record.id)));
+        }
+        assert_eq!(self.live_len() + self.down_len(), on_rings);
+        assert_eq!(self.hash, self.sum(Region::ALL));
+        for region in self.buckets.regions() {
+            assert_eq!(self.region_hash(region), self.sum(region));
+        }
+        let bytes: usize = self.records.iter().map(|record| record.log.size()).sum();
+        assert_eq!(self.state_bytes, bytes);
+    }
+}
+
 const NOW: Instant = Instant::ORIGIN;
 
 fn table() -> Table {
@@ -28,7 +56,7 @@ fn learn(table: &mut Table, id: u64, generation: u64, frontier: u64) {
     );
 }
 
-/// A member comes to say where it is.
+/// A member publishes its datacenter.
 fn live_at(table: &mut Table, id: NodeId, datacenter: u8) {
     let mut log = Log::new(Generation::new(Stamp::from_bits(1)));
     let known = table.get(id).map_or(0, |record| record.log.frontier());
@@ -44,7 +72,7 @@ fn live_at(table: &mut Table, id: NodeId, datacenter: u8) {
 }
 
 #[test]
-fn the_hash_tells_what_is_known_not_how_it_was_learned() {
+fn the_hash_depends_on_what_is_known_not_on_how_it_was_learned() {
     let (mut a, mut b) = (table(), table());
     learn(&mut a, 1, 1, 5);
     learn(&mut a, 2, 1, 7);
@@ -57,58 +85,8 @@ fn the_hash_tells_what_is_known_not_how_it_was_learned() {
     assert_eq!(
         a.hash(),
         b.hash(),
-        "a ghost still says how far it was known"
+        "a tombstone still says how far its log was known"
     );
-}
-
-#[test]
-fn ids_that_collide_under_one_key_do_not_under_another() {
-    // As whoever knows the index of its own node might pick them: all in one of 256 places.
-    let (known, secret) = (
-        SipHasher13::new_with_keys(1, 2),
-        SipHasher13::new_with_keys(3, 4),
-    );
-    let place = |key: &SipHasher13, id| index_hash(key, id) & 0xff;
-    let ids = (0..).map(NodeId::from_u64);
-    let crafted: Vec<_> = ids
-        .filter(|id| place(&known, *id) == 0)
-        .take(2_560)
-        .collect();
-    let mut load = [0; 256];
-    for id in &crafted {
-        load[position(Slot::try_from(place(&secret, *id)).unwrap())] += 1;
-    }
-    assert!(load.iter().all(|load| *load < 40), "ten on average");
-    // Those that begin or end alike, neither.
-    for shift in [0, 32, 48] {
-        let mut load = [0; 256];
-        for id in (0..2_560_u64).map(|n| NodeId::from_u64(n << shift)) {
-            load[position(Slot::try_from(place(&secret, id)).unwrap())] += 1;
-        }
-        assert!(load.iter().all(|load| *load < 40), "ten on average");
-    }
-}
-
-#[test]
-fn ids_picked_to_collide_are_counted() {
-    let picked: Vec<_> = {
-        let table = table();
-        // The seven bits that the index compares first, and where it begins to look.
-        let place = |id: &NodeId| table.index_hash(*id) & (0x7f << 57 | 0xff);
-        let ids = (0..).map(NodeId::from_u64);
-        ids.filter(|id| place(id) == 0).take(100).collect()
-    };
-    let count = |mut table: Table| {
-        picked.iter().for_each(|id| {
-            table.add(*id, NOW);
-        });
-        table.collisions()
-    };
-    let met = count(table());
-    assert!(met > 4000, "nearly all met nearly all: {met}");
-    let other = SipHasher13::new_with_keys(8, 9);
-    let met = count(Table::new(HashKey::of("c"), other, 0));
-    assert!(met < 100, "a secret key keeps them apart: {met}");
 }
 
 #[test]
@@ -128,12 +106,38 @@ fn sub_hashes_are_the_same_with_buckets_and_without() {
         }
     }
     assert_eq!(table.region_hash(Region::ALL), table.hash());
+    table.check();
+}
+
+#[test]
+fn pruned_tombstones_leave_no_trace() {
+    let mut table = table();
+    for n in 0..1_000 {
+        live_at(
+            &mut table,
+            NodeId::from_u64(n << 54),
+            u8::try_from(n % 3).unwrap(),
+        );
+    }
+    for n in (0..1_000).step_by(3) {
+        table.set_condition(NodeId::from_u64(n << 54), NOW, Condition::Removed);
+    }
+    table.prune(|record| record.id.as_u64().is_multiple_of(2 << 54));
+    table.check();
+    // The 167 even multiples of three are gone, the 167 odd ones are not over yet.
+    assert_eq!(table.len(), 1_000 - 167);
+    assert_eq!(
+        table.get(NodeId::from_u64(6 << 54)).map(|r| r.condition),
+        None
+    );
+    let kept = table.condition(NodeId::from_u64(3 << 54));
+    assert_eq!(kept, Some(Condition::Removed));
 }
 
 proptest! {
     #[test]
     fn the_lists_stay_sorted_and_true(
-        steps in proptest::collection::vec((any::<u8>(), 0_u8..5, 0_u8..4), 1..200),
+        steps in proptest::collection::vec((any::<u8>(), 0_u8..6, 0_u8..4), 1..200),
     ) {
         let mut table = table();
         for (id, step, datacenter) in steps {
@@ -142,10 +146,13 @@ proptest! {
             let condition = match step {
                 0 => Condition::Down,
                 1 => Condition::Left,
-                2 => Condition::Removed,
+                2 | 3 => Condition::Removed,
                 _ => Condition::Live,
             };
             table.set_condition(id, NOW, condition);
+            if step == 3 {
+                table.prune(|record| record.id == id);
+            }
         }
         let count = |c| table.iter().filter(|record| record.condition == c).count();
         prop_assert_eq!(table.live_len(), count(Condition::Live));
@@ -156,11 +163,12 @@ proptest! {
             let compatriots = |condition| table.iter().filter(move |other| {
                 other.condition == condition && other.datacenter() == record.datacenter()
             });
-            if part(record.condition).is_some() {
+            if liveness(record.condition).is_some() {
                 prop_assert!(compatriots(Condition::Live).map(|r| r.id).eq(ring.live().iter().copied()));
                 prop_assert!(compatriots(Condition::Down).map(|r| r.id).eq(ring.down().iter().copied()));
             }
         }
+        table.check();
         prop_assert_eq!(table.iter().count(), table.len());
         let parts: u128 = Region::ALL.parts()
             .map(|part| table.region_hash(part)).fold(0, u128::wrapping_add);

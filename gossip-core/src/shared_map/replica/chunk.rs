@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::delta_codec::{EncodedItems, as_bytes};
+use super::delta_codec::EncodedItems;
 use super::logs::{Frontier, Origin};
 use crate::identity::Generation;
 use crate::wire::codec;
@@ -89,7 +89,7 @@ pub struct LiveSegment<'a> {
     pub upto: u64,
     /// Pairs of varints: so many versions are dead, so many live, and so on. Versions after the last pair
     /// are dead.
-    #[serde(serialize_with = "as_bytes")]
+    #[serde(serialize_with = "codec::bytes")]
     pub runs: &'a [u8],
 }
 
@@ -125,7 +125,7 @@ pub enum DeltaPiece<'a> {
         /// How many of them come before `bytes`.
         offset: u32,
         /// The bytes of this fragment.
-        #[serde(serialize_with = "as_bytes")]
+        #[serde(serialize_with = "codec::bytes")]
         bytes: &'a [u8],
     },
     /// How far the sender knows an origin.

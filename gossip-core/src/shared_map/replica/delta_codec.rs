@@ -2,16 +2,11 @@
 
 use core::marker::PhantomData;
 
-use postcard::{take_from_bytes, to_slice};
-use serde::{Deserialize, Serialize, Serializer};
+use postcard::take_from_bytes;
+use serde::{Deserialize, Serialize};
 
-use crate::state::room;
+use crate::state::room::Room;
 use crate::wire::codec;
-
-/// Serializes a slice as bytes, not as a sequence of numbers.
-pub(super) fn as_bytes<S: Serializer>(bytes: &&[u8], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_bytes(bytes)
-}
 
 /// Items one after the other. All of them have been read once, so that none fails later.
 #[derive(Clone, Debug)]
@@ -53,20 +48,18 @@ impl<'a, T: Deserialize<'a>> Iterator for EncodedItems<'a, T> {
     }
 }
 
-/// Writes parts into a buffer of fixed size.
+/// Writes parts into a buffer of fixed size, and no more than a receiver accepts for their length.
 #[derive(Debug)]
-pub(super) struct Writer<'b> {
-    buffer: &'b mut [u8],
-    len: usize,
+pub(super) struct DeltaWriter<'b> {
+    parts: codec::Writer<'b>,
     /// Bytes that the receiver must hold for the parts, beyond the bytes of the parts.
     held_beside: usize,
 }
 
-impl<'b> Writer<'b> {
+impl<'b> DeltaWriter<'b> {
     pub(super) const fn new(buffer: &'b mut [u8]) -> Self {
         Self {
-            buffer,
-            len: 0,
+            parts: codec::Writer::new(buffer),
             held_beside: 0,
         }
     }
@@ -75,13 +68,13 @@ impl<'b> Writer<'b> {
     /// whether the part fits: both into the buffer and into what a receiver accepts for the bytes
     /// written so far.
     pub(super) fn put_with_overhead(&mut self, part: &impl Serialize, overhead: usize) -> bool {
-        let before = self.len;
+        let before = self.len();
         let held_beside = self.held_beside.saturating_add(overhead);
         if !self.put(part) {
             return false;
         }
-        if held_beside > room(self.len) {
-            self.len = before;
+        if held_beside > Room::of(self.len()).left() {
+            self.parts.truncate(before);
             return false;
         }
         self.held_beside = held_beside;
@@ -90,34 +83,20 @@ impl<'b> Writer<'b> {
 
     /// Appends a part. Tells whether it fits.
     pub(super) fn put(&mut self, part: &impl Serialize) -> bool {
-        debug_assert!(self.len <= self.buffer.len(), "writes within the buffer");
-        let Some(free) = self.buffer.get_mut(self.len..) else {
-            return false;
-        };
-        match to_slice(part, free) {
-            Ok(written) => {
-                self.len = self.len.saturating_add(written.len());
-                true
-            }
-            Err(_) => false,
-        }
+        self.parts.put(part)
     }
 
     /// Replaces the first part by another one of the same length.
     pub(super) fn rewrite(&mut self, part: &impl Serialize) {
-        let rewritten = to_slice(part, self.buffer).map_or(0, |written| written.len());
-        debug_assert!(
-            (1..=self.len).contains(&rewritten),
-            "a part of the same length fits where the first one did"
-        );
+        self.parts.rewrite(part);
     }
 
     pub(super) const fn len(&self) -> usize {
-        self.len
+        self.parts.len()
     }
 
     /// Bytes that are left in the buffer.
     pub(super) fn free(&self) -> usize {
-        self.buffer.len().saturating_sub(self.len)
+        self.parts.room()
     }
 }

@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 use super::Map;
 use super::apply_order::Applied;
 use super::chunk::{ChunkEnd, ChunkHead, Cursor, DeltaPiece};
-use super::delta_codec::Writer;
+use super::delta_codec::DeltaWriter;
 use super::live_set::LiveSetPart;
 use super::logs::Origin;
 use super::overhead;
@@ -214,7 +214,7 @@ impl Session {
             self.begin(map);
         }
         let after = self.cursor;
-        let mut writer = Writer::new(buffer);
+        let mut writer = DeltaWriter::new(buffer);
         let head = |upto, end| ChunkHead {
             session: self.number,
             receiver: self.peer,
@@ -242,7 +242,7 @@ impl Session {
     }
 
     /// Writes what is left of the live set. Tells whether all of it is written.
-    fn write_live_set(&self, cursor: &mut Cursor, writer: &mut Writer<'_>) -> bool {
+    fn write_live_set(&self, cursor: &mut Cursor, writer: &mut DeltaWriter<'_>) -> bool {
         let told = usize::try_from(cursor.segments).unwrap_or(usize::MAX);
         for segment in self.segments.get(told..).unwrap_or_default() {
             if !writer.put_with_overhead(&segment.piece(), overhead::LIVE_SET_PART) {
@@ -254,7 +254,7 @@ impl Session {
     }
 
     /// Writes what is left of the apply order. Tells whether the stream has caught up.
-    fn write_changes(&self, map: &Map, cursor: &mut Cursor, writer: &mut Writer<'_>) -> bool {
+    fn write_changes(&self, map: &Map, cursor: &mut Cursor, writer: &mut DeltaWriter<'_>) -> bool {
         let start = self.start(map).max(cursor.position);
         if start > cursor.position {
             (cursor.position, cursor.offset) = (start, 0);
@@ -323,7 +323,7 @@ fn write_fragment(
     held: &Held,
     cursor: &mut Cursor,
     empty: usize,
-    writer: &mut Writer<'_>,
+    writer: &mut DeltaWriter<'_>,
 ) -> bool {
     let bytes: &[u8] = &held.bytes;
     let total = u32::try_from(bytes.len()).unwrap_or(u32::MAX);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Map;
 use super::chunk::Cursor;
-use super::delta_codec::{EncodedItems, Writer};
+use super::delta_codec::{DeltaWriter, EncodedItems};
 use super::logs::Origin;
 use crate::identity::Generation;
 use crate::wire::codec;
@@ -52,7 +52,7 @@ pub fn read_pull(bytes: &[u8]) -> Option<(Pull, EncodedItems<'_, VectorItem>)> {
 /// how many items it tells. `None` if the buffer does not even hold the head.
 #[must_use]
 pub fn write_pull(pull: &Pull, items: &[VectorItem], buffer: &mut [u8]) -> Option<(usize, usize)> {
-    let mut writer = Writer::new(buffer);
+    let mut writer = DeltaWriter::new(buffer);
     if !writer.put(pull) {
         return None;
     }
@@ -71,7 +71,7 @@ impl Map {
         after: Option<Origin>,
         buffer: &mut [u8],
     ) -> Option<(usize, Option<Origin>)> {
-        let mut writer = Writer::new(buffer);
+        let mut writer = DeltaWriter::new(buffer);
         if !writer.put(pull) {
             return None;
         }

@@ -16,11 +16,10 @@ use serde::{Deserialize, Serialize};
 
 use super::Map;
 use super::apply_order::Applied;
-use super::delta_codec::as_bytes;
 use super::logs::Origin;
 use super::overhead;
 use super::write::{CausalContext, Write};
-use crate::state::room;
+use crate::state::room::Room;
 use crate::wire::codec;
 
 /// A run of one origin's writes.
@@ -33,7 +32,7 @@ pub struct Run<'a> {
     /// The version of the last.
     pub upto: u64,
     /// The writes in the order of their versions, each with its length before it.
-    #[serde(serialize_with = "as_bytes")]
+    #[serde(serialize_with = "codec::bytes")]
     pub writes: &'a [u8],
 }
 
@@ -182,7 +181,7 @@ impl Map {
                     codec::append(buffer, &bytes);
                     held_beside =
                         held_beside.saturating_add(overhead::of_write(Some(&held.write())));
-                    if buffer.len() > limit || held_beside > room(buffer.len()) {
+                    if buffer.len() > limit || held_beside > Room::of(buffer.len()).left() {
                         break;
                     }
                     if needs <= *version {

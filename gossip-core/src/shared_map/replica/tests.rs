@@ -9,6 +9,7 @@ use super::*;
 use crate::command::{Key, Policy, Value};
 use crate::hlc::Stamp;
 use crate::identity::{Generation, NodeId};
+use crate::state::room::Room;
 use alloc::vec::Vec;
 use core::time::Duration;
 use std::format;
@@ -91,7 +92,7 @@ fn learn_in(to: &mut Map, from: &Map, room: usize) -> usize {
         chunks += 1;
         let (head, pieces) = read_chunk(&buffer[..len]).unwrap();
         let limit = ApplyLimits {
-            room: crate::state::room(len),
+            room: Room::of(len).left(),
             ..LIMIT
         };
         match receiver.accept(to, me, it, &head, pieces, limit) {
@@ -448,7 +449,7 @@ fn a_sender_puts_no_more_into_a_datagram_than_a_receiver_accepts() {
     let mut buffer = Vec::new();
     let mut b = map(1000);
     while let Some(run) = a.poll_push(1300, &mut buffer) {
-        let (takes, room) = (run.overhead(), crate::state::room(run.writes.len()));
+        let (takes, room) = (run.overhead(), Room::of(run.writes.len()).left());
         assert!(takes <= room, "{takes} bytes beside it, of {room}");
         assert_eq!(b.apply_push(&run), Pushed::Applied);
     }

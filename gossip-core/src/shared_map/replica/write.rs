@@ -4,9 +4,8 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use postcard::{take_from_bytes, to_extend};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
-use super::delta_codec::as_bytes;
 use super::logs::Origin;
 use crate::command::{MAX_KEY, MAX_VALUE, Policy};
 use crate::hlc::Stamp;
@@ -28,7 +27,7 @@ pub enum Replaces {
 pub struct Write<'a> {
     /// The key. It comes first and is shorter than 128 bytes, so that it can be found without decoding
     /// the rest.
-    #[serde(serialize_with = "as_bytes")]
+    #[serde(serialize_with = "codec::bytes")]
     pub key: &'a [u8],
     /// The time by the origin's clock: later than everything that the origin had seen.
     pub stamp: Stamp,
@@ -41,23 +40,11 @@ pub struct Write<'a> {
     /// Milliseconds after the stamp at which it expires. It loses its value then.
     pub lifetime: Option<u64>,
     /// The value, or `None` for a tombstone.
-    #[serde(serialize_with = "optional_bytes")]
+    #[serde(serialize_with = "codec::optional_bytes")]
     pub value: Option<&'a [u8]>,
     /// The key's version vector as the origin knew it; see [`CausalContext`].
-    #[serde(serialize_with = "as_bytes")]
+    #[serde(serialize_with = "codec::bytes")]
     pub context: &'a [u8],
-}
-
-struct Bytes<'a>(&'a [u8]);
-
-impl Serialize for Bytes<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(self.0)
-    }
-}
-
-fn optional_bytes<S: Serializer>(bytes: &Option<&[u8]>, serializer: S) -> Result<S::Ok, S::Error> {
-    bytes.map(Bytes).serialize(serializer)
 }
 
 impl<'a> Write<'a> {

@@ -1,8 +1,9 @@
 //! What a datagram says, in words.
 
+use alloc::format;
 use core::fmt;
 
-use super::{Dissection, Part, Parts};
+use super::{AllItems, AnyItem, Dissection};
 use crate::shared_map::replica::{
     self, Cursor, DeltaPiece, Frontier, Origin, VectorItem, Write, read_chunk, read_pull,
 };
@@ -14,7 +15,7 @@ use crate::wire::message::{Delta, Extent, Item, Message, ModeTag, Summary};
 impl fmt::Display for Dissection<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sender = self.datagram.sender;
-        let from = format_args!("from {} ({})", sender.id, sender.generation);
+        let from = format!("from {} ({})", sender.id, sender.generation);
         let items = self.datagram.items.bytes();
         match self.datagram.message {
             Message::Heartbeat { counter } => write!(f, "heartbeat {counter} {from}"),
@@ -49,7 +50,7 @@ impl fmt::Display for Dissection<'_> {
                         head.prune_time
                     )?;
                 }
-                Parts(items).try_for_each(|part| fmt::Display::fmt(&part, f))
+                AllItems(items).try_for_each(|item| fmt::Display::fmt(&item, f))
             }
             Message::Push(head) => {
                 write!(
@@ -57,7 +58,7 @@ impl fmt::Display for Dissection<'_> {
                     "push down tree {}, to {}, {from}",
                     head.tree, head.segment
                 )?;
-                Parts(items).try_for_each(|part| fmt::Display::fmt(&part, f))
+                AllItems(items).try_for_each(|item| fmt::Display::fmt(&item, f))
             }
             Message::MapPull => {
                 write!(f, "request of the map {from}")?;
@@ -98,10 +99,10 @@ impl fmt::Display for Dissection<'_> {
     }
 }
 
-impl fmt::Display for Part<'_> {
+impl fmt::Display for AnyItem<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Later((kind, bytes)) => {
+            Self::Unknown((kind, bytes)) => {
                 write!(
                     f,
                     "\n  item of the later kind {kind}: {} bytes",
@@ -168,7 +169,7 @@ impl fmt::Display for Part<'_> {
     }
 }
 
-/// How an origin is hinted at.
+/// A hint at an origin, and how far it is known.
 struct Hint<'a>(&'a Summary);
 
 impl fmt::Display for Hint<'_> {
@@ -213,10 +214,10 @@ impl fmt::Display for Whose<'_> {
     }
 }
 
-/// What somebody has written: escaped, and cut where it is long.
+/// Text from another node: escaped, and cut if it is long.
 struct Text<'a>(&'a [u8]);
 
-/// Bytes of a text that are printed.
+/// How many bytes of a text are printed.
 const SHOWN: usize = 48;
 
 impl fmt::Display for Text<'_> {
@@ -254,7 +255,7 @@ fn fmt_entry(entry: &Entry<'_>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         attribute::DATACENTER => write!(f, "datacenter {}", Text(value)),
         attribute::VOTES => {
             write!(f, "votes against")?;
-            let mut votes = attribute::decode_ballots(value);
+            let mut votes = attribute::decode_votes(value);
             votes.try_for_each(|vote| write!(f, " {}", vote.subject))
         }
         attribute::BURIED => write!(f, "removed"),

@@ -106,7 +106,8 @@ its id and name, too:
   member_left          generation
   member_removed
   attribute_changed    key, value (null when deleted; value_escaped where it is not printable text)
-  broadcast            topic, payload (payload_escaped where it is not printable text), life, number
+  broadcast            topic, payload (payload_escaped where it is not printable text), incarnation_start,
+                       number
   map_changed          key, old, new (null where nothing is read; old_escaped, new_escaped), stamp:
                        somebody wrote a key of the shared map
   map_dropped          key, value, stamp: it is lost, since others forgot its writer

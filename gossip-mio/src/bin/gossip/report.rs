@@ -275,13 +275,13 @@ impl Line {
                     .saying(says)
             }
             Event::Broadcast {
-                life,
+                incarnation_start,
                 number,
                 name,
                 payload,
                 ..
             } => line("broadcast", "broadcast", Tone::Strong)
-                .with("life", life.to_string())
+                .with("incarnation_start", incarnation_start.to_string())
                 .with("number", *number)
                 .with("topic", name.as_str())
                 .with_value("payload", Some(payload))

@@ -1,0 +1,120 @@
+//! Who a node is: its generation, its name, its secrets, and the votes against it.
+
+use super::*;
+use crate::node::{Standing, Status, empty_table};
+use rand_chacha::ChaCha8Rng;
+use rand_core::SeedableRng;
+
+#[test]
+fn a_node_outlives_a_later_generation_that_peers_remember() {
+    let mut node = node();
+    let id = node.id().as_u64();
+    set(&mut node, "k", b"v").unwrap();
+    let earlier = node.generation();
+    let remembered = generation_after(30);
+    push(&mut node, at(5), delta(id, remembered, &entries_at(1)));
+    assert!(node.generation() > remembered && remembered > earlier);
+    let key = Key::new("k").unwrap();
+    assert_eq!(own(&node).attribute(&key), Some(&b"v"[..]));
+
+    let generation = node.generation();
+    let absurd = generation_after(WALL.as_millis().div_euclid(1000));
+    push(&mut node, at(6), delta(id, absurd, &entries_at(1)));
+    assert_eq!(node.generation(), generation, "it lies too far ahead");
+    assert_eq!(node.metrics().refused_skew, 1);
+}
+
+#[test]
+fn an_older_generation_is_refused() {
+    let mut node = node();
+    push(
+        &mut node,
+        at(1),
+        delta(7, generation_after(2), &entries_at(3)),
+    );
+    let entries = entries_at(2);
+    let earlier = Delta {
+        upto: 9,
+        frontier: 9,
+        ..delta(7, generation_after(1), &entries)
+    };
+    push(&mut node, at(2), earlier);
+    let known = node.member(NodeId::from_u64(7)).unwrap();
+    assert_eq!(known.generation(), generation_after(2));
+    assert_eq!(known.address(), address(3));
+}
+
+/// One more entry voids the vote. A second vote of the same kind is void already.
+#[test]
+fn a_node_refutes_a_vote_against_itself_once() {
+    let mut node = node();
+    let frontier = own(&node).frontier();
+    let vote = PublishedVote {
+        frontier,
+        ..vote_against(node.id(), node.generation())
+    };
+    let entries = entries_with_votes(2, &[vote]);
+    push(&mut node, at(1), delta(7, generation_after(0), &entries));
+    assert_eq!(own(&node).frontier(), frontier + 1);
+    push(&mut node, at(2), delta(8, generation_after(0), &entries));
+    assert_eq!(own(&node).frontier(), frontier + 1);
+    assert_eq!(node.metrics().refutations, 1);
+}
+
+/// Another node cannot pick ids that collide there, even under the same name and settings.
+#[test]
+fn the_key_of_the_table_index_follows_from_the_seed() {
+    let hash = |seed: u8| {
+        let mut rng = ChaCha8Rng::from_seed([seed; 32]);
+        empty_table(&Config::lan(), &mut rng).index_hash(NodeId::from_u64(7))
+    };
+    assert_eq!(hash(1), hash(1));
+    assert_ne!(hash(1), hash(2));
+}
+
+#[test]
+fn the_elder_of_two_live_nodes_keeps_the_name_and_both_are_told() {
+    let started = |name, port: u16, millis: u64| {
+        let config = config(|config| config.seeds = [address(1)].into());
+        let identity = Identity::new(name, address(port)).unwrap();
+        let wall = WALL.saturating_add(Duration::from_millis(millis));
+        let [seed, _] = port.to_le_bytes();
+        Node::new(config, identity, [seed; 32], at(millis), wall).unwrap()
+    };
+    let mut nodes = std::vec![started("a", 1, 0), started("b", 2, 0), started("c", 3, 0)];
+    play(&mut nodes, 0, 5_000);
+    nodes.push(started("b", 4, 5_000));
+    let told = play(&mut nodes, 5_000, 15_000);
+    let contested = Event::NameContested {
+        address: address(4),
+    };
+    assert!(told[1].contains(&contested), "{:?}", told[1]);
+    let lost = Event::IdentityConflict {
+        address: address(2),
+    };
+    assert!(told[3].contains(&lost), "{:?}", told[3]);
+    let standings = [nodes[1].standing(), nodes[3].standing()];
+    assert_eq!(standings, [Standing::Up, Standing::Left]);
+    for node in &nodes[..3] {
+        let b = node.member(nodes[1].id()).unwrap();
+        let seen = (b.address(), b.status());
+        assert_eq!(seen, (address(2), Status::Up), "the elder is back");
+    }
+    let later = play(&mut nodes, 15_000, 25_000);
+    assert!(later.iter().all(Vec::is_empty), "nobody fights: {later:?}");
+}
+
+/// It has moved to another address, and its clock is half a minute behind.
+#[test]
+fn a_node_outlives_its_own_earlier_life_at_another_address() {
+    let mut nodes = std::vec![node(), node_with_seed("b", 2, 1)];
+    play(&mut nodes, 0, 3_000);
+    let id = nodes.remove(1).id();
+    let wall = UnixTime::from_millis(WALL.as_millis() - 30_000);
+    let config = config(|config| config.seeds = [address(1)].into());
+    let identity = Identity::new("b", address(3)).unwrap();
+    nodes.push(Node::new(config, identity, [3; 32], at(3_000), wall).unwrap());
+    play(&mut nodes, 3_000, 9_000);
+    let b = nodes[0].member(id).unwrap();
+    assert_eq!((b.address(), b.status()), (address(3), Status::Up));
+}
