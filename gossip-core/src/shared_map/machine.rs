@@ -481,3 +481,6 @@ fn pass_on(context: &mut Context, votes: &Votes, tree: u8, segment: Segment, run
         next = own;
     }
 }
+
+#[cfg(test)]
+mod tests;
