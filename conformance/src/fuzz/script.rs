@@ -84,7 +84,7 @@ fn read_config(bytes: &mut Bytes<'_>, hosts: usize) -> Config {
 fn read_what(bytes: &mut Bytes<'_>, hosts: usize, interval: Duration, number: usize) -> What {
     let kind = bytes.below(13);
     let host = HostId::at(bytes.below(hosts));
-    // The first host stays: a seed that is there in the end is what joining takes (R4).
+    // The first host stays: a seed that is there in the end is what joining takes.
     let mortal = HostId::at(host.position().max(1));
     let of = bytes.byte();
     match kind {

@@ -69,7 +69,7 @@ impl Default for Setup {
     }
 }
 
-/// How many of the nodes are seeds (R4 asks for three to five).
+/// How many of the nodes are seeds (three to five are recommended).
 const SEEDS: u32 = 3;
 
 /// The nodes start within this time, as those of the peers in the reference did.

@@ -316,7 +316,7 @@ fn draw_episode(
     let span = config.interval * *choose(rng, &[1, 5, 20, 60]);
     let ends = within(rng, begins, span);
     let host = HostId::at(pick(rng, hosts));
-    // The first host stays: a seed that is there in the end is what joining takes (R4).
+    // The first host stays: a seed that is there in the end is what joining takes.
     let mortal = HostId::at(pick(rng, hosts.saturating_sub(1)).saturating_add(1));
     let (ends, what) = match between(rng, 0, 99) {
         0..=34 => (ends, What::Fault(faults::draw(rng, hosts, config.interval))),

@@ -29,7 +29,7 @@ pub(super) fn spread<A: Adapter>(stage: &Stage<A>) -> Check {
     Ok(())
 }
 
-/// One node of five moves to a new schema, the others follow, and each is told when all have (R19).
+/// One node of five moves to a new schema, the others follow, and each is told when all have.
 pub(super) fn agreement<A: Adapter>(stage: &Stage<A>) -> Check {
     let mut peers = stage.cluster::<5>()?;
     for peer in &peers {

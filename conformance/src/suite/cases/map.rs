@@ -1,4 +1,4 @@
-//! The shared map, with the values of the requirements (R15 to R18).
+//! The shared map: splits, siblings, tombstones, and what each makes of two writes.
 //!
 //! The two sides of a split are nodes that have not met: N1 and N2, and N3 to N5. They heal as one
 //! node of each is told of the other.

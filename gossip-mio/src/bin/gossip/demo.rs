@@ -169,7 +169,7 @@ impl Peer {
         })
     }
 
-    /// Whether it has the new schema and sees that all others have it, too (R19).
+    /// Whether it has the new schema and sees that all others have it, too.
     fn sees_agreement(&self, key: &Key) -> bool {
         self.handle
             .read(|node| own(node, key) == Some(NEW.as_bytes()) && node.agreement(key).is_reached())
