@@ -151,6 +151,44 @@ fn a_silent_member_is_suspect_until_it_is_down() {
     assert_eq!(seen, [Status::Up, Status::Suspect, Status::Down]);
 }
 
+/// The votes that go with a voter were not withdrawn.
+#[test]
+fn a_member_stays_down_when_a_voter_is_removed_but_not_when_it_withdraws_its_vote() {
+    for (is_removed, status) in [(true, Status::Down), (false, Status::Up)] {
+        let mut node = node();
+        let generation = generation_after(0);
+        for member in 1..=4 {
+            let entries = entries_at(member + 10);
+            push(&mut node, at(1), delta(member.into(), generation, &entries));
+        }
+        let subject = NodeId::from_u64(1);
+        let vote = vote_against(subject, generation);
+        let votes = encode_votes([vote].iter(), usize::MAX);
+        let mut log = Log::new(generation);
+        log.write(0, ADDRESS, Some(&encode_address(address(12))));
+        log.write(0, STATUS, Some(Declared::Up.encode()));
+        log.write(0, VOTES, Some(&votes));
+        let mut publish = |now, voter, log: &Log| {
+            let whole = Delta {
+                origin: NodeId::from_u64(voter),
+                upto: log.frontier(),
+                frontier: log.frontier(),
+                floor: log.floor(),
+                ..delta(voter, generation, log.after(0).rest())
+            };
+            push(&mut node, at(now), whole);
+            node.member(subject).unwrap().status()
+        };
+        publish(100, 2, &log);
+        assert_eq!(publish(200, 3, &log), Status::Down);
+        log.write(1, VOTES, Some(b""));
+        if is_removed {
+            log.bury(2);
+        }
+        assert_eq!(publish(300, 2, &log), status);
+    }
+}
+
 proptest! {
     /// However time is fed, nothing overflows.
     #[test]
