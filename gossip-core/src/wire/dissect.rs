@@ -20,6 +20,9 @@ use crate::state::entry::Entries;
 /// Its [`Display`](core::fmt::Display) has a line for the message, and indented lines for each item and for
 /// each entry of a delta. Text from other nodes is escaped, and cut if it is long.
 ///
+/// It shows what a node would read. Without the feature `map`, that is nothing of the shared map: messages of
+/// the map are [`Unreadable::Unknown`], and writes of the map that travel with other news are left out.
+///
 /// ```
 /// # use gossip_core::{Config, Dissection, Identity, Instant, Node, UnixTime};
 /// # let mut config = Config::lan();
@@ -189,7 +192,7 @@ impl AnyItem<'_> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "map"))]
 mod tests {
     use super::*;
     use crate::command::{Key, Policy};
