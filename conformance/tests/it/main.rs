@@ -23,6 +23,7 @@ mod map_lies;
 mod map_memory;
 mod map_schedules;
 mod partition;
+mod protocol;
 mod removal;
 mod scenarios;
 mod shared_map;
