@@ -9,6 +9,7 @@ mod crash;
 mod datacenters;
 mod disturb;
 mod join;
+mod load;
 mod loss;
 mod partition;
 mod report;
@@ -26,6 +27,7 @@ pub use crash::Crash;
 pub use datacenters::Datacenters;
 pub use disturb::{Disturb, Disturbance};
 pub use join::Join;
+pub use load::{Load, Target};
 pub use loss::{Loss, Whose};
 pub use partition::Partition;
 pub use report::{Curve, Figure, Panel, Report};
@@ -46,6 +48,8 @@ pub enum Scenario {
     Steady(Steady),
     /// Nodes write.
     Spread(Spread),
+    /// Nodes write much.
+    Load(Load),
     /// Nodes crash.
     Crash(Crash),
     /// Datagrams are lost.
@@ -103,6 +107,7 @@ impl Scenario {
             Self::Join(_) => "join",
             Self::Steady(_) => "steady",
             Self::Spread(_) => "spread",
+            Self::Load(_) => "load",
             Self::Crash(_) => "crash",
             Self::Loss(_) => "loss",
             Self::Partition(_) => "partition",
@@ -139,6 +144,7 @@ impl Scenario {
             Self::Join(join) => join.play(setup, clock, gauges),
             Self::Steady(steady) => steady.play(setup, clock, gauges),
             Self::Spread(spread) => spread.play(setup, clock),
+            Self::Load(load) => load.play(setup, clock),
             Self::Crash(crash) => crash.play(setup, clock),
             Self::Loss(loss) => loss.play(setup, clock),
             Self::Partition(partition) => partition.play(setup, clock),

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use conformance::scenario::{
-    Churn, Crash, Datacenters, Disturb, Disturbance, Join, Loss, Partition, Place, Restart,
-    Scenario, Setup, Soak, Spread, Steady, Whose,
+    Churn, Crash, Datacenters, Disturb, Disturbance, Join, Load, Loss, Partition, Place, Restart,
+    Scenario, Setup, Soak, Spread, Steady, Target, Whose,
 };
 use conformance::sim::Scrutiny;
 use conformance::sim::network::Delay;
@@ -44,6 +44,30 @@ pub(crate) enum Command {
         /// What nodes write to
         #[arg(long, value_enum, default_value_t = PlaceArg::Attribute)]
         to: PlaceArg,
+    },
+    /// How late writes are read while many are written.
+    #[command(after_help = help::LOAD)]
+    Load {
+        #[command(flatten)]
+        common: Common,
+        /// Writes of all nodes together, in a second
+        #[arg(long, default_value_t = 100.0, value_parser = parse::rate)]
+        rate: f64,
+        /// Bytes of each value
+        #[arg(long, default_value_t = 100)]
+        value: u16,
+        /// How many keys are written
+        #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
+        keys: u32,
+        /// No key is written while a write of it is on its way
+        #[arg(long)]
+        one_at_a_time: bool,
+        /// Attributes are written, in place of the map
+        #[arg(long, conflicts_with = "policy")]
+        attributes: bool,
+        /// What happens to concurrent writes of a key
+        #[arg(long, value_enum, default_value_t = PolicyArg::Latest)]
+        policy: PolicyArg,
     },
     /// How fast crashes are seen by all.
     #[command(after_help = help::CRASH)]
@@ -252,6 +276,14 @@ pub(crate) enum PlaceArg {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum PolicyArg {
+    /// The latest wins
+    Latest,
+    /// All are kept, until a writer that reads them resolves them
+    Siblings,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum CheckArg {
     Steps,
     Views,
@@ -334,6 +366,30 @@ impl Command {
                     limit: common.seconds(120),
                 };
                 (Scenario::Spread(spread), common)
+            }
+            Self::Load {
+                common,
+                rate,
+                value,
+                keys,
+                one_at_a_time,
+                attributes,
+                policy,
+            } => {
+                let load = Load {
+                    warm_up: common.warm_up(RESTED),
+                    rate: *rate,
+                    value: usize::from(*value),
+                    keys: *keys,
+                    one_at_a_time: *one_at_a_time,
+                    to: match policy {
+                        _ if *attributes => Target::Attributes,
+                        PolicyArg::Latest => Target::Map,
+                        PolicyArg::Siblings => Target::Siblings,
+                    },
+                    lasts: common.seconds(30),
+                };
+                (Scenario::Load(load), common)
             }
             Self::Crash {
                 common,

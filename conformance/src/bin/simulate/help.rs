@@ -60,6 +60,25 @@ write; off where there is no rest, as under heavy loss
   writes             how many
   unfinished         writes that did not reach everybody in time";
 
+pub(crate) const LOAD: &str = "\
+For --seconds (30), nodes drawn at random write at random moments, --rate times a second in all, to one of \
+--keys keys. Then all get 30 s to read what was written.
+
+Figures:
+  late_p50_s, late_p99_s, late_max_s
+                   seconds from a write until every node reads it or a later one
+  never            writes that not all had read 30 s after the last
+  writes, refused  how many, and how many the writer refused
+  bytes_per_written_byte_and_node
+                   bytes sent beyond those at rest, for each byte of a value and each node
+  datagrams_per_node_per_s
+                   datagrams that each node sends in a second while nodes write
+  cpu_us_per_node_and_write
+                   time that each node spends on each write, those at rest included
+  max_queue_bytes  the most that a node sends because of one input
+  max_siblings     the most values of a key in the end
+  wrong_down       wrong verdicts";
+
 pub(crate) const CRASH: &str = "\
 Figures (--seconds: how long to wait, 120 by default; --warm-up: 70 intervals):
   killed             how many crashed

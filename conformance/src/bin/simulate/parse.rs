@@ -47,6 +47,14 @@ pub(crate) fn share(text: &str) -> Result<f64, String> {
     }
 }
 
+/// So many times a second, whole or not.
+pub(crate) fn rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if (0.001..=1e6).contains(&rate) => Ok(rate),
+        _ => Err("give how often in a second, as in 100 or 0.5".to_owned()),
+    }
+}
+
 /// Seconds, whole or not.
 pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text
