@@ -52,6 +52,10 @@ pub struct Metrics {
     /// Ids that a new member's id was compared with in vain, because they collide in the hash index. One in ten
     /// new members meets such an id. If there are many, somebody knows the secret key of the index.
     pub index_collisions: u64,
+    /// Ranges of missing writes of the shared map that this node has asked others for.
+    pub map_repairs_asked: u64,
+    /// Requests for missing writes of the shared map that this node has answered.
+    pub map_repairs_answered: u64,
     /// Logs of departed writers of the shared map in which nothing lives, and which this node took out of the
     /// version vector.
     pub map_logs_forgotten: u64,

@@ -306,7 +306,7 @@ impl Replica {
         };
         let pushed = self.map.apply_push(&run);
         let adjacent = self.map.frontier(run.origin) == run.after;
-        if missing == Missing::Causal && pushed == Pushed::Gap && adjacent {
+        if missing == Missing::Causal && matches!(pushed, Pushed::Early(..)) && adjacent {
             // As a delta that claims no more than the run.
             let head = ChunkHead {
                 session: 0,

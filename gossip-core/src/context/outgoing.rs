@@ -12,7 +12,7 @@ use crate::identity::{Generation, NodeId};
 use crate::membership::Region;
 use crate::membership::segment::Delegation;
 #[cfg(feature = "map")]
-use crate::shared_map::replica::{Origin, Run, VectorItem};
+use crate::shared_map::replica::{Origin, Run, VectorItem, Wanted};
 use crate::wire::message::ModeTag;
 #[cfg(feature = "map")]
 use alloc::sync::Arc;
@@ -134,6 +134,13 @@ pub(crate) enum MapOutgoing {
         delegation: Delegation,
         run: SharedRun,
     },
+    /// Asks for versions that this node lacks.
+    Want { to: SocketAddr, wanted: Vec<Wanted> },
+    /// Runs that a peer has asked for, each as its origin and its last version, the next one last.
+    Runs {
+        to: SocketAddr,
+        runs: Vec<(Origin, u64)>,
+    },
 }
 
 /// A run that several messages carry.
@@ -148,12 +155,12 @@ pub(crate) struct SharedRun {
 
 #[cfg(feature = "map")]
 impl SharedRun {
-    pub(crate) fn new(run: &Run<'_>) -> Self {
+    pub(crate) const fn new(origin: Origin, after: u64, upto: u64, writes: Arc<[u8]>) -> Self {
         Self {
-            origin: run.origin,
-            after: run.after,
-            upto: run.upto,
-            writes: run.writes.into(),
+            origin,
+            after,
+            upto,
+            writes,
         }
     }
 

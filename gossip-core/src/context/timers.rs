@@ -26,13 +26,15 @@ pub(crate) enum Timer {
     CatchUp,
     /// A part of the map's delta has been overtaken for so long that it counts as lost.
     Gap,
+    /// Writes of the map have been missing for so long that they are asked for.
+    Repair,
     /// The next step of leaving is due.
     Leave,
     /// What this node wrote in the last moment is pushed.
     Flush,
 }
 
-const COUNT: usize = 11;
+const COUNT: usize = 12;
 
 impl Timer {
     /// All timers, in the order in which those due at the same time run.
@@ -46,6 +48,7 @@ impl Timer {
         Self::Round,
         Self::CatchUp,
         Self::Gap,
+        Self::Repair,
         Self::Leave,
         Self::Flush,
     ];
@@ -69,6 +72,7 @@ impl Timers {
             round,
             catch_up,
             gap,
+            repair,
             leave,
             flush,
         ] = &mut self.deadlines;
@@ -82,6 +86,7 @@ impl Timers {
             Timer::Round => round,
             Timer::CatchUp => catch_up,
             Timer::Gap => gap,
+            Timer::Repair => repair,
             Timer::Leave => leave,
             Timer::Flush => flush,
         }

@@ -288,8 +288,20 @@ impl Node {
                 self.shared_map
                     .on_chunk(&mut self.context, peer, datagram.items);
             }
+            #[cfg(feature = "map")]
+            Message::MapWant => {
+                let peer = self.map_peer(from, sender);
+                self.shared_map
+                    .on_want(&mut self.context, peer, datagram.items);
+            }
+            #[cfg(feature = "map")]
+            Message::MapRuns => {
+                let peer = self.map_peer(from, sender);
+                self.shared_map
+                    .on_runs(&mut self.context, peer, datagram.items, &mut room);
+            }
             #[cfg(not(feature = "map"))]
-            Message::MapPull | Message::MapChunk => {}
+            Message::MapPull | Message::MapChunk | Message::MapWant | Message::MapRuns => {}
         }
     }
 
@@ -358,8 +370,10 @@ impl Node {
             Timer::CatchUp => self.sync.on_catch_up_due(context),
             #[cfg(feature = "map")]
             Timer::Gap => self.shared_map.on_gap_due(context),
+            #[cfg(feature = "map")]
+            Timer::Repair => self.shared_map.on_repair_due(context),
             #[cfg(not(feature = "map"))]
-            Timer::Gap => {}
+            Timer::Gap | Timer::Repair => {}
         }
     }
 

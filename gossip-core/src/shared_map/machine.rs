@@ -7,17 +7,17 @@ use core::time::Duration;
 use smallvec::SmallVec;
 
 use super::limits::{limits, refuse_stamp};
-use super::passed_runs::PassedRuns;
 use super::receiving::{PULL_FRONTIERS, Receiving};
+use super::repair::Repair;
 use super::replica::{
     ApplyLimits, ChunkEnd, DroppedValue, Map, MapChange, Origin, OwnLog, Pull, Pushed, Put, Run,
-    VectorItem, Write, read_pull, write_pull,
+    Taken, VectorItem, Write, read_pull, read_wanted, write_pull, write_wanted,
 };
 use super::sending::{Peer, Sending, summary_of};
 use super::upkeep::{Upkeep, keep_own_log_open};
 use crate::command::{CommandError, Key, MAX_WATCHED, Policy, Value};
 use crate::config::{Config, Mode};
-use crate::context::{Context, MapOutgoing, Outgoing, SharedRun, count};
+use crate::context::{Context, MapOutgoing, Outgoing, SharedRun, Timer, count};
 use crate::dissemination::{hand_over, split};
 use crate::event::Event;
 use crate::failure::votes::Votes;
@@ -28,8 +28,9 @@ use crate::state::room::Room;
 use crate::wire::datagram::{Encoder, Items};
 use crate::wire::message::{Item, MapSummary, Message, ModeTag, PushHead};
 
-/// The most runs that are pushed at a time. The exchange brings the rest of a flood of writes.
+/// The most runs that are pushed at a time, and the time until the next ones are. That is 2 MB a second.
 const RUNS: usize = 8;
+const PACE: Duration = Duration::from_millis(5);
 
 /// Datagrams that answer one request. With 1400 bytes each this is 22 kB: little enough for a socket
 /// buffer, much for one round trip.
@@ -41,7 +42,7 @@ pub(crate) struct SharedMap {
     map: Map,
     sending: Sending,
     receiving: Receiving,
-    passed_runs: PassedRuns,
+    repair: Repair,
     upkeep: Upkeep,
     /// Room for the writes of a run.
     buffer: Vec<u8>,
@@ -64,7 +65,7 @@ impl SharedMap {
             map: Map::new(own, &config.cluster, usize::from(config.event_queue)),
             sending: Sending::default(),
             receiving: Receiving::default(),
-            passed_runs: PassedRuns::default(),
+            repair: Repair::default(),
             upkeep: Upkeep::default(),
             buffer: Vec::new(),
             watched: Vec::new(),
@@ -209,6 +210,7 @@ impl SharedMap {
     /// in [`Receiving::urge`].
     pub(crate) fn tend(&mut self, context: &mut Context, enough: Option<u32>) {
         self.sending.begin_round(&self.map);
+        self.repair.begin_round();
         self.receiving.urge(context, enough);
         self.map.tick(context.clock.wall(context.now));
         if self.map.logs() > 0 {
@@ -222,8 +224,8 @@ impl SharedMap {
     }
 
     /// Chunks of the delta that is on its way are late.
-    pub(crate) fn on_gap_due(&self, context: &mut Context) {
-        self.receiving.on_gap_due(context);
+    pub(crate) fn on_gap_due(&mut self, context: &mut Context) {
+        self.receiving.on_gap_due(context, self.repair.patience());
     }
 }
 
@@ -240,7 +242,8 @@ impl SharedMap {
             let Some(run) = map.poll_push(limit, buffer) else {
                 return;
             };
-            let run = SharedRun::new(&run);
+            self.repair.runs.keep_own(&run);
+            let run = SharedRun::new(run.origin, run.after, run.upto, run.writes.into());
             for tree in 0..context.config.push_trees {
                 pass_on(context, votes, tree, Segment::ALL, &run);
             }
@@ -253,8 +256,11 @@ impl SharedMap {
                 }));
             }
         }
-        // Receivers will pull the rest.
-        self.map.drop_unpushed();
+        if self.map.has_unpushed() {
+            context
+                .timers
+                .set(Timer::Flush, Some(context.now.saturating_add(PACE)));
+        }
     }
 
     /// Runs of the map have come down a tree.
@@ -268,28 +274,86 @@ impl SharedMap {
         room: &mut Room,
     ) {
         let limits = limits(context, items.bytes().len());
-        let mut gap = false;
         for item in items {
-            if let Item::MapRun(run) = item {
-                gap |= self.on_run(context, votes, head, &run, limits, room);
+            match item {
+                Item::MapRun(run) => {
+                    let taken = self.on_run(context, peer, &run, Some(head.tree), limits, room);
+                    if taken && context.is_eager() {
+                        self.pass_on(context, votes, head, &run);
+                    }
+                }
+                Item::MapTold(told) => {
+                    let by = peer.origin.id;
+                    self.repair.note_told(context, &self.map, told, by);
+                }
+                _ => {}
             }
-        }
-        if gap && peer.is_where_it_says {
-            let recent = self.sending.recent(&self.map, PULL_FRONTIERS);
-            self.receiving
-                .ask(context, peer.address, peer.origin, recent);
         }
         self.tell_changes(context);
     }
 
-    /// A run has come down a tree: applies it and passes it on. Tells whether something is missing that
-    /// the sender of the run has.
+    /// Runs have come in that this node has asked for.
+    pub(crate) fn on_runs(
+        &mut self,
+        context: &mut Context,
+        peer: Peer,
+        items: Items<'_>,
+        room: &mut Room,
+    ) {
+        self.repair.on_answer(context, peer.address);
+        let limits = limits(context, items.bytes().len());
+        for item in items {
+            if let Item::MapRun(run) = item {
+                self.on_run(context, peer, &run, None, limits, room);
+            }
+        }
+        self.tell_changes(context);
+    }
+
+    /// A peer asks for versions that it lacks.
+    pub(crate) fn on_want(&mut self, context: &mut Context, peer: Peer, items: Items<'_>) {
+        // An answer is larger than the request, so it goes only to an address that the table knows.
+        let record = context.table.get(peer.origin.id);
+        if record.and_then(Record::address) != Some(peer.address) {
+            return;
+        }
+        if let Some(wanted) = read_wanted(items.bytes()) {
+            self.repair.on_want(context, peer.address, wanted);
+        }
+    }
+
+    /// Something has been missing for a while.
+    pub(crate) fn on_repair_due(&mut self, context: &mut Context) {
+        let Some(from) = self.repair.on_due(context, &self.map) else {
+            return;
+        };
+        let record = context.table.get(from);
+        let named = record.and_then(|record| {
+            let generation = record.log.generation();
+            Some((
+                record.address()?,
+                Origin {
+                    id: from,
+                    generation,
+                },
+            ))
+        });
+        if let Some((to, peer)) = named {
+            let recent = self.sending.recent(&self.map, PULL_FRONTIERS);
+            self.receiving.ask(context, to, peer, recent);
+        }
+    }
+
+    /// A run has come in: applies it, or lets it wait. Tells whether it has to be passed on.
+    ///
+    /// A run is passed on whether it could be applied or not. Otherwise what one node misses would be missed
+    /// by all nodes that it serves.
     fn on_run(
         &mut self,
         context: &mut Context,
-        votes: &Votes,
-        head: PushHead,
+        peer: Peer,
         run: &Run<'_>,
+        tree: Option<u8>,
         limits: ApplyLimits,
         room: &mut Room,
     ) -> bool {
@@ -300,26 +364,32 @@ impl SharedMap {
             refuse_stamp(context, run.origin.id, latest);
             return false;
         }
-        let is_full = self.map.bytes().saturating_add(run.writes.len()) > limits.bytes;
-        if is_full || !room.take(run.overhead()) {
+        let size = self.map.bytes().saturating_add(run.writes.len());
+        if size > limits.bytes || !room.take(run.overhead()) {
             count(&mut context.metrics.refused_state);
-            return !is_full;
+            return false;
         }
-        let pushed = self.map.apply_push(run);
+        let Taken { pushed, is_first } = self.repair.runs.take(&mut self.map, run, tree);
         match pushed {
             Pushed::Own => keep_own_log_open(context, &mut self.map, OwnLog::Contested),
             Pushed::Applied => {
                 let _ = context.clock.observe(context.now, latest);
             }
-            Pushed::Gap | Pushed::Known | Pushed::Refused => {}
+            Pushed::Early(origin, _) => {
+                let _ = context.clock.observe(context.now, latest);
+                self.repair.note_missing(context, origin, peer.origin.id);
+            }
+            Pushed::Known | Pushed::Refused => {}
         }
-        let is_first = self.passed_runs.note(head.tree, run.origin, run.upto);
-        let holds = matches!(pushed, Pushed::Applied | Pushed::Known);
-        if holds && (is_first || pushed == Pushed::Applied) && context.is_eager() {
-            let run = SharedRun::new(run);
+        is_first
+    }
+
+    /// Passes a run on to the members of a segment, down one tree.
+    fn pass_on(&self, context: &mut Context, votes: &Votes, head: PushHead, run: &Run<'_>) {
+        if let Some(writes) = self.repair.runs.share(run.origin, run.upto) {
+            let run = SharedRun::new(run.origin, run.after, run.upto, writes);
             pass_on(context, votes, head.tree, head.segment, &run);
         }
-        pushed == Pushed::Gap
     }
 }
 
@@ -353,6 +423,10 @@ impl SharedMap {
                 _ => None,
             })
             .collect();
+        for told in &frontiers {
+            self.repair
+                .note_told(context, &self.map, *told, peer.origin.id);
+        }
         let (may_give, may_ask) = match mode {
             ModeTag::PushPull => (true, true),
             ModeTag::Push => (false, true),
@@ -410,8 +484,13 @@ impl SharedMap {
         if !peer.is_where_it_says {
             return;
         }
+        let before = self.map.latest_position();
         self.receiving
             .on_chunk(context, &mut self.map, peer, items.bytes());
+        self.receiving.watch(context, self.repair.patience());
+        if self.map.latest_position() != before {
+            self.repair.runs.release_all(&mut self.map);
+        }
         self.tell_changes(context);
     }
 
@@ -459,8 +538,32 @@ impl SharedMap {
                 let segment = delegation.segment;
                 let push = PushHead { tree, segment };
                 let mut encoder = Encoder::new(body, sender, Message::Push(push))?;
-                let fits = encoder.item(&Item::MapRun(run.run()));
-                fits.then(|| (to, encoder.len(), None))
+                if !encoder.item(&Item::MapRun(run.run())) {
+                    return None;
+                }
+                for told in self.repair.tell(run.run().origin) {
+                    encoder.item(&Item::MapTold(told));
+                }
+                Some((to, encoder.len(), None))
+            }
+            MapOutgoing::Want { to, wanted } => {
+                let (head, room) = Encoder::split(body, sender, Message::MapWant)?;
+                Some((to, head.saturating_add(write_wanted(&wanted, room)), None))
+            }
+            MapOutgoing::Runs { to, mut runs } => {
+                let mut encoder = Encoder::new(body, sender, Message::MapRuns)?;
+                let head = encoder.len();
+                while let Some((origin, upto)) = runs.pop() {
+                    let run = self.repair.runs.get(origin, upto);
+                    if run.is_some_and(|run| !encoder.item(&Item::MapRun(run)))
+                        && encoder.len() > head
+                    {
+                        runs.push((origin, upto));
+                        break;
+                    }
+                }
+                let rest = (!runs.is_empty()).then_some(MapOutgoing::Runs { to, runs });
+                (encoder.len() > head).then(|| (to, encoder.len(), rest))
             }
         }
     }

@@ -4,7 +4,7 @@
 //! that deals with it:
 //! - `sending` answers requests with deltas,
 //! - `receiving` asks one peer at a time for a delta, and asks again for what does not arrive,
-//! - `passed_runs` remembers which pushed runs this node has passed on,
+//! - `repair` keeps the runs that came by lately, and asks for those that are missing,
 //! - `upkeep` looks after the logs of nodes that are gone.
 //!
 //! The conversation:
@@ -14,16 +14,16 @@
 //! - If the frontiers that were told do not explain the peer's hash, the node tells all of its own
 //!   frontiers, which may take several datagrams.
 //! - A delta is asked for a window of datagrams at a time, from one peer at a time.
-//! - New writes go down the same trees as other news.
+//! - New writes go down the same trees as other news. What is missed there is asked for by name.
 
 #[cfg(feature = "map")]
 mod limits;
 #[cfg(feature = "map")]
 mod machine;
 #[cfg(feature = "map")]
-mod passed_runs;
-#[cfg(feature = "map")]
 mod receiving;
+#[cfg(feature = "map")]
+mod repair;
 #[cfg_attr(
     not(feature = "map"),
     allow(

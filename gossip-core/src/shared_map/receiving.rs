@@ -12,7 +12,6 @@ use super::sending::Peer;
 use super::upkeep::keep_own_log_open;
 use crate::context::{Context, MapOutgoing, Outgoing, Timer, count};
 use crate::membership::{Condition, Record};
-use crate::sync::leg::OVERTAKING;
 use crate::time::{Instant, part};
 
 /// The most frontiers in a request. If more differ, the whole table is told.
@@ -21,6 +20,9 @@ pub(super) const PULL_FRONTIERS: usize = 24;
 /// Intervals after which a delta is given up even if it makes progress: other peers have something to
 /// tell, too. An honest delta takes seconds.
 const LONGEST: u32 = 300;
+
+/// How often the time doubles after which a delta is asked for again while nothing comes.
+const MOST_DOUBLINGS: u32 = 4;
 
 /// The most chunks that wait because they have overtaken others.
 const AHEAD: usize = 32;
@@ -35,6 +37,9 @@ pub(super) struct Receiving {
     progress: Instant,
     /// How often the delta has been asked for again since then.
     tries: u32,
+    /// When the delta last grew or was asked for again, and how often it was since it grew.
+    asked_at: Instant,
+    asked_again: u32,
     /// When this node last answered a request by one of its own, if no delta has been applied since.
     asked_back: Option<Instant>,
     /// Chunks of the delta that have overtaken others.
@@ -48,6 +53,8 @@ impl Default for Receiving {
             began: Instant::ORIGIN,
             progress: Instant::ORIGIN,
             tries: 0,
+            asked_at: Instant::ORIGIN,
+            asked_again: 0,
             asked_back: None,
             ahead: Vec::new(),
         }
@@ -142,7 +149,7 @@ impl Receiving {
         let limits = limits(context, chunk.len());
         let me = context.sender().into();
         if head.receiver == me && self.receiver.is_ahead(peer.origin, &head) {
-            return self.keep_ahead(context, head, chunk);
+            return self.keep_ahead(head, chunk);
         }
         let before = map.merged();
         let makes_progress = head.after != head.upto;
@@ -174,7 +181,7 @@ impl Receiving {
     }
 
     /// Keeps a chunk that has overtaken others, which may be late or lost.
-    fn keep_ahead(&mut self, context: &mut Context, head: ChunkHead, chunk: &[u8]) {
+    fn keep_ahead(&mut self, head: ChunkHead, chunk: &[u8]) {
         // Of two chunks for one place, the later one is kept: the other may not fit any more.
         self.ahead
             .retain(|(known, _)| known.after != head.after || known.as_of >= head.as_of);
@@ -182,34 +189,45 @@ impl Receiving {
         if is_new && self.ahead.len() < AHEAD {
             self.ahead.push((head, chunk.to_vec()));
         }
-        let late = context.now.saturating_add(OVERTAKING);
-        context.timers.advance(Timer::Gap, late);
     }
 
     fn note_progress(&mut self, context: &Context, begins: bool) {
         self.progress = context.now;
         self.tries = 0;
+        (self.asked_at, self.asked_again) = (context.now, 0);
         if begins {
             self.began = context.now;
         }
     }
 
-    /// The chunks before a waiting one have not come for so long that they must be lost: asks for the
-    /// delta again from there. Not at once, because each request brings a window of datagrams.
-    pub(super) fn on_gap_due(&self, context: &mut Context) {
+    /// Has the delta asked for again if nothing more of it comes for a while.
+    pub(super) fn watch(&mut self, context: &mut Context, patience: Duration) {
+        let due = self.is_busy().then(|| self.next_ask(patience));
+        context.timers.set(Timer::Gap, due);
+    }
+
+    /// When to ask again, if nothing more of the delta comes: later each time.
+    fn next_ask(&self, patience: Duration) -> Instant {
+        let doublings = self.asked_again.min(MOST_DOUBLINGS);
+        let pause = patience.saturating_mul(1_u32.checked_shl(doublings).unwrap_or(u32::MAX));
+        self.asked_at.saturating_add(pause)
+    }
+
+    /// No part of the delta has come for a while, so some must be lost: asks for the delta again from where
+    /// it stands. Not at once, because each request brings a window of datagrams.
+    pub(super) fn on_gap_due(&mut self, context: &mut Context, patience: Duration) {
         let Some(peer) = self.receiver.peer() else {
             return;
         };
-        if self.ahead.is_empty() {
-            return;
+        if context.now >= self.next_ask(patience) {
+            let to = context.table.get(peer.id).and_then(Record::address);
+            if let Some(to) = to {
+                self.ask(context, to, peer, Vec::new());
+            }
+            self.asked_again = self.asked_again.saturating_add(1);
+            self.asked_at = context.now;
         }
-        let due = self.progress.saturating_add(OVERTAKING);
-        let to = context.table.get(peer.id).and_then(Record::address);
-        if context.now < due {
-            context.timers.set(Timer::Gap, Some(due));
-        } else if let Some(to) = to {
-            self.ask(context, to, peer, Vec::new());
-        }
+        self.watch(context, patience);
     }
 
     /// Asks again for a delta that has come to a halt. `enough` is how many requests without an answer

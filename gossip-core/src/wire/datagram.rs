@@ -9,7 +9,7 @@ use postcard::take_from_bytes;
 
 use super::codec::{self, Writer};
 use super::message::{HAS_MAP, ITEM_KINDS, Item, MESSAGE_KINDS, MapSummary, Message, Sender};
-use crate::shared_map::replica::{read_chunk, read_pull};
+use crate::shared_map::replica::{read_chunk, read_pull, read_wanted};
 
 /// A decoded body. All of it has been checked.
 #[derive(Clone, Copy, Debug)]
@@ -50,11 +50,15 @@ impl<'a> Datagram<'a> {
         }
         let (message, rest) = codec::take(rest).ok_or(DecodeError::Malformed)?;
         let items = Items(rest);
-        let carries_items = matches!(message, Message::Exchange(_) | Message::Push(_));
+        let carries_items = matches!(
+            message,
+            Message::Exchange(_) | Message::Push(_) | Message::MapRuns
+        );
         let nothing = Found::default();
         let found = match message {
             Message::MapPull => (HAS_MAP && read_pull(rest).is_some()).then_some(nothing),
             Message::MapChunk => (HAS_MAP && read_chunk(rest).is_some()).then_some(nothing),
+            Message::MapWant => (HAS_MAP && read_wanted(rest).is_some()).then_some(nothing),
             _ if rest.is_empty() => Some(nothing),
             _ if carries_items => items.check(),
             _ => None,

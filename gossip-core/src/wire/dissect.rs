@@ -12,7 +12,7 @@ use super::datagram::{Datagram, DecodeError, UnknownItem};
 use super::frame::{self, ClusterTag, HEADER, Refused, SEALED, TRAILER};
 use super::message::{Delta, ITEM_KINDS, Item, Message};
 use crate::identity::{Generation, NodeId};
-use crate::shared_map::replica::{Run, Write, read_chunk, read_pull};
+use crate::shared_map::replica::{Run, Write, read_chunk, read_pull, read_wanted};
 use crate::state::entry::Entries;
 
 /// What a plaintext datagram says.
@@ -130,6 +130,10 @@ impl<'a> Dissection<'a> {
                     codec::append(&mut body, &head);
                     pieces.for_each(|piece| codec::append(&mut body, &piece));
                 }
+            }
+            Message::MapWant => {
+                let wanted = read_wanted(items.bytes()).into_iter().flatten();
+                wanted.for_each(|wanted| codec::append(&mut body, &wanted));
             }
             _ => {
                 for item in AllItems(items.bytes()) {

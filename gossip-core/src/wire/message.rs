@@ -46,13 +46,17 @@ pub(crate) enum Message {
     MapPull,
     /// A part of a delta of the shared map follows.
     MapChunk,
+    /// "I lack these writes of the shared map." The versions follow.
+    MapWant,
+    /// Writes of the shared map that the receiver has asked for. Runs follow.
+    MapRuns,
 }
 
 /// Whether this node keeps a shared map. A node without one skips unread what others say of theirs.
 pub(super) const HAS_MAP: bool = cfg!(feature = "map");
 
 /// How many kinds of messages this node knows. Those of the map are the last.
-pub(super) const MESSAGE_KINDS: u8 = if HAS_MAP { 8 } else { 6 };
+pub(super) const MESSAGE_KINDS: u8 = if HAS_MAP { 10 } else { 6 };
 
 /// How many kinds of items this version knows. Every node knows the eleven kinds of the first version. An
 /// item of a later kind, up to kind 127, has to tell its length.

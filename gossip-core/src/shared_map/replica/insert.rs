@@ -18,19 +18,17 @@ impl Map {
         self.insert_at(place, log, bytes);
     }
 
-    /// The same, for a write whose key is at this place, or would be.
+    /// The same, for a write whose key is at this place, or would be. Returns where the write is held.
     pub(super) fn insert_at(
         &mut self,
         place: Result<KeyPlace, KeyPlace>,
         log: LogSlot,
         bytes: Box<[u8]>,
-    ) {
-        let Some(origin) = self.logs.at(log).map(|log| log.origin) else {
-            return;
-        };
+    ) -> Option<WriteSlot> {
+        let origin = self.logs.at(log)?.origin;
         let Ok(write) = postcard::from_bytes::<Write<'_>>(&bytes) else {
             debug_assert!(false, "a write is decoded before it is inserted");
-            return;
+            return None;
         };
         debug_assert!(write.version > self.frontier(origin), "the write is new");
         let (version, dies) = (write.version, write.dies_at());
@@ -45,7 +43,7 @@ impl Map {
                 let same = held.log == log && held.version == version;
                 let held_write = held.write();
                 if same || held_write.replaces(other, origin, version) {
-                    return;
+                    return None;
                 }
                 if write.replaces(origin, other, held.version) {
                     // If the write does not carry the context of what it replaces, its writer had
@@ -67,9 +65,7 @@ impl Map {
             let old = place.ok().and_then(|place| self.first_value(place));
             (key, old, write.stamp)
         });
-        let Some(slot) = self.slab.insert(bytes, log, version, 0) else {
-            return;
-        };
+        let slot = self.slab.insert(bytes, log, version, 0)?;
         let place = match place {
             Err(place) => {
                 self.key_index.insert(&self.slab, place, slot);
@@ -78,7 +74,7 @@ impl Map {
             Ok(place) => {
                 self.key_index.add(&mut self.slab, place, slot);
                 for slot in replaced {
-                    self.unlink(place, slot, Some((log, version)));
+                    self.unlink(place, slot);
                 }
                 Some(place)
             }
@@ -94,6 +90,7 @@ impl Map {
         if let Some((Some(key), old, stamp)) = told {
             self.tell(key, place, slot, old, (origin, stamp), concurrent);
         }
+        Some(slot)
     }
 
     /// Adds to the apply order, and keeps its gaps few.
@@ -131,21 +128,13 @@ impl Map {
         }
     }
 
-    /// Drops a write of the key at a place, which `by` replaces; `None` stands for a write that cannot be
-    /// pushed together with it. Tells whether the key is gone.
-    pub(super) fn unlink(
-        &mut self,
-        place: KeyPlace,
-        slot: WriteSlot,
-        by: Option<(LogSlot, u64)>,
-    ) -> bool {
+    /// Drops a write of the key at a place. Tells whether the key is gone.
+    pub(super) fn unlink(&mut self, place: KeyPlace, slot: WriteSlot) -> bool {
         let own = self.logs.slot(self.own);
         if let Some(held) = self.slab.get(slot)
             && Some(held.log) == own
         {
-            let by = by.filter(|(log, _)| Some(*log) == own);
-            let by = by.map(|(_, version)| version);
-            self.unpushed.replace(held.version, by);
+            self.unpushed.keep(held.version, &held.bytes);
         }
         let gone = self.key_index.take(&mut self.slab, place, slot);
         self.drop_write(slot);
@@ -187,7 +176,7 @@ impl Map {
             .slab
             .get(slot)
             .and_then(|held| Some((self.origin_of(held)?, held.write().stamp)));
-        let gone = self.unlink(place, slot, None);
+        let gone = self.unlink(place, slot);
         if let (Some(old), Some((origin, stamp))) = (told, author) {
             let new = if gone { None } else { self.first_value(place) };
             self.tell_change(&key, old, new, origin, stamp);

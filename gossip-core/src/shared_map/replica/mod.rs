@@ -20,7 +20,7 @@
 //!    order in which it applied the writes. The delta ends when the stream has caught up with the sender.
 //!    Only the same sender can continue it.
 //! 2. *Delivery is causal.* A replica applies a pushed run only if the run is adjacent to its frontier and
-//!    its frontiers cover the run's contexts. Otherwise it pulls.
+//!    its frontiers cover the run's contexts. Otherwise the run waits among the recent runs.
 //! 3. *Contexts are whole.* They include the contexts of what is replaced. Only dots of pruned origins are
 //!    left out.
 //! 4. *Tombstones* are writes like any other. They are collected a grace time after they were written.
@@ -48,7 +48,7 @@
 //! # Parts
 //!
 //! [`Map`] is the replica. [`DeltaSender`] and [`DeltaReceiver`] are the two ends of a delta. A [`Run`] is
-//! what is pushed. None of them knows of nodes, clocks or sockets.
+//! what is pushed, and [`RecentRuns`] keeps runs that wait or may be asked for. None of them knows of nodes, clocks or sockets.
 //!
 //! [`LastWriteWins`]: crate::Policy::LastWriteWins
 //! [`KeepSiblings`]: crate::Policy::KeepSiblings
@@ -72,6 +72,7 @@ mod pull;
 mod push;
 mod put;
 mod read;
+mod recent_runs;
 mod reopen;
 mod slab;
 mod version_vector;
@@ -105,6 +106,7 @@ pub use pull::{Pull, VectorItem, read_pull, write_pull};
 pub use push::{Pushed, Run};
 pub use put::Put;
 pub use read::Reading;
+pub use recent_runs::{RecentRuns, Taken, Wanted, read_wanted, write_wanted};
 pub use reopen::OwnLog;
 pub use version_vector::ReplicaSummary;
 pub use write::{CausalContext, ContextDots, Replaces, Write};

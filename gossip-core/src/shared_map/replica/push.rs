@@ -1,13 +1,13 @@
 //! What is pushed: a run of one origin's latest writes, applied as a whole or not at all.
 //!
-//! A run `(after, upto]` holds every write of these versions that lives. Every other write of these
-//! versions was replaced by a write in the run. So a replica may apply the run and raise its frontier to
-//! `upto` if
+//! A run `(after, upto]` holds every write of these versions, dead or not. So a replica may apply the run and
+//! raise its frontier to `upto` if
 //! - its frontier is at `after` or above, and
 //! - its frontiers cover the contexts in the run.
 //!
-//! Any other replica pulls.
+//! For any other replica the run is early: it waits among the [recent runs](super::recent_runs).
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
@@ -15,9 +15,9 @@ use postcard::take_from_bytes;
 use serde::{Deserialize, Serialize};
 
 use super::Map;
-use super::apply_order::Applied;
 use super::logs::Origin;
 use super::overhead;
+use super::slab::WriteSlot;
 use super::write::{CausalContext, Write};
 use crate::state::room::Room;
 use crate::wire::codec;
@@ -86,8 +86,8 @@ pub enum Pushed {
     Applied,
     /// The replica knew it already.
     Known,
-    /// The replica lacks versions before it, or a part of its contexts: pull.
-    Gap,
+    /// It is early: the replica lacks this version, which stands before it or in one of its contexts.
+    Early(Origin, u64),
     /// Its origin may have been pruned and forgotten.
     Refused,
     /// It is under this replica's own origin, but this replica has not written it: reopen the own log.
@@ -95,27 +95,28 @@ pub enum Pushed {
 }
 
 /// Own writes that have not been pushed yet: consecutive versions in their order.
+///
+/// A write that has died since is pushed all the same. A run that left it out could be applied only together
+/// with what has replaced it, which may be another origin's write.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Unpushed {
-    writes: VecDeque<(u64, Fate)>,
+    writes: VecDeque<(u64, UnpushedWrite)>,
+}
+
+/// Where an unpushed write is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum UnpushedWrite {
+    Held(WriteSlot),
+    /// It has died. These are its bytes.
+    Dead(Box<[u8]>),
 }
 
 /// The most unpushed writes. If there are more, all are left to the periodic exchange.
 const MAX_UNPUSHED: usize = 4096;
 
-/// What has become of an unpushed write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    Lives,
-    /// Replaced by an own write of this version.
-    Replaced(u64),
-    /// Dropped, or replaced by another origin's write, which the receiver may not know.
-    Lost,
-}
-
 impl Unpushed {
     /// Notes the write of one more version.
-    pub(super) fn add(&mut self, version: u64) {
+    pub(super) fn add(&mut self, version: u64, slot: WriteSlot) {
         debug_assert!(
             (self.writes.back()).is_none_or(|(last, _)| last.checked_add(1) == Some(version)),
             "versions are consecutive"
@@ -123,17 +124,17 @@ impl Unpushed {
         if self.writes.len() >= MAX_UNPUSHED {
             self.writes.clear();
         }
-        self.writes.push_back((version, Fate::Lives));
+        self.writes.push_back((version, UnpushedWrite::Held(slot)));
     }
 
-    /// Notes that a version, if it is among them, was replaced by an own write of version `by`, or lost.
-    pub(super) fn replace(&mut self, version: u64, by: Option<u64>) {
+    /// Keeps the bytes of a write that is about to be dropped, if it is among them.
+    pub(super) fn keep(&mut self, version: u64, bytes: &[u8]) {
         let first = self.writes.front().map_or(u64::MAX, |(first, _)| *first);
         let index = version.checked_sub(first);
         let index = index.and_then(|index| usize::try_from(index).ok());
-        if let Some((_, fate)) = index.and_then(|index| self.writes.get_mut(index)) {
-            debug_assert_eq!(*fate, Fate::Lives, "a write dies once");
-            *fate = by.map_or(Fate::Lost, Fate::Replaced);
+        if let Some((_, write)) = index.and_then(|index| self.writes.get_mut(index)) {
+            debug_assert!(matches!(write, UnpushedWrite::Held(_)), "a write dies once");
+            *write = UnpushedWrite::Dead(bytes.into());
         }
     }
 }
@@ -151,60 +152,51 @@ impl Map {
     }
 
     /// The next run of own writes to push, with at most `limit` bytes of writes, which are written into
-    /// `buffer`. `None` if nothing is left, or if what is left has to be pulled.
+    /// `buffer`. `None` if nothing is left, or if the next write alone is longer: then peers have to pull.
     pub fn poll_push<'b>(&mut self, limit: usize, buffer: &'b mut Vec<u8>) -> Option<Run<'b>> {
         buffer.clear();
-        let own = self.logs.slot(self.own)?;
         let first = self.unpushed.writes.front()?.0;
         let after = first.saturating_sub(1);
-        let start = self.logs.at(own)?.applied_after(after);
-        let mut live = self.apply_order.after(start).filter_map(|(_, applied)| {
-            let Applied::Write(slot) = applied else {
-                return None;
+        let mut upto = after;
+        let mut len = 0;
+        let mut held_beside = overhead::LOG;
+        for (version, write) in &self.unpushed.writes {
+            let bytes: &[u8] = match write {
+                UnpushedWrite::Dead(bytes) => bytes,
+                UnpushedWrite::Held(slot) => match self.slab.get(*slot) {
+                    Some(held) => &held.bytes,
+                    None => break,
+                },
             };
-            self.slab
-                .get(slot)
-                .filter(|held| held.log == own && held.version > after)
-        });
-        // A run may end at a version if every write that is missing from it was replaced within it.
-        let mut end = None;
-        let (mut needs, mut held_beside) = (0_u64, overhead::LOG);
-        for (count, (version, fate)) in (1_usize..).zip(&self.unpushed.writes) {
-            match fate {
-                Fate::Lost => break,
-                Fate::Replaced(by) => needs = needs.max(*by),
-                Fate::Lives => {
-                    let Some(held) = live.find(|held| held.version == *version) else {
-                        break;
-                    };
-                    let bytes: &[u8] = &held.bytes;
-                    codec::append(buffer, &bytes);
-                    held_beside =
-                        held_beside.saturating_add(overhead::of_write(Some(&held.write())));
-                    if buffer.len() > limit || held_beside > Room::of(buffer.len()).left() {
-                        break;
-                    }
-                    if needs <= *version {
-                        end = Some((*version, count, buffer.len()));
-                    }
-                }
+            debug_assert_eq!(
+                Write::decode(bytes).map(|write| write.version),
+                Some(*version)
+            );
+            codec::append(buffer, &bytes);
+            held_beside =
+                held_beside.saturating_add(overhead::of_write(Write::decode(bytes).as_ref()));
+            if buffer.len() > limit || held_beside > Room::of(buffer.len()).left() {
+                break;
             }
+            (upto, len) = (*version, buffer.len());
         }
-        drop(live);
-        let Some((upto, count, len)) = end else {
+        if upto == after {
             self.unpushed.writes.clear();
             return None;
-        };
-        self.unpushed.writes.drain(..count);
+        }
+        self.unpushed.writes.drain(
+            ..self
+                .unpushed
+                .writes
+                .partition_point(|(version, _)| *version <= upto),
+        );
         buffer.truncate(len);
-        let run = Run {
+        Some(Run {
             origin: self.own,
             after,
             upto,
             writes: buffer,
-        };
-        debug_assert!(after < upto, "a run has versions");
-        Some(run)
+        })
     }
 
     /// Applies a valid run if it follows on what is known.
@@ -219,8 +211,12 @@ impl Map {
         if run.origin == self.own {
             return Pushed::Own;
         }
-        if run.after > known || !run.writes().all(|write| self.knows_context_of(write)) {
-            return Pushed::Gap;
+        if run.after > known {
+            return Pushed::Early(run.origin, run.after);
+        }
+        if let Some((origin, version)) = run.writes().find_map(|write| self.lacks_context_of(write))
+        {
+            return Pushed::Early(origin, version);
         }
         let Some(log) = self.open(run.origin) else {
             return Pushed::Refused;
@@ -236,12 +232,11 @@ impl Map {
         Pushed::Applied
     }
 
-    /// Whether the frontiers cover everything that a write replaces.
-    fn knows_context_of(&self, bytes: &[u8]) -> bool {
-        Write::decode(bytes).is_some_and(|write| {
-            CausalContext(write.context)
-                .into_iter()
-                .all(|(origin, version)| self.known(origin) >= version || self.refuses(origin))
-        })
+    /// A version in the context of a write that this replica does not know.
+    fn lacks_context_of(&self, bytes: &[u8]) -> Option<(Origin, u64)> {
+        let write = Write::decode(bytes)?;
+        CausalContext(write.context)
+            .into_iter()
+            .find(|(origin, version)| self.known(*origin) < *version && !self.refuses(*origin))
     }
 }

@@ -133,9 +133,12 @@ impl Map {
             return version;
         };
         self.logs.mark(log, self.apply_order.latest());
-        self.insert_at(place, log, write.encode());
+        let slot = self.insert_at(place, log, write.encode());
         self.raise(log, version);
-        self.unpushed.add(version);
+        debug_assert!(slot.is_some(), "nothing replaces the latest write");
+        if let Some(slot) = slot {
+            self.unpushed.add(version, slot);
+        }
         version
     }
 }

@@ -67,7 +67,7 @@ impl Map {
                 debug_assert!(false, "the key of a held write is in the index");
                 return;
             };
-            self.unlink(place, slot, None);
+            self.unlink(place, slot);
         } else {
             dots.push((old, version));
         }

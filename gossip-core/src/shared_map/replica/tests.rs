@@ -383,7 +383,7 @@ fn a_push_is_applied_only_where_it_follows_on_what_is_known() {
     put(&mut a, 2, "x", "2");
     put(&mut a, 3, "y", "3");
     let run = a.poll_push(1000, &mut buffer).unwrap();
-    assert_eq!((run.after, run.upto, run.writes().count()), (0, 3, 2));
+    assert_eq!((run.after, run.upto, run.writes().count()), (0, 3, 3));
     assert_eq!(b.apply_push(&run), Pushed::Applied);
     assert_eq!(b.apply_push(&run), Pushed::Known);
     assert_eq!(a.summary(), b.summary());
@@ -392,7 +392,7 @@ fn a_push_is_applied_only_where_it_follows_on_what_is_known() {
     let run = b.poll_push(1000, &mut buffer).unwrap();
     assert_eq!(
         c.apply_push(&run),
-        Pushed::Gap,
+        Pushed::Early(a.own(), 3),
         "c does not know its context"
     );
     assert_eq!(a.apply_push(&run), Pushed::Applied);

@@ -6,6 +6,7 @@ use core::fmt;
 use super::{AllItems, AnyItem, Dissection};
 use crate::shared_map::replica::{
     self, Cursor, DeltaPiece, Frontier, Origin, VectorItem, Write, read_chunk, read_pull,
+    read_wanted,
 };
 use crate::state::attribute::{self, Declared};
 use crate::state::broadcast;
@@ -79,6 +80,18 @@ impl fmt::Display for Dissection<'_> {
                     )?;
                 }
                 told.clone().try_for_each(|told| fmt_told(&told, f))
+            }
+            Message::MapWant => {
+                write!(f, "request of missing writes of the map {from}")?;
+                let mut wanted = read_wanted(items).into_iter().flatten();
+                wanted.try_for_each(|wanted| {
+                    let (origin, first) = (Whose(&wanted.origin), wanted.after.saturating_add(1));
+                    write!(f, "\n  writes of {origin}: {first} to {}", wanted.upto)
+                })
+            }
+            Message::MapRuns => {
+                write!(f, "missing writes of the map {from}")?;
+                AllItems(items).try_for_each(|item| fmt::Display::fmt(&item, f))
             }
             Message::MapChunk => {
                 write!(f, "delta of the map {from}")?;

@@ -1,0 +1,257 @@
+//! How a node gets exactly what it misses: it asks for versions, first the node that showed that they exist, then
+//! others.
+//!
+//! A version that is missed has mostly been overtaken, so a node waits a moment before it asks. It asks again
+//! at the pace of the round trips that it measures, and each time another node. If nobody has the versions among
+//! its recent runs, a delta brings them.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use super::replica::{Map, Origin, RecentRuns, VectorItem, Wanted};
+use smallvec::SmallVec;
+
+use crate::context::{Context, MapOutgoing, Outgoing, Timer, add, count};
+use crate::identity::NodeId;
+use crate::membership::{Condition, Record};
+use crate::rng::{below, jitter};
+use crate::time::{Instant, part};
+
+/// How long something has to be missing before it is asked for: it may be on its way down the other tree.
+const GRACE: Duration = Duration::from_millis(15);
+
+/// The round trip that is reckoned with before one has been measured, and the shortest.
+const FIRST_TRIP: Duration = Duration::from_millis(20);
+const SHORTEST_TRIP: Duration = Duration::from_millis(5);
+
+/// How often an origin is asked for before a delta is: at 50 % loss, where one in eight attempts succeeds,
+/// nine of ten have succeeded by then.
+const TRIES: u32 = 48;
+
+/// The most ranges in one message, and the most messages at a time.
+const WANTED: usize = 24;
+const MESSAGES: usize = 8;
+
+/// The most runs in answer to one message. With 1400 bytes each this is what one request of a delta brings,
+/// too.
+const ANSWERED: usize = 64;
+
+/// For how many rounds after something was missed nodes tell of their latest runs.
+const TELLING: u32 = 3;
+
+/// Of how many origins a push tells then: those of the latest runs, and others in turn.
+const TOLD_LATEST: usize = 2;
+const TOLD_IN_TURN: usize = 2;
+
+/// The recent runs, and what has been asked for.
+#[derive(Debug)]
+pub(super) struct Repair {
+    pub(super) runs: RecentRuns,
+    asked: BTreeMap<Origin, Asked>,
+    /// Whom this node has asked last, and when.
+    last: Option<(SocketAddr, Instant)>,
+    /// The usual time until an answer.
+    trip: Duration,
+    /// For how many rounds to go on to tell of the latest runs.
+    telling: u32,
+    /// The origin that was told of last in its turn.
+    turn: Option<Origin>,
+}
+
+/// What has been done about the missing versions of an origin.
+#[derive(Debug)]
+struct Asked {
+    /// The node that showed that they exist.
+    shown_by: NodeId,
+    tries: u32,
+    /// When to ask next.
+    next: Instant,
+}
+
+impl Default for Repair {
+    fn default() -> Self {
+        Self {
+            runs: RecentRuns::default(),
+            asked: BTreeMap::new(),
+            last: None,
+            trip: FIRST_TRIP,
+            telling: 0,
+            turn: None,
+        }
+    }
+}
+
+impl Repair {
+    /// Something of an origin is missing, as another node has shown.
+    pub(super) fn note_missing(&mut self, context: &mut Context, origin: Origin, shown_by: NodeId) {
+        let next = context.now.saturating_add(GRACE);
+        self.asked.entry(origin).or_insert(Asked {
+            shown_by,
+            tries: 0,
+            next,
+        });
+        context.timers.advance(Timer::Repair, next);
+    }
+
+    /// Another node has told of its latest runs.
+    pub(super) fn note_told(
+        &mut self,
+        context: &mut Context,
+        map: &Map,
+        told: VectorItem,
+        by: NodeId,
+    ) {
+        if let VectorItem::Frontier(origin, upto) = told
+            && self.runs.note_told(map, origin, upto)
+        {
+            self.note_missing(context, origin, by);
+        }
+    }
+
+    /// What a push tells of, beside the run of an origin: how far this node has the runs of some others.
+    pub(super) fn tell(&mut self, beside: Origin) -> SmallVec<[VectorItem; 4]> {
+        let mut told = SmallVec::<[VectorItem; 4]>::new();
+        if self.telling == 0 {
+            return told;
+        }
+        let mut note = |(origin, upto): (Origin, u64)| {
+            let is_told = |told: &VectorItem| matches!(told, VectorItem::Frontier(other, _) if *other == origin);
+            if origin != beside && !told.iter().any(is_told) {
+                told.push(VectorItem::Frontier(origin, upto));
+            }
+        };
+        self.runs.latest().take(TOLD_LATEST).for_each(&mut note);
+        for _ in 0..TOLD_IN_TURN {
+            let next = self.runs.last_of_next(self.turn);
+            self.turn = next.map(|(origin, _)| origin);
+            next.into_iter().for_each(&mut note);
+        }
+        told
+    }
+
+    /// The time after which an answer counts as lost.
+    pub(super) fn patience(&self) -> Duration {
+        self.trip.saturating_mul(3)
+    }
+
+    /// A round begins.
+    pub(super) fn begin_round(&mut self) {
+        self.runs.begin_round();
+        self.telling = self.telling.saturating_sub(1);
+    }
+
+    /// Asks for what has been missing for long enough. Returns the nodes from which a delta is to be asked,
+    /// since nobody has had what they showed.
+    pub(super) fn on_due(&mut self, context: &mut Context, map: &Map) -> Option<NodeId> {
+        let now = context.now;
+        let missing = self.runs.missing(map);
+        self.asked
+            .retain(|origin, _| missing.iter().any(|wanted| wanted.origin == *origin));
+        let mut given_up = None;
+        let mut requests: BTreeMap<SocketAddr, Vec<Wanted>> = BTreeMap::new();
+        let mut ranges = missing.iter().peekable();
+        while let Some(first) = ranges.next() {
+            let origin = first.origin;
+            let mut wanted = Vec::from([*first]);
+            while let Some(next) = ranges.next_if(|next| next.origin == origin) {
+                wanted.push(*next);
+            }
+            let asked = self.asked.entry(origin).or_insert(Asked {
+                shown_by: origin.id,
+                tries: 0,
+                next: now,
+            });
+            if asked.next > now {
+                continue;
+            }
+            if asked.tries >= TRIES {
+                asked.tries = 0;
+                asked.next = now.saturating_add(context.config.interval);
+                given_up = Some(asked.shown_by);
+                self.runs.forget_told(origin);
+                continue;
+            }
+            let to = whom(context, asked.tries, asked.shown_by, origin.id);
+            asked.tries = asked.tries.saturating_add(1);
+            let longest = part(context.config.interval, 2);
+            let pause = self.trip.saturating_mul(2).min(longest);
+            asked.next = now.saturating_add(jitter(&mut context.rng, pause, 4));
+            let Some(to) = to else { continue };
+            let request = requests.entry(to).or_default();
+            if request.len() < WANTED {
+                request.extend(wanted);
+                request.truncate(WANTED);
+            }
+        }
+        self.send(context, requests);
+        let next = self.asked.values().map(|asked| asked.next).min();
+        // A burst of losses is asked for together.
+        let earliest = now.saturating_add(SHORTEST_TRIP);
+        context
+            .timers
+            .set(Timer::Repair, next.map(|next| next.max(earliest)));
+        given_up
+    }
+
+    fn send(&mut self, context: &mut Context, requests: BTreeMap<SocketAddr, Vec<Wanted>>) {
+        for (to, wanted) in requests.into_iter().take(MESSAGES) {
+            self.last = Some((to, context.now));
+            self.telling = TELLING;
+            add(&mut context.metrics.map_repairs_asked, wanted.len());
+            context.send(Outgoing::Map(MapOutgoing::Want { to, wanted }));
+        }
+    }
+
+    /// A peer asks for versions.
+    pub(super) fn on_want(
+        &mut self,
+        context: &mut Context,
+        to: SocketAddr,
+        wanted: impl Iterator<Item = Wanted>,
+    ) {
+        self.telling = TELLING;
+        let mut runs: Vec<(Origin, u64)> = wanted
+            .flat_map(|wanted| self.runs.holding(wanted))
+            .map(|run| (run.origin, run.upto))
+            .take(ANSWERED)
+            .collect();
+        if !runs.is_empty() {
+            // The next one last.
+            runs.reverse();
+            count(&mut context.metrics.map_repairs_answered);
+            context.send(Outgoing::Map(MapOutgoing::Runs { to, runs }));
+        }
+    }
+
+    /// A peer has answered: measures the round trip.
+    pub(super) fn on_answer(&mut self, context: &Context, from: SocketAddr) {
+        if let Some((_, at)) = self.last.take_if(|(to, _)| *to == from) {
+            let trip = context.now.saturating_since(at);
+            let smooth = part(self.trip.saturating_mul(7).saturating_add(trip), 8);
+            self.trip = smooth.max(SHORTEST_TRIP);
+        }
+    }
+}
+
+/// Whom to ask: first the node that showed what is missing, then in turn any live member and the writer.
+fn whom(context: &mut Context, tries: u32, shown_by: NodeId, writer: NodeId) -> Option<SocketAddr> {
+    let named = match tries {
+        0 => Some(shown_by),
+        _ if tries % 3 == 0 => Some(writer),
+        _ => None,
+    };
+    let lives = |record: &&Record| record.condition == Condition::Live && record.id != context.own;
+    let named = named.and_then(|id| context.table.get(id)).filter(lives);
+    if let Some(address) = named.and_then(Record::address) {
+        return Some(address);
+    }
+    let live = context.table.home(context.own).live();
+    let id = *live.get(below(&mut context.rng, live.len()))?;
+    let record = context
+        .table
+        .get(id)
+        .filter(|record| record.id != context.own);
+    record.and_then(Record::address)
+}
