@@ -86,7 +86,7 @@ impl Bench {
         cargo
             .arg("test")
             .args(fault.target.arguments())
-            .args(["--color", "never", "--", &fault.test])
+            .args(["--color", "never", "--", "--include-ignored", &fault.test])
             .current_dir(&self.code)
             .env("CARGO_TARGET_DIR", &self.built)
             .env("CARGO_BUILD_JOBS", self.jobs.to_string())

@@ -24,6 +24,26 @@ fn a_node_outlives_a_later_generation_that_peers_remember() {
     assert_eq!(node.metrics().refused_skew, 1);
 }
 
+/// Others have removed it, so it was away for long.
+#[test]
+fn a_node_that_begins_another_life_may_have_missed_deaths() {
+    let mut node = node();
+    push(
+        &mut node,
+        at(1),
+        delta(7, generation_after(0), &entries_at(3)),
+    );
+    let is_unheard = |node: &Node| {
+        let member = node.context.table.get(NodeId::from_u64(7)).unwrap();
+        node.failure.is_unheard(member)
+    };
+    assert!(!is_unheard(&node));
+    let (id, remembered) = (node.id().as_u64(), generation_after(30));
+    push(&mut node, at(5), delta(id, remembered, &entries_at(1)));
+    assert!(node.generation() > remembered);
+    assert!(is_unheard(&node));
+}
+
 #[test]
 fn an_older_generation_is_refused() {
     let mut node = node();
