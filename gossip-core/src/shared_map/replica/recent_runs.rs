@@ -411,16 +411,19 @@ impl RecentRuns {
 
     /// Checks the invariants.
     #[cfg(test)]
-    fn check(&self, map: &Map) {
+    pub(super) fn check(&self, map: &Map) {
         let size = |run: &RecentRun| run.writes.len() + RUN;
-        assert_eq!(self.bytes, self.runs.values().map(size).sum());
+        assert_eq!(self.bytes, self.runs.values().map(size).sum::<usize>());
         let early = self.runs.iter().filter(|(_, run)| run.waits_for.is_some());
         let waits: BTreeSet<_> = early
             .clone()
             .map(|(id, run)| (run.waits_for.unwrap(), *id))
             .collect();
         assert_eq!(waits, self.waits);
-        assert_eq!(self.early_bytes, early.map(|(_, run)| size(run)).sum());
+        assert_eq!(
+            self.early_bytes,
+            early.map(|(_, run)| size(run)).sum::<usize>()
+        );
         assert!(
             waits
                 .iter()

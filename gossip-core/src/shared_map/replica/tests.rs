@@ -4,6 +4,7 @@
 mod failures;
 mod laws;
 mod memory;
+mod recent_runs;
 
 use super::*;
 use crate::command::{Key, Policy, Value};
