@@ -196,7 +196,8 @@ impl AnyItem<'_> {
     }
 }
 
-#[cfg(all(test, feature = "map"))]
+#[cfg(test)]
+#[cfg(feature = "map")]
 mod tests {
     use super::*;
     use crate::command::{Key, Policy};
