@@ -131,11 +131,15 @@ impl<'a> Dissection<'a> {
                     pieces.for_each(|piece| codec::append(&mut body, &piece));
                 }
             }
-            _ => {
+            Message::Exchange(_) | Message::Push(_) => {
                 for item in AllItems(items.bytes()) {
                     item.append_to(&mut body);
                 }
             }
+            Message::Heartbeat { .. }
+            | Message::Ping { .. }
+            | Message::Pong { .. }
+            | Message::Claim { .. } => {}
         }
         let len = body.len();
         let mut datagram = [&[0; HEADER][..], &body, &[0; TRAILER]].concat();
@@ -192,7 +196,8 @@ impl AnyItem<'_> {
     }
 }
 
-#[cfg(all(test, feature = "map"))]
+#[cfg(test)]
+#[cfg(feature = "map")]
 mod tests {
     use super::*;
     use crate::command::{Key, Policy};
