@@ -14,7 +14,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use std::time::Instant as Wall;
 
-use conformance::forge::{self, Body, Known, framed};
+use conformance::forge::{self, Body, Known, framed, item, message, told};
 use gossip_core::{Command, Config, Identity, Instant, Key, Node, UnixTime, Value};
 
 const WALL: UnixTime = UnixTime::from_millis(1_767_225_600_000);
@@ -61,7 +61,7 @@ impl Victim {
         // Strangers are not listened to until they have echoed a token.
         victim.give(&leg(1));
         let challenge = victim.node.poll_transmit(now, &mut buffer).unwrap();
-        let mut echo = from().byte(2);
+        let mut echo = from().pong();
         echo.0
             .extend_from_slice(forge::body(challenge.payload).get(17..).unwrap());
         victim.give(&echo);
@@ -264,21 +264,25 @@ fn kinds(taker: Known) -> Vec<(&'static str, Make)> {
         b.0.extend_from_slice(&[1, 2]);
         b.varint(1)
     };
-    let split =
-        |b: Body, prefix: u64, bits: u8| b.byte(3).fixed(prefix).byte(bits).bytes(&[7; 128]);
+    let split = |b: Body, prefix: u64, bits: u8| {
+        b.byte(item::SPLIT)
+            .fixed(prefix)
+            .byte(bits)
+            .bytes(&[7; 128])
+    };
     let each = |n: u64, round: u64| n * 31 + round * 997 + 1;
     vec![
         (
             "summaries",
-            Box::new(move |r| filled(leg(1), |b, n| summary(0, b, each(n, r)))),
+            Box::new(move |r| filled(leg(1), |b, n| summary(item::SUMMARY, b, each(n, r)))),
         ),
         (
             "wants",
-            Box::new(move |r| filled(leg(1), |b, n| summary(1, b, each(n, r)))),
+            Box::new(move |r| filled(leg(1), |b, n| summary(item::WANT, b, each(n, r)))),
         ),
         (
             "wants of one",
-            Box::new(move |_| filled(leg(1), |b, _| summary(1, b, 5))),
+            Box::new(move |_| filled(leg(1), |b, _| summary(item::WANT, b, 5))),
         ),
         (
             "splits of all",
@@ -299,7 +303,12 @@ fn kinds(taker: Known) -> Vec<(&'static str, Make)> {
         (
             "'that is all', who takes not",
             Box::new(move |_| {
-                let push = from().byte(3).byte(1).byte(0).byte(0).bytes(&[7; 15]);
+                let push = from()
+                    .byte(message::EXCHANGE)
+                    .byte(1)
+                    .byte(0)
+                    .byte(0)
+                    .bytes(&[7; 15]);
                 filled(push.byte(0), |b, _| b.complete(0, 0))
             }),
         ),
@@ -365,7 +374,7 @@ fn kinds(taker: Known) -> Vec<(&'static str, Make)> {
             "a request, frontiers told",
             Box::new(move |r| {
                 filled(from().map_pull(), |b, n| {
-                    let mut b = b.byte(0);
+                    let mut b = b.byte(told::FRONTIER);
                     b.0.extend_from_slice(&origin(each(n, r)).to_le_bytes());
                     b.fixed(STAMP).varint(1)
                 })
@@ -373,7 +382,11 @@ fn kinds(taker: Known) -> Vec<(&'static str, Make)> {
         ),
         (
             "'and nobody else', often",
-            Box::new(move |_| filled(from().map_pull(), |b, _| b.byte(1).byte(0).byte(0))),
+            Box::new(move |_| {
+                filled(from().map_pull(), |b, _| {
+                    b.byte(told::COMPLETE).byte(0).byte(0)
+                })
+            }),
         ),
         (
             "a delta of frontiers",

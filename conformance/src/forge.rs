@@ -7,6 +7,70 @@
 use crc::{CRC_32_ISCSI, Crc};
 use gossip_core::Node;
 
+/// Kinds of messages, in the order in which the core declares them.
+pub mod message {
+    /// "I am alive."
+    pub const HEARTBEAT: u8 = 0;
+    /// "Are you alive?"
+    pub const PING: u8 = 1;
+    /// "I am", with the token of the ping.
+    pub const PONG: u8 = 2;
+    /// One leg of an exchange.
+    pub const EXCHANGE: u8 = 3;
+    /// News on its way down a tree.
+    pub const PUSH: u8 = 4;
+    /// "I hold this name."
+    pub const CLAIM: u8 = 5;
+    /// A request for a delta of the shared map.
+    pub const MAP_PULL: u8 = 6;
+    /// A part of a delta of the shared map.
+    pub const MAP_CHUNK: u8 = 7;
+}
+
+/// Kinds of items of legs and pushes, in the order in which the core declares them.
+pub mod item {
+    /// How far an origin is known.
+    pub const SUMMARY: u8 = 0;
+    /// A request for what follows of an origin.
+    pub const WANT: u8 = 1;
+    /// What follows of an origin.
+    pub const DELTA: u8 = 2;
+    /// Hashes over the equal parts of a region.
+    pub const SPLIT: u8 = 3;
+    /// "That is all I hold in this region."
+    pub const COMPLETE: u8 = 4;
+    /// "I have removed you."
+    pub const REMOVED: u8 = 5;
+    /// The hash of the shared map.
+    pub const MAP_SUMMARY: u8 = 6;
+    /// How far an origin of the shared map is known, or that no other is.
+    pub const MAP_TOLD: u8 = 7;
+    /// Writes of the shared map.
+    pub const MAP_RUN: u8 = 8;
+    /// "I hold the beginning of this claim."
+    pub const RESUME: u8 = 9;
+    /// A token that was asked for.
+    pub const ECHO: u8 = 10;
+    /// The first kind that no node knows.
+    pub const UNKNOWN: u8 = 11;
+}
+
+/// Kinds of what tells how far the shared map is known.
+pub mod told {
+    /// How far an origin is known.
+    pub const FRONTIER: u8 = 0;
+    /// Between two origins there is no other.
+    pub const COMPLETE: u8 = 1;
+}
+
+/// Kinds of pieces of a delta of the shared map.
+mod piece {
+    pub(super) const LIVE: u8 = 0;
+    pub(super) const WRITE: u8 = 1;
+    pub(super) const FRONTIER: u8 = 2;
+    pub(super) const PRUNED: u8 = 3;
+}
+
 /// Bytes of the frame before the body: version, flags, cluster tag.
 pub const HEADER: usize = 6;
 /// Bytes of the frame after the body: the checksum.
@@ -41,7 +105,7 @@ pub fn kind(real: &[u8]) -> Option<u8> {
 /// The token of a ping.
 #[must_use]
 pub fn token(ping: &[u8]) -> Option<&[u8]> {
-    let is_ping = kind(ping) == Some(1);
+    let is_ping = kind(ping) == Some(message::PING);
     is_ping.then(|| body(ping).get(SENDER + 1..)).flatten()
 }
 
@@ -82,19 +146,25 @@ impl Body {
     /// A heartbeat.
     #[must_use]
     pub fn heartbeat(self, counter: u64) -> Self {
-        self.byte(0).varint(counter)
+        self.byte(message::HEARTBEAT).varint(counter)
     }
 
     /// A ping.
     #[must_use]
     pub fn ping(self, token: u32) -> Self {
-        self.byte(1).varint(token.into())
+        self.byte(message::PING).varint(token.into())
+    }
+
+    /// The beginning of a pong: the token follows.
+    #[must_use]
+    pub fn pong(self) -> Self {
+        self.byte(message::PONG)
     }
 
     /// The head of a whole leg in push-pull mode, from who has forgotten nobody.
     #[must_use]
     pub fn exchange(self, leg: u8, hash: u128) -> Self {
-        let mut body = self.byte(3).byte(leg).byte(2).byte(0);
+        let mut body = self.byte(message::EXCHANGE).byte(leg).byte(2).byte(0);
         body.0.extend_from_slice(&hash.to_le_bytes());
         body.byte(0)
     }
@@ -102,13 +172,13 @@ impl Body {
     /// "I hold this name since then."
     #[must_use]
     pub fn claim(self, born: u64) -> Self {
-        self.byte(5).fixed(born)
+        self.byte(message::CLAIM).fixed(born)
     }
 
     /// The head of a push down the first tree, for the whole id space.
     #[must_use]
     pub fn push(self) -> Self {
-        self.byte(4).byte(0).fixed(0).fixed(u64::MAX)
+        self.byte(message::PUSH).byte(0).fixed(0).fixed(u64::MAX)
     }
 
     /// A write of the shared map: the last one wins, it replaces its origin's own, lives for ever, and
@@ -127,7 +197,10 @@ impl Body {
     /// Writes of the shared map, each with its length before it, up to a version.
     #[must_use]
     pub fn runs(self, whose: Known, after: u64, writes: &[u8]) -> Self {
-        let body = self.byte(8).fixed(whose.origin).fixed(whose.generation);
+        let body = self
+            .byte(item::MAP_RUN)
+            .fixed(whose.origin)
+            .fixed(whose.generation);
         body.varint(after).varint(whose.frontier).bytes(writes)
     }
 
@@ -141,10 +214,10 @@ impl Body {
     /// A request for a delta of the shared map, from who knows nothing of it.
     #[must_use]
     pub fn map_pull(self) -> Self {
-        let body = self.byte(6).varint(0).cursor(0, 0);
+        let body = self.byte(message::MAP_PULL).varint(0).cursor(0, 0);
         let body = body.fixed(0).fixed(0).fixed(0).byte(1);
         // "That is all."
-        body.byte(1).byte(0).byte(0)
+        body.byte(told::COMPLETE).byte(0).byte(0)
     }
 
     /// The head of a chunk of a delta of the shared map that goes on when it is asked to.
@@ -160,7 +233,12 @@ impl Body {
     }
 
     fn chunk(self, taker: Known, session: u8, listing: u8, extent: u8) -> Self {
-        let body = self.byte(7).byte(session).byte(0).byte(0).byte(0);
+        let body = self
+            .byte(message::MAP_CHUNK)
+            .byte(session)
+            .byte(0)
+            .byte(0)
+            .byte(0);
         let body = body.fixed(taker.origin).fixed(taker.generation);
         let body = body.cursor(listing, 0).cursor(listing, 1);
         body.varint(1).fixed(0).byte(extent)
@@ -169,27 +247,33 @@ impl Body {
     /// In a chunk: of these versions none lives.
     #[must_use]
     pub fn listed(self, known: Known) -> Self {
-        let body = self.byte(0).fixed(known.origin).fixed(known.generation);
+        let body = self
+            .byte(piece::LIVE)
+            .fixed(known.origin)
+            .fixed(known.generation);
         body.varint(0).varint(known.frontier).bytes(&[])
     }
 
     /// In a chunk: a part of a write of so many bytes, from so many on.
     #[must_use]
     pub fn part(self, whose: Known, total: u32, offset: u32, bytes: &[u8]) -> Self {
-        let body = self.byte(1).fixed(whose.origin).fixed(whose.generation);
+        let body = self
+            .byte(piece::WRITE)
+            .fixed(whose.origin)
+            .fixed(whose.generation);
         body.varint(total.into()).varint(offset.into()).bytes(bytes)
     }
 
     /// In a chunk: how far an origin is known.
     #[must_use]
     pub fn frontier(self, known: Known) -> Self {
-        self.byte(2).known(known).varint(0)
+        self.byte(piece::FRONTIER).known(known).varint(0)
     }
 
     /// In a chunk: an origin was forgotten, and nothing of it lives.
     #[must_use]
     pub fn gone(self, known: Known) -> Self {
-        self.byte(3).known(known)
+        self.byte(piece::PRUNED).known(known)
     }
 
     /// A place in a stream of the shared map: so much of the order of application has been told.
@@ -202,7 +286,10 @@ impl Body {
     /// The entries of an origin in `(after, upto]`.
     #[must_use]
     pub fn delta(self, known: Known, after: u64, upto: u64, floor: u64, entries: &[u8]) -> Self {
-        let body = self.byte(2).fixed(known.origin).fixed(known.generation);
+        let body = self
+            .byte(item::DELTA)
+            .fixed(known.origin)
+            .fixed(known.generation);
         let body = body.varint(after).varint(upto).varint(known.frontier);
         body.varint(floor).bytes(entries)
     }
@@ -210,13 +297,13 @@ impl Body {
     /// "That is all I hold in this region."
     #[must_use]
     pub fn complete(self, prefix: u64, bits: u8) -> Self {
-        self.byte(4).fixed(prefix).byte(bits)
+        self.byte(item::COMPLETE).fixed(prefix).byte(bits)
     }
 
     /// "I have removed you."
     #[must_use]
     pub fn removed(self, generation: u64) -> Self {
-        self.byte(5).fixed(generation)
+        self.byte(item::REMOVED).fixed(generation)
     }
 
     /// One entry of a log, to be put into a delta.

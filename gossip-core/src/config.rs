@@ -127,8 +127,9 @@ pub struct Config {
     pub phi_suspect: f64,
     /// The phi at which a node votes against a neighbour that does not answer its probes. Works from 1 to
     /// 16; recommended 6 to 12. Default 8: one false vote in a hundred million intervals. Whatever phi
-    /// says, a node votes once the silence exceeds `acceptable_pause`, 2.5 intervals and five deviations
-    /// together.
+    /// says, a silence of `acceptable_pause`, 2.5 intervals and five deviations together counts as one that
+    /// reaches the threshold, before what loss and patience with the member add. The node never votes before
+    /// its probes have gone unanswered.
     pub phi_convict: f64,
     /// Intervals between heartbeats that a node remembers of each neighbour. Works from 4 to 64. Default
     /// 64, about a minute: long enough for a stable variance, short enough to follow the link.

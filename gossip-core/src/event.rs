@@ -206,8 +206,9 @@ pub enum Event {
 pub enum SuspicionReason {
     /// Its phi has reached `phi_suspect`: given its past heartbeats, so long a silence is improbable.
     Phi,
-    /// The silence exceeds `acceptable_pause`, 2.5 intervals and five deviations together. Phi alone would
-    /// tolerate it, because there are few samples yet, or samples that vary wildly.
+    /// The silence exceeds `acceptable_pause`, 2.5 intervals and five deviations together, and what loss and
+    /// patience with the neighbour add. Phi alone would tolerate it, because there are few samples yet, or
+    /// samples that vary wildly.
     LongestSilence,
 }
 

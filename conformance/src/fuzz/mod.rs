@@ -85,7 +85,7 @@ impl Trio {
             .get(17..)
             .unwrap_or_default()
             .to_vec();
-        let mut echo = stranger().byte(2);
+        let mut echo = stranger().pong();
         echo.0.extend(token);
         let echo = self.framed(&echo.0);
         if let Some(node) = self.nodes.get_mut(number) {

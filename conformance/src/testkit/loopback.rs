@@ -48,7 +48,7 @@ pub fn liar() -> Body {
 #[must_use]
 pub fn echo(challenge: &[u8]) -> Body {
     let token = forge::token(challenge).expect("a challenge is a ping");
-    let mut pong = liar().byte(2);
+    let mut pong = liar().pong();
     pong.0.extend_from_slice(token);
     pong
 }

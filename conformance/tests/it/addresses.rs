@@ -86,7 +86,7 @@ fn a_stranger_that_echoes_its_token_gets_the_whole_table() {
     let mut cluster = Loopback::formed(3, |_| {});
     let syn = liar().exchange(1, 7).complete(0, 0);
     let sent = cluster.forge_unproven(&syn);
-    cluster.forge_unproven(&liar().byte(2).byte(7));
+    cluster.forge_unproven(&liar().pong().byte(7));
     assert_eq!(cluster.forge_unproven(&syn).len(), 1, "a wrong token");
     cluster.forge_unproven(&echo(&sent[0].1));
     let answer = cluster.forge_unproven(&syn);
@@ -114,7 +114,8 @@ fn the_syn_of_a_member_from_elsewhere_is_not_answered_where_tables_agree() {
     let challenges = cluster.node(0).metrics().challenges;
     let sent = cluster.forge_unproven(&syn(hash ^ 1));
     assert_eq!(sent.len(), 1);
-    assert_eq!(forge::kind(&sent[0].1), Some(1), "a challenge is a ping");
+    let kind = forge::kind(&sent[0].1);
+    assert_eq!(kind, Some(forge::message::PING), "a challenge is a ping");
     assert_eq!(cluster.node(0).metrics().challenges, challenges + 1);
     cluster.pass(10 * SECOND);
     assert!(cluster.is_well());

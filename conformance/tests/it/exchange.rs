@@ -1,6 +1,6 @@
 //! Peers that lie in an exchange about what they know.
 
-use conformance::forge::{Body, Known};
+use conformance::forge::{self, Body, Known};
 use conformance::testkit::{Loopback, SECOND, liar, stamp};
 
 #[test]
@@ -31,7 +31,7 @@ fn a_peer_that_claims_to_know_more_than_there_is_is_asked_in_vain() {
     };
     let summary = |known: Known| {
         let prefix = u32::try_from(known.origin >> 32).unwrap();
-        let mut item = Body::default().byte(0);
+        let mut item = Body::default().byte(forge::item::SUMMARY);
         item.0.extend_from_slice(&prefix.to_le_bytes());
         item.0.extend_from_slice(&[7, 7]);
         item.varint(known.frontier)
@@ -42,11 +42,11 @@ fn a_peer_that_claims_to_know_more_than_there_is_is_asked_in_vain() {
         syn.0.extend(summary(writer).0);
         syn.0.extend(summary(stranger).0);
         let syn = syn
-            .byte(7)
-            .byte(0)
+            .byte(forge::item::MAP_TOLD)
+            .byte(forge::told::FRONTIER)
             .known(writer)
-            .byte(7)
-            .byte(0)
+            .byte(forge::item::MAP_TOLD)
+            .byte(forge::told::FRONTIER)
             .known(stranger);
         sent += cluster.forge(&syn).len();
     }

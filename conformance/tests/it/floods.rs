@@ -372,7 +372,7 @@ fn the_table_of_the_map_is_told_once_however_often_it_is_asked_for() {
         cluster.forge(&body);
     }
     assert_eq!(cluster.node(0).map().logs(), 1000);
-    let mut syn = liar().exchange(1, 7).byte(6);
+    let mut syn = liar().exchange(1, 7).byte(forge::item::MAP_SUMMARY);
     syn.0.extend_from_slice(&[200; 16]);
     let datagram = cluster.framed(&syn.fixed(0));
     for _ in 0..50 {
@@ -381,7 +381,7 @@ fn the_table_of_the_map_is_told_once_however_often_it_is_asked_for() {
     let sent = cluster.settle();
     let tables = sent
         .iter()
-        .filter(|(_, bytes)| forge::kind(bytes) == Some(6));
+        .filter(|(_, bytes)| forge::kind(bytes) == Some(forge::message::MAP_PULL));
     let tables = tables.count();
     assert!((1..=30).contains(&tables), "{tables} datagrams of tables");
 }

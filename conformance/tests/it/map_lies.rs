@@ -1,6 +1,6 @@
 //! Peers that lie about the shared map.
 
-use conformance::forge::{Body, Known};
+use conformance::forge::{self, Body, Known};
 use conformance::testkit::{LIAR, Loopback, MILLI, SECOND, key, liar, stamp};
 use gossip_core::{Dissemination, Node};
 
@@ -118,10 +118,14 @@ fn a_request_from_the_end_of_time_is_answered_as_any() {
     };
     cluster.forge(&liar().exchange(2, 7).delta(member, 0, 1, 0, &here.0));
     for applied in [0, 1, u64::MAX - 1, u64::MAX] {
-        let pull = liar().byte(6).varint(0).fixed(0).fixed(applied);
+        let pull = liar()
+            .byte(forge::message::MAP_PULL)
+            .varint(0)
+            .fixed(0)
+            .fixed(applied);
         let mut pull = pull.byte(0).byte(0).byte(0).byte(0);
         pull = pull.fixed(0).fixed(0).fixed(0).byte(1);
-        let sent = cluster.forge(&pull.byte(1).byte(0).byte(0));
+        let sent = cluster.forge(&pull.byte(forge::told::COMPLETE).byte(0).byte(0));
         assert!(!sent.is_empty(), "{applied}");
     }
 }
@@ -136,7 +140,12 @@ fn a_delta_of_the_map_that_never_gets_on_keeps_nobody_else_from_telling() {
     }
     let taker = Known::of(cluster.node(0), 0);
     let chunk = |session: u8| {
-        let body = liar().byte(7).byte(session).byte(0).byte(0).byte(0);
+        let body = liar()
+            .byte(forge::message::MAP_CHUNK)
+            .byte(session)
+            .byte(0)
+            .byte(0)
+            .byte(0);
         let body = body.fixed(taker.origin).fixed(taker.generation);
         let mut body = body.fixed(0).fixed(0).fixed(0).fixed(0);
         body.0.extend_from_slice(&[0; 8]);

@@ -1,7 +1,7 @@
-//! Messages as intentions: what a machine wants to be said, and to whom.
+//! Intentions: what a machine wants to be said, and to whom.
 //!
-//! A message is written when the caller polls it, so that the datagram tells the state at the moment at
-//! which it leaves.
+//! An [`Outgoing`] is an intention. It becomes a [`Message`](crate::wire::message::Message) when the caller
+//! polls it, so that the datagram tells the state at the moment at which it leaves.
 
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -17,7 +17,7 @@ use crate::wire::message::ModeTag;
 #[cfg(feature = "map")]
 use alloc::sync::Arc;
 
-/// A message to be written.
+/// An intention: a message that is yet to be written.
 #[derive(Debug)]
 pub(crate) enum Outgoing {
     /// This node lives.
@@ -50,10 +50,19 @@ pub(crate) enum Outgoing {
 impl Outgoing {
     /// Whether the message is about who lives, and carries no state.
     pub(crate) const fn is_liveness(&self) -> bool {
-        matches!(
-            self,
-            Self::Heartbeat { .. } | Self::Ping { .. } | Self::Pong { .. } | Self::Challenge { .. }
-        )
+        match self {
+            Self::Heartbeat { .. }
+            | Self::Ping { .. }
+            | Self::Pong { .. }
+            | Self::Challenge { .. } => true,
+            Self::Claim { .. }
+            | Self::Syn { .. }
+            | Self::Introduction { .. }
+            | Self::Answer(_)
+            | Self::Push { .. } => false,
+            #[cfg(feature = "map")]
+            Self::Map(_) => false,
+        }
     }
 
     /// Whether periodic rounds repair what this message would have repaired.
@@ -62,7 +71,14 @@ impl Outgoing {
             Self::Answer(_) => true,
             #[cfg(feature = "map")]
             Self::Map(_) => true,
-            _ => false,
+            Self::Heartbeat { .. }
+            | Self::Ping { .. }
+            | Self::Pong { .. }
+            | Self::Challenge { .. }
+            | Self::Claim { .. }
+            | Self::Syn { .. }
+            | Self::Introduction { .. }
+            | Self::Push { .. } => false,
         }
     }
 }

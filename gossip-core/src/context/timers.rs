@@ -139,9 +139,9 @@ mod tests {
                 Some(Instant::from_nanos(100 - u64::try_from(n).unwrap())),
             );
         }
-        assert_eq!(timers.next(), Some(Instant::from_nanos(90)));
+        assert_eq!(timers.next(), Some(Instant::from_nanos(89)));
         timers.advance(Timer::Round, Instant::from_nanos(500));
-        assert_eq!(timers.next(), Some(Instant::from_nanos(90)));
+        assert_eq!(timers.next(), Some(Instant::from_nanos(89)));
         timers.advance(Timer::Round, Instant::from_nanos(3));
         assert!(!timers.take_due(Timer::Round, Instant::from_nanos(2)));
         assert!(timers.take_due(Timer::Round, Instant::from_nanos(3)));

@@ -102,8 +102,8 @@ pub(crate) struct Arrived {
 }
 
 impl Arrived {
-    /// What lies around a delta is missing.
-    pub(crate) fn lacks(&mut self, origin: NodeId) {
+    /// Notes that what lies around a delta of this origin is missing.
+    pub(crate) fn note_gap(&mut self, origin: NodeId) {
         self.gaps.push(origin);
     }
 
@@ -205,9 +205,10 @@ impl Push {
     }
 }
 
-/// Whether a delta is the latest news of its origin, and this node has not served it in this tree:
-/// a change comes down several trees and is passed on in each; a repetition is not.
-pub(crate) fn serves_first(context: &mut Context, tree: u8, delta: &Delta<'_>) -> bool {
+/// Notes that this node serves a delta in this tree. Tells whether it is to do so: the delta is the
+/// latest news of its origin, and this node has not served it in this tree. A change comes down several
+/// trees and is passed on in each; a repetition is not.
+pub(crate) fn note_served(context: &mut Context, tree: u8, delta: &Delta<'_>) -> bool {
     let bit = 1_u8.checked_shl(u32::from(tree)).unwrap_or(0);
     let own = context.own;
     let Some(record) = context.table.get_mut(delta.origin) else {

@@ -24,18 +24,18 @@ fn a_push_is_passed_on_once_in_each_tree() {
     let mut log = log_of(generation(), 9, Declared::Up);
     let earlier = log.clone();
     let news = whole(&earlier, origin);
-    assert!(serves_first(&mut context, 0, &news));
-    assert!(!serves_first(&mut context, 0, &news), "repeated");
-    assert!(serves_first(&mut context, 1, &news), "another tree");
-    assert!(!serves_first(&mut context, 200, &news), "no tree");
+    assert!(note_served(&mut context, 0, &news));
+    assert!(!note_served(&mut context, 0, &news), "repeated");
+    assert!(note_served(&mut context, 1, &news), "another tree");
+    assert!(!note_served(&mut context, 200, &news), "no tree");
 
     log.write(1, b"k", Some(b"v"));
     let later = whole(&log, origin);
-    assert!(!serves_first(&mut context, 0, &later), "not held");
+    assert!(!note_served(&mut context, 0, &later), "not held");
     context
         .table
         .apply(origin, context.now, &log.claim_after(0));
     context.table.get_mut(origin).unwrap().served = 0;
-    assert!(serves_first(&mut context, 0, &later));
-    assert!(!serves_first(&mut context, 1, &news), "no longer news");
+    assert!(note_served(&mut context, 0, &later));
+    assert!(!note_served(&mut context, 1, &news), "no longer news");
 }

@@ -52,7 +52,9 @@
 //!
 //! **Deadlines.** For a given model, threshold and `n`, the quantile is a constant. So the time at
 //! which phi crosses the threshold is `pause + mean + quantile * s`, and nothing has to poll phi. A
-//! deadline is never later than `pause + 2.5 intervals + 5 s`.
+//! deadline is never later than `pause + 2.5 intervals + 5 deviations`. The
+//! [observation](super::observation) puts it off further, for the loss of the link and for its patience with
+//! the member.
 //!
 //! # Invariants
 //!
@@ -94,6 +96,8 @@ pub(super) struct Detector {
 ///
 /// With few samples, or with an outage in the window, the model would grant seconds to minutes. The
 /// burst of pings that follows a suspicion tells jitter and loss from death in half a second.
+///
+/// This is not the longest silence that ends in no vote: see `Observation::crosses`.
 const GRANTED_INTERVALS: f64 = 2.5;
 /// See [`GRANTED_INTERVALS`].
 const GRANTED_DEVIATIONS: f64 = 5.0;

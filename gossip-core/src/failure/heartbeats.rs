@@ -130,7 +130,7 @@ impl Failure {
         let of_others = missing.saturating_sub(own_missing);
         let pings = self.loss.and_missing(of_others).pings();
         let pings = pings.unwrap_or(MAX_BURST_PINGS).min(MAX_BURST_PINGS);
-        let due = observation.due(context.now, pings);
+        let due = observation.take_step(context.now, pings);
         match due {
             Due::Nothing => {}
             Due::Ping => context.ping(id),
@@ -178,12 +178,13 @@ impl Failure {
     ///
     /// - Loss that sets in suddenly shows within two intervals.
     /// - A node that is cut off from half of its neighbours does not take that for loss.
-    pub(crate) fn loss(&self, context: &Context) -> Loss {
+    pub(crate) fn loss_now(&self, context: &Context) -> Loss {
         self.loss.and_missing(self.missing(context))
     }
 
-    /// The share of datagrams that is being lost, by the heartbeats that have arrived.
-    pub(crate) fn loss_share(&self) -> f64 {
+    /// The share of datagrams that is lost, by the heartbeats that have arrived. Unlike
+    /// [`Failure::loss_now`] it takes no overdue heartbeat for lost.
+    pub(crate) fn measured_loss_share(&self) -> f64 {
         self.loss.share()
     }
 

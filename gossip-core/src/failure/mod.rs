@@ -88,10 +88,12 @@ pub(crate) struct Failure {
     next_verdicts: Instant,
     /// Whether all other members are down.
     isolated: bool,
-    /// Set if this node may have missed deaths a short time ago, because it began a new incarnation
-    /// or slept for longer than others keep members that are down. A member counts as alive once it
-    /// has been heard after this moment.
-    absent_until: Option<Instant>,
+    /// A member counts as heard only if it was heard at this moment or later.
+    ///
+    /// It is set if this node may have missed deaths, because it raised its generation or slept for
+    /// longer than others keep members that are down. It is kept for [`STEADY_INTERVALS`] after
+    /// that moment, and then unset.
+    trust_heard_after: Option<Instant>,
 }
 
 /// A ring neighbour, as a receiver of heartbeats.
@@ -124,7 +126,7 @@ impl Failure {
             revivable: SmallVec::new(),
             next_verdicts: Instant::ORIGIN,
             isolated: false,
-            absent_until: None,
+            trust_heard_after: None,
         }
     }
 
@@ -138,9 +140,9 @@ impl Failure {
         &self.votes
     }
 
-    /// When the next vote begins to count.
-    pub(crate) fn next_vote(&mut self, now: Instant) -> Option<Instant> {
-        self.votes.next(now)
+    /// Passes over the votes that count by now. Returns when the next one begins to count.
+    pub(crate) fn pass_counting_votes(&mut self, now: Instant) -> Option<Instant> {
+        self.votes.pass_counting(now)
     }
 
     /// What this node observes of a member.
@@ -184,40 +186,41 @@ impl Failure {
     }
 
     /// This process has stood still for `gap`, which was not the silence of its neighbours.
-    pub(crate) fn paused(&mut self, context: &mut Context, gap: Duration) {
+    pub(crate) fn on_pause(&mut self, context: &mut Context, gap: Duration) {
         context.stale.deadlines = true;
-        self.slept(context, gap);
+        self.on_sleep(context, gap);
         for observation in &mut self.observations {
             observation.paused(context.now, gap, context.config.interval);
         }
     }
 
-    /// This node has slept, or its wall clock has gone on without it.
-    pub(crate) fn slept(&mut self, context: &Context, slept: Duration) {
+    /// This node has slept for this long, or its wall clock has gone on without it. A sleep shorter
+    /// than `remove_after` changes nothing: others still keep as down who died meanwhile.
+    pub(crate) fn on_sleep(&mut self, context: &Context, slept: Duration) {
         if slept >= context.config.remove_after {
             self.note_absence(context);
         }
     }
 
-    /// This node may have missed deaths.
+    /// This node may have missed deaths. From the next interval on, it trusts only what it hears then.
     ///
     /// A member that seems to be heard within the next interval may have died long ago: the socket
     /// has kept the messages that arrived during the absence.
     pub(crate) fn note_absence(&mut self, context: &Context) {
-        self.absent_until = Some(context.in_intervals(1));
+        self.trust_heard_after = Some(context.in_intervals(1));
     }
 
     /// Ends the time in which this node asks members that it has not heard since its absence. A
     /// broken link is not a death, and must not be voted about for ever.
     pub(crate) fn end_absence(&mut self, context: &Context) {
-        if self.absent_until < Some(context.intervals_ago(STEADY_INTERVALS)) {
-            self.absent_until = None;
+        if self.trust_heard_after < Some(context.intervals_ago(STEADY_INTERVALS)) {
+            self.trust_heard_after = None;
         }
     }
 
     /// Whether this node has not heard a member since it may have missed the member's death.
     pub(crate) fn is_unheard(&self, record: &Record) -> bool {
-        record.heard < self.absent_until
+        record.heard < self.trust_heard_after
     }
 }
 

@@ -11,13 +11,13 @@
 //!   short burst before it finds it silent. When loss sets in suddenly, windows full of clean
 //!   samples convict by chance. A burst tells loss from death within half a second.
 //! - *Silent*: the burst got no answer, and the silence has reached the threshold for conviction.
-//!   The node votes against the member.
+//!   The node votes against the member. This vote is what *conviction* means everywhere in this module.
 //!
 //! # Invariants
 //!
 //! - A member is never found silent before it was suspect, and never before it was pinged.
 //! - The thresholds follow from the window as it is now.
-//! - Patience is doubled at most [`MAX_PATIENCE`] times.
+//! - Patience is doubled at most [`MAX_DOUBLINGS`] times.
 
 use alloc::boxed::Box;
 use core::time::Duration;
@@ -34,8 +34,8 @@ const BURST_TIME: Duration = Duration::from_millis(400);
 const MAX_STEP: u64 = 64;
 /// The most heartbeats that can overtake another one: they are an interval apart.
 const MAX_OVERTAKING: u64 = 4;
-/// The most times that patience is doubled, after refuted votes in a row or after flaps.
-const MAX_PATIENCE: u32 = 4;
+/// The most times that patience is doubled, for refuted votes and for flaps together: 16-fold is the most.
+const MAX_DOUBLINGS: u32 = 4;
 
 /// What this node hears of one member.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ pub(crate) struct Observation {
     heard: Option<Instant>,
     state: State,
     /// How many votes against the member were refuted since its latest heartbeat, at most
-    /// [`MAX_PATIENCE`].
+    /// [`MAX_DOUBLINGS`].
     refuted: u32,
     damping: Damping,
 }
@@ -239,7 +239,7 @@ impl Observation {
     /// The member has refuted a vote through others. This is a sign of life. But each time that it
     /// happens before a heartbeat arrives, this node waits twice as long before it votes again.
     pub(super) fn refuted(&mut self, now: Instant) -> Relief {
-        self.refuted = self.refuted.saturating_add(1).min(MAX_PATIENCE);
+        self.refuted = self.refuted.saturating_add(1).min(MAX_DOUBLINGS);
         self.sign_of_life(now)
     }
 
@@ -333,7 +333,7 @@ impl Observation {
         nanos(overdue).checked_div(nanos(interval)).unwrap_or(0)
     }
 
-    /// When [`Observation::due`] has something to do next.
+    /// When [`Observation::take_step`] has something to do next.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.state {
             State::Alive => Some(self.overdue_at()),
@@ -343,9 +343,10 @@ impl Observation {
         }
     }
 
-    /// Takes the next step, if it is due now. `pings` is how many pings make a burst at the loss
-    /// measured now. If that number has grown since the burst began, the burst goes on.
-    pub(super) fn due(&mut self, now: Instant, pings: u32) -> Due {
+    /// Takes the next step, if one is due now, and changes the state. `pings` is how many pings make
+    /// a burst at the loss measured now. If that number has grown since the burst began, the burst
+    /// goes on.
+    pub(super) fn take_step(&mut self, now: Instant, pings: u32) -> Due {
         let spacing = BURST_TIME.checked_div(pings).unwrap_or(BURST_TIME);
         match self.state {
             State::Alive if now >= self.overdue_at() => {
@@ -394,11 +395,14 @@ impl Observation {
 
     /// When the current silence reaches a threshold, with the silence that is forgiven and the
     /// patience with the member.
+    ///
+    /// The detector bounds the threshold alone. Loss adds what is forgiven for it, and patience
+    /// doubles the sum up to [`MAX_DOUBLINGS`] times.
     fn crosses(&self, threshold: Duration) -> Instant {
-        debug_assert!(self.refuted <= MAX_PATIENCE);
+        debug_assert!(self.refuted <= MAX_DOUBLINGS);
         let is_damped = self.silent_from < self.damping.until;
         let doublings = if is_damped { self.damping.doublings } else { 0 };
-        let doublings = self.refuted.saturating_add(doublings).min(MAX_PATIENCE);
+        let doublings = self.refuted.saturating_add(doublings).min(MAX_DOUBLINGS);
         let patience = 1_u32.checked_shl(doublings).unwrap_or(1);
         let silence = threshold.saturating_add(self.forgiven);
         self.silent_from

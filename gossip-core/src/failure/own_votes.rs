@@ -69,7 +69,7 @@ impl Failure {
                 silent.push(observation.id);
             }
         }
-        if self.absent_until.is_some() {
+        if self.trust_heard_after.is_some() {
             for id in self.probes.silent() {
                 if self.may_have_missed_death_of(context, id) {
                     silent.push(id);

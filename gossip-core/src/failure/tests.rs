@@ -76,7 +76,7 @@ fn fall_silent(
         let window = context.config.window;
         let mut observation = Observation::new(id, generation(), window, &failure.detector, at(0));
         for second in 1..1000 {
-            observation.due(at(second * 1000), 0);
+            observation.take_step(at(second * 1000), 0);
         }
         assert!(observation.is_silent());
         let place = position(&failure.observations, id).unwrap_err();
@@ -447,7 +447,7 @@ fn after_a_long_sleep_a_member_is_unheard_until_it_is_heard_again() {
     assert!(!is_unheard(&failure, &context));
     let slept = context.config.remove_after;
     context.now = context.now.saturating_add(slept);
-    failure.paused(&mut context, slept);
+    failure.on_pause(&mut context, slept);
     assert!(is_unheard(&failure, &context));
     failure.on_life(&mut context, sender(7));
     assert!(
@@ -459,7 +459,7 @@ fn after_a_long_sleep_a_member_is_unheard_until_it_is_heard_again() {
     assert!(!is_unheard(&failure, &context));
     context.now = context.in_intervals(STEADY_INTERVALS + 2);
     failure.end_absence(&context);
-    assert_eq!(failure.absent_until, None);
+    assert_eq!(failure.trust_heard_after, None);
 }
 
 #[test]

@@ -86,7 +86,7 @@ impl Failure {
             observation.is_some_and(|o| o.generation > vote.generation)
         });
         let lasting = context.intervals(SETTLING_INTERVALS);
-        let enough = self.loss(context).pings();
+        let enough = self.loss_now(context).pings();
         let is_gone = |id| {
             let condition = context.table.condition(id);
             !matches!(condition, Some(Condition::Live | Condition::Down))
@@ -111,7 +111,7 @@ impl Failure {
 
     /// Sends the next pings to members in doubt.
     pub(crate) fn on_probe_due(&mut self, context: &mut Context) {
-        let enough = self.loss(context).pings();
+        let enough = self.loss_now(context).pings();
         let mut probes = core::mem::take(&mut self.probes);
         let turn = probes.turn(context.now, context.own, enough, |id| {
             self.hint(context, id)
@@ -122,7 +122,7 @@ impl Failure {
             context.ping(id);
         }
         context.stale.verdicts |= turn.found_silent;
-        context.stale.own_votes |= turn.found_silent && self.absent_until.is_some();
+        context.stale.own_votes |= turn.found_silent && self.trust_heard_after.is_some();
         if self.probes.is_asking() {
             let next = context.now.saturating_add(TURN);
             context.timers.set(Timer::Probe, Some(next));
@@ -151,8 +151,8 @@ impl Failure {
         }
     }
 
-    /// Whether anybody finds any member silent.
-    pub(crate) fn is_anybody_contested(&self) -> bool {
+    /// Whether anybody reports any member silent: by a vote, or this node by what it observes itself.
+    pub(crate) fn has_silence_reports(&self) -> bool {
         self.votes.subjects().next().is_some() || self.is_anybody_silent()
     }
 

@@ -175,12 +175,12 @@ impl Votes {
         self.find(subject).1
     }
 
-    /// When the next vote begins to count. The answer may be too early if that vote has been
-    /// withdrawn since.
+    /// Passes over the votes that count by now. Returns when the next one begins to count. The
+    /// answer may be too early if that vote has been withdrawn since.
     ///
     /// O(1) unless a vote has just begun to count: half of a large cluster can hold thousands of
     /// votes against the other half.
-    pub(crate) fn next(&mut self, now: Instant) -> Option<Instant> {
+    pub(crate) fn pass_counting(&mut self, now: Instant) -> Option<Instant> {
         if self.next.is_some_and(|next| next <= now) {
             self.next = self
                 .held
@@ -318,8 +318,8 @@ mod tests {
         votes.replace(begins, id(9), [].into_iter(), [a].into_iter(), |_| five);
         publish(&mut votes, &[a], &[a, vote(2, 1)]);
         assert!(votes.against(id(1))[0].is_valid(&log(1, 3), five));
-        assert_eq!(votes.next(Instant::ORIGIN), Some(five));
-        assert_eq!(votes.next(NOW), None);
+        assert_eq!(votes.pass_counting(Instant::ORIGIN), Some(five));
+        assert_eq!(votes.pass_counting(NOW), None);
     }
 
     #[test]
@@ -330,8 +330,8 @@ mod tests {
         let counts_from = |vote: &PublishedVote| at(vote.subject.as_u64());
         votes.replace(NOW, id(9), [].into_iter(), late.into_iter(), counts_from);
         publish(&mut votes, &[], &[vote(4, 1)]);
-        assert_eq!(votes.next(NOW), Some(at(1)));
-        assert_eq!(votes.next(at(1)), Some(at(2)));
+        assert_eq!(votes.pass_counting(NOW), Some(at(1)));
+        assert_eq!(votes.pass_counting(at(1)), Some(at(2)));
         votes.replace(
             NOW,
             id(9),
@@ -340,8 +340,8 @@ mod tests {
             counts_from,
         );
         votes.check(at(2));
-        assert_eq!(votes.next(at(2)), Some(at(3)));
-        assert_eq!(votes.next(at(3)), Some(at(5)));
-        assert_eq!(votes.next(at(5)), None);
+        assert_eq!(votes.pass_counting(at(2)), Some(at(3)));
+        assert_eq!(votes.pass_counting(at(3)), Some(at(5)));
+        assert_eq!(votes.pass_counting(at(5)), None);
     }
 }

@@ -110,7 +110,7 @@ impl Local {
         if vote.frontier > frontier {
             // Nobody can know more of this log than its writer. The vote is forged, and a write could
             // never reach it; or it remembers an earlier process of the same generation.
-            return outlive(context, vote.generation);
+            return request_new_generation(context, vote.generation);
         }
         count(&mut context.metrics.refutations);
         declare(context, self.declared());
@@ -133,9 +133,10 @@ fn schedule_farewell(context: &mut Context) {
 /// Peers remember this id under a generation that this process did not begin, or further than it has
 /// written. It is that of an earlier process whose clock was ahead.
 ///
-/// Notes that the own generation must be raised. That happens once at the end of the input, however many
-/// such generations it names. A generation too far ahead is refused.
-pub(crate) fn outlive(context: &mut Context, generation: Generation) {
+/// Requests a generation above it, under which this node outlives that memory. The generation is raised
+/// once at the end of the input, however many such generations the input names. One that is too far ahead
+/// is refused.
+pub(crate) fn request_new_generation(context: &mut Context, generation: Generation) {
     debug_assert!(generation >= context.generation, "it is outlived already");
     match context.clock.observe(context.now, generation.stamp()) {
         Ok(()) => context.stale.generation = true,

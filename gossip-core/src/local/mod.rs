@@ -30,7 +30,7 @@ use crate::context::Context;
 use crate::dissemination::broadcast::Broadcasts;
 use crate::state::attribute::Declared;
 use agreement::Watches;
-pub(crate) use lifecycle::{Farewell, outlive, raise_generation};
+pub(crate) use lifecycle::{Farewell, raise_generation, request_new_generation};
 use name_conflict::NameConflict;
 
 /// How far this node itself has come.

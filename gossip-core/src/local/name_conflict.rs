@@ -4,7 +4,7 @@
 //! earlier process of this node, or that of another live node. The address in the log decides:
 //!
 //! - It is the own address, or none. Then it was an earlier process, and this node
-//!   [outlives](super::outlive) it at once.
+//!   [outlives](super::request_new_generation) it at once.
 //! - It is another address. Then this node sends a claim there: "I have held this name since my process
 //!   started, then." The younger node repeats its own claim once and falls silent. It does not declare
 //!   that it has left, because peers would read that as the elder's word. If nobody answers within
@@ -12,7 +12,7 @@
 
 use core::net::SocketAddr;
 
-use super::{Local, outlive};
+use super::{Local, request_new_generation};
 use crate::context::{Context, Outgoing, Timer};
 use crate::event::Event;
 use crate::identity::{Generation, is_reachable};
@@ -53,7 +53,7 @@ impl Local {
             .and_then(|entry| decode_address(entry.value?));
         let elsewhere = |address: &SocketAddr| *address != context.address;
         match address.filter(is_reachable).filter(elsewhere) {
-            None => outlive(context, delta.generation),
+            None => request_new_generation(context, delta.generation),
             // One conflict is open at a time, because a datagram can name many addresses. The next one
             // is opened after that, when a peer serves the log again.
             Some(address) if self.conflict.is_none_or(|other| other.address == address) => {
@@ -122,7 +122,7 @@ impl Local {
         if let Some(other) = self.conflict.take()
             && other.generation > context.generation
         {
-            outlive(context, other.generation);
+            request_new_generation(context, other.generation);
         }
     }
 }

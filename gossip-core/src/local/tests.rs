@@ -141,7 +141,7 @@ fn a_greater_generation_is_above_everything_and_keeps_the_log() {
     let (_, mut context) = up();
     attributes::set(&mut context, b"k", Some(b"v")).unwrap();
     let remembered = started_after(30_000);
-    outlive(&mut context, remembered);
+    request_new_generation(&mut context, remembered);
     assert!(context.stale.generation);
     raise_generation(&mut context);
     assert!(context.generation > remembered);
@@ -149,7 +149,7 @@ fn a_greater_generation_is_above_everything_and_keeps_the_log() {
     assert_eq!(context.own_log().unwrap().get(b"k"), Some(&b"v"[..]));
 
     context.stale.generation = false;
-    outlive(&mut context, started_after(1_000_000_000));
+    request_new_generation(&mut context, started_after(1_000_000_000));
     assert!(!context.stale.generation, "it lies too far ahead");
     assert_eq!(context.metrics.refused_skew, 1);
     assert!(matches!(

@@ -121,15 +121,15 @@ impl Removal {
     }
 
     /// How many records are looked after in this round.
-    pub(crate) fn turn(context: &Context) -> usize {
+    pub(crate) fn records_this_round(context: &Context) -> usize {
         let members = context.table.len();
-        let turn = members.div_ceil(TENDING).max(TENDED);
-        turn.min(members)
+        let records = members.div_ceil(TENDING).max(TENDED);
+        records.min(members)
     }
 
-    /// Goes on to the next record. Tells whether a new turn through the table begins with it. At that
+    /// Advances to the next record. Tells whether a new turn through the table begins with it. At that
     /// moment tombstones that are too old or too many are pruned.
-    pub(crate) fn next(&mut self, context: &mut Context) -> bool {
+    pub(crate) fn advance(&mut self, context: &mut Context) -> bool {
         self.tended = self.tended.saturating_add(1);
         let is_first = self.tended >= context.table.len();
         if is_first {
@@ -140,8 +140,8 @@ impl Removal {
         is_first
     }
 
-    /// The record to look after.
-    pub(crate) fn record<'a>(&self, context: &'a Context) -> Option<&'a Record> {
+    /// The record to look after now.
+    pub(crate) fn current<'a>(&self, context: &'a Context) -> Option<&'a Record> {
         context.table.record_at(self.tended)
     }
 
@@ -350,9 +350,9 @@ mod tests {
             }
             context.now = context.now.saturating_add(context.config.remove_after);
             for _ in 0..=TENDING {
-                for _ in 0..Removal::turn(&context) {
-                    removal.next(&mut context);
-                    let Some(record) = removal.record(&context) else {
+                for _ in 0..Removal::records_this_round(&context) {
+                    removal.advance(&mut context);
+                    let Some(record) = removal.current(&context) else {
                         continue;
                     };
                     if has_left_for_long(&context, record) {

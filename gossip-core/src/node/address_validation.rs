@@ -57,8 +57,8 @@ impl AddressValidation {
         }
     }
 
-    /// This node sends a SYN to an address.
-    pub(super) fn ask(&mut self, address: SocketAddr) {
+    /// Notes that this node has sent a SYN to an address.
+    pub(super) fn note_asked(&mut self, address: SocketAddr) {
         let known = self.asked.iter_mut().find(|(asked, _)| *asked == address);
         if let Some((_, repeats)) = known {
             *repeats = REPEATS;
@@ -71,9 +71,9 @@ impl AddressValidation {
         debug_assert!(self.asked.len() <= ASKED);
     }
 
-    /// Whether a ping from an address may be a demand for proof, so that this node should repeat its SYN.
-    /// If so, that counts as one repetition.
-    pub(super) fn take_repeat(&mut self, address: SocketAddr) -> bool {
+    /// Uses one repetition of the SYN to an address, if one is left. Tells whether there was one: then a ping
+    /// from there may be a demand for proof, and this node should repeat its SYN.
+    pub(super) fn use_repeat(&mut self, address: SocketAddr) -> bool {
         let mut asked = self.asked.iter_mut();
         let Some((_, left)) = asked.find(|(asked, left)| *asked == address && *left > 0) else {
             return false;
@@ -158,12 +158,12 @@ mod tests {
     #[test]
     fn a_syn_is_repeated_at_most_twice_and_memory_is_bounded() {
         let mut validation = validation();
-        assert!(!validation.take_repeat(address(1)));
-        validation.ask(address(1));
-        assert!(validation.take_repeat(address(1)) && validation.take_repeat(address(1)));
-        assert!(!validation.take_repeat(address(1)));
+        assert!(!validation.use_repeat(address(1)));
+        validation.note_asked(address(1));
+        assert!(validation.use_repeat(address(1)) && validation.use_repeat(address(1)));
+        assert!(!validation.use_repeat(address(1)));
         for port in 2..1000 {
-            validation.ask(address(port));
+            validation.note_asked(address(port));
             validation.prove(address(port.wrapping_add(5000)));
         }
         assert!(!validation.may_be_answered(address(1)));

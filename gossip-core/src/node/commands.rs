@@ -133,7 +133,7 @@ impl Node {
         let context = &mut self.context;
         let known = context.clock.wall(context.now).as_millis();
         let ahead = wall.as_millis().saturating_sub(known);
-        self.failure.slept(context, Duration::from_millis(ahead));
+        self.failure.on_sleep(context, Duration::from_millis(ahead));
         context.clock.set(context.now, wall);
     }
 }

@@ -196,7 +196,7 @@ impl Node {
         if learns && self.list_fits(Region::ALL, &encoder) {
             self.write_list(&mut encoder, Region::ALL);
         } else {
-            let loss = self.failure.loss_share();
+            let loss = self.failure.measured_loss_share();
             let news = self.sync.news_lasts(&self.context, now, loss);
             let recents = self.context.recent_changes.since(now, news);
             let pushes = self.context.config.mode == Mode::Push;

@@ -7,9 +7,9 @@ use core::net::SocketAddr;
 
 use super::Node;
 use crate::context::{Outgoing, count};
-use crate::dissemination::{Arrived, broadcast, serves_first};
+use crate::dissemination::{Arrived, broadcast, note_served};
 use crate::failure::own_votes::LogChange;
-use crate::local::outlive;
+use crate::local::request_new_generation;
 use crate::membership::Condition;
 #[cfg(feature = "map")]
 use crate::shared_map::Peer;
@@ -71,12 +71,12 @@ impl Node {
                 // Every node that has removed this one has to take that back. A new generation is the
                 // clearest word.
                 Item::Removed(generation) if generation == self.context.generation => {
-                    outlive(&mut self.context, generation);
+                    request_new_generation(&mut self.context, generation);
                 }
                 item => self.sync.on_item(&self.context, &mut leg, item),
             }
         }
-        let loss = self.failure.loss_share();
+        let loss = self.failure.measured_loss_share();
         match self.sync.conclude(&mut self.context, &mut leg, loss) {
             Learned::All => self.local.announce(&mut self.context),
             Learned::AllSoon => self.local.announce_after(&mut self.context, OVERTAKING),
@@ -125,9 +125,9 @@ impl Node {
         for item in datagram.items {
             let Item::Delta(delta) = item else { continue };
             if self.on_delta(&delta, Sent::Alone, room) == Taken::Lacks {
-                arrived.lacks(delta.origin);
+                arrived.note_gap(delta.origin);
             }
-            if serves_first(&mut self.context, head.tree, &delta) {
+            if note_served(&mut self.context, head.tree, &delta) {
                 arrived.serve(&delta);
             }
         }
@@ -170,8 +170,8 @@ impl Node {
         let id = change.id;
         debug_assert_ne!(id, context.own);
         debug_assert!(context.table.get(id).is_some());
-        context.stale.verdicts |= change.is_new && self.failure.is_anybody_contested();
-        if let Some(address) = change.removed_from {
+        context.stale.verdicts |= change.is_new && self.failure.has_silence_reports();
+        if let Some(address) = change.address_when_removed {
             self.removal.note(id, address);
         }
         if change.restarted {

@@ -30,12 +30,12 @@ impl Node {
         }
     }
 
-    /// Whether an encrypted datagram with this number is no replay. A number so old that nobody could
-    /// tell counts as a replay.
+    /// Notes that an encrypted datagram with this number has arrived. Tells whether it is no replay. A
+    /// number so old that nobody could tell counts as a replay.
     ///
     /// Numbers are remembered for the known generation of each member alone. A datagram of an earlier
     /// generation has no effect anyway, and nothing is remembered of strangers.
-    pub(super) fn is_first_arrival(&mut self, sender: Sender, sequence: u64) -> bool {
+    pub(super) fn note_arrival(&mut self, sender: Sender, sequence: u64) -> bool {
         let Some(record) = self.context.table.get_mut(sender.id) else {
             return true;
         };

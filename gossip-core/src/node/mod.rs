@@ -1,10 +1,12 @@
 //! The one public machine: [`Node`].
 //!
-//! A node is a few machines that own their state, and a router that owns nothing but them. The router
-//! decodes what arrives, and hands it to the machines in a fixed order. A machine returns what the others
-//! must hear of, and notes in the [context](crate::context) what is to be sent, told, or done later. At
-//! the end of each input the node [settles](settle): it derives anew what has become stale, and carries
-//! out what was noted.
+//! A node is a few machines that own their state, and a router. The router decodes what arrives, and hands
+//! it to the machines in a fixed order. A machine returns what the others must hear of, and notes in the
+//! [context](crate::context) what is to be sent, told, or done later. At the end of each input the node
+//! [settles](settle): it derives anew what has become stale, and carries out what was noted.
+//!
+//! Beside the machines, [`Node`] owns their context and what stands between them and the wire: the
+//! validation of addresses, frames and keys, the outbox, and the queue of events.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -15,6 +17,7 @@
 //! | [`settle`] | what follows from an input |
 //! | [`encode`] | outputs: writes messages as datagrams |
 //! | [`address_validation`] | which senders must prove their address |
+//! | `keys` | keys, datagrams that no key opens, replays (feature `encryption`) |
 //! | [`outbox`], [`events`] | outputs: the bounded queues |
 //! | [`view`] | what the application may look at |
 //!
@@ -251,7 +254,7 @@ impl Node {
         #[cfg(feature = "encryption")]
         if opened
             .sequence
-            .is_some_and(|n| !self.is_first_arrival(sender, n))
+            .is_some_and(|n| !self.note_arrival(sender, n))
         {
             return count(&mut self.context.metrics.dropped.replayed);
         }
@@ -272,7 +275,9 @@ impl Node {
         match datagram.message {
             Message::Heartbeat { counter } => self.failure.on_heartbeat(context, sender, counter),
             Message::Ping { token } => self.on_ping(from, token),
+            // A pong is also a sign of life, which is noted above.
             Message::Pong { token } => self.addresses.on_echo(context.now, from, token),
+            // A claim to a name matters only to the node of that name, so only under its own id.
             Message::Claim { .. } => {}
             Message::Exchange(head) => self.on_exchange(from, &datagram, head, &mut room),
             Message::Push(head) => self.on_push(from, &datagram, head, &mut room),
@@ -320,14 +325,20 @@ impl Node {
                 count(&mut context.metrics.dropped.own);
                 self.local.claim(context, from);
             }
-            _ => count(&mut context.metrics.dropped.own),
+            Message::Heartbeat { .. }
+            | Message::Ping { .. }
+            | Message::Pong { .. }
+            | Message::MapPull
+            | Message::MapChunk
+            | Message::MapWant
+            | Message::MapRuns => count(&mut context.metrics.dropped.own),
         }
         self.settle();
     }
 
     /// A node asks whether this node lives, or wants it to prove its address.
     fn on_ping(&mut self, to: SocketAddr, token: u32) {
-        let message = if self.addresses.take_repeat(to) {
+        let message = if self.addresses.use_repeat(to) {
             Outgoing::Introduction { to, token }
         } else {
             Outgoing::Pong { to, token }
@@ -425,7 +436,7 @@ impl Node {
             count(&mut context.metrics.pauses);
             // Timers that were missed are due now. They must not count as a second pause.
             context.timers.postpone(context.now);
-            self.failure.paused(context, gap);
+            self.failure.on_pause(context, gap);
         }
     }
 }

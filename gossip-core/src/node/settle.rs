@@ -8,8 +8,9 @@ use crate::local::raise_generation;
 
 /// The most times that stale facts are derived anew after one input.
 ///
-/// A derivation can make other facts stale. But a verdict follows only from new facts, so this ends long
-/// before.
+/// A derivation can make other facts stale: verdicts change the neighbours, and new neighbours change the
+/// deadlines and the own votes. There the chain ends, long before this bound. No derivation makes the
+/// verdicts stale, so the loop of verdicts, neighbours, votes and verdicts again cannot occur.
 const MAX_PASSES: usize = 8;
 
 impl Node {
@@ -59,8 +60,8 @@ impl Node {
         debug_assert!(is_settled, "derivations never end");
         // Verdicts that have to wait stay stale, so that every later input tries again.
         self.context.stale.verdicts |= deferred.is_some();
-        let counts = self.failure.next_vote(now);
-        let next = deferred.into_iter().chain(counts).min();
+        let vote_counts_at = self.failure.pass_counting_votes(now);
+        let next = deferred.into_iter().chain(vote_counts_at).min();
         self.context.timers.set(Timer::Vote, next);
         self.local.review_agreements(&mut self.context);
     }
@@ -78,7 +79,7 @@ impl Node {
     pub(super) fn carry_out(&mut self) {
         for message in self.context.drain_messages() {
             if let Outgoing::Syn { to } = message {
-                self.addresses.ask(to);
+                self.addresses.note_asked(to);
             }
             self.outbox.push(message);
         }

@@ -17,12 +17,12 @@ impl Node {
         self.tend();
         #[cfg(feature = "map")]
         {
-            let enough = self.failure.loss(&self.context).pings();
+            let enough = self.failure.loss_now(&self.context).pings();
             self.shared_map.tend(&mut self.context, enough);
         }
         self.failure.sweep(&mut self.context);
         // With time, an observer was not heard lately any more, or a member has been down for long.
-        self.context.stale.verdicts |= self.failure.is_anybody_contested();
+        self.context.stale.verdicts |= self.failure.has_silence_reports();
     }
 
     /// Begins exchanges with the peers of this round.
@@ -76,11 +76,11 @@ impl Node {
     ///   the member;
     /// - of any other, old tombstones of attributes are collected.
     fn tend(&mut self) {
-        for _ in 0..Removal::turn(&self.context) {
-            if self.removal.next(&mut self.context) {
+        for _ in 0..Removal::records_this_round(&self.context) {
+            if self.removal.advance(&mut self.context) {
                 self.failure.end_absence(&self.context);
             }
-            let Some(record) = self.removal.record(&self.context) else {
+            let Some(record) = self.removal.current(&self.context) else {
                 continue;
             };
             let id = record.id;

@@ -248,10 +248,8 @@ fn whom(context: &mut Context, tries: u32, shown_by: NodeId, writer: NodeId) -> 
         return Some(address);
     }
     let live = context.table.home(context.own).live();
-    let id = *live.get(below(&mut context.rng, live.len()))?;
-    let record = context
-        .table
-        .get(id)
-        .filter(|record| record.id != context.own);
-    record.and_then(Record::address)
+    let drawn = below(&mut context.rng, live.len());
+    let others = live.iter().cycle().skip(drawn).take(live.len());
+    let id = others.copied().find(|id| *id != context.own)?;
+    context.table.get(id).and_then(Record::address)
 }

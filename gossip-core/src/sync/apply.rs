@@ -32,8 +32,8 @@ pub(crate) struct MemberChange {
     pub(crate) restarted: bool,
     /// Whether the claim says that the member was removed.
     pub(crate) is_removed: bool,
-    /// The member's address, if it was down until this claim removed it.
-    pub(crate) removed_from: Option<SocketAddr>,
+    /// The address that the member had when this claim removed it, if it was down until then.
+    pub(crate) address_when_removed: Option<SocketAddr>,
     /// The list of votes that it publishes now.
     pub(crate) votes: Vec<u8>,
     /// Whether the application has not been told of the member before.
@@ -103,7 +103,7 @@ pub(super) fn apply(context: &mut Context, id: NodeId, claim: &Claim<'_>) -> Opt
         is_new,
         restarted,
         is_removed,
-        removed_from: down_at.filter(|_| is_removed_now),
+        address_when_removed: down_at.filter(|_| is_removed_now),
         votes,
         is_untold,
     })
@@ -321,7 +321,7 @@ mod tests {
         log.bury(0);
         log.write(0, b"role", None);
         let change = apply(&mut context, id, &log.claim_after(0)).unwrap();
-        assert_eq!(change.removed_from, Some(address(1)));
+        assert_eq!(change.address_when_removed, Some(address(1)));
     }
 
     proptest! {

@@ -55,8 +55,17 @@ pub(crate) enum Message {
 /// Whether this node keeps a shared map. A node without one skips unread what others say of theirs.
 pub(super) const HAS_MAP: bool = cfg!(feature = "map");
 
-/// How many kinds of messages this node knows. Those of the map are the last.
-pub(super) const MESSAGE_KINDS: u8 = if HAS_MAP { 10 } else { 6 };
+/// Whether this node knows messages of this kind, the first byte of a message. A node without a shared map
+/// knows no messages about it.
+///
+/// A kind that is appended to [`Message`] is added here. Otherwise every node would drop it as unknown.
+pub(super) const fn is_known(kind: u8) -> bool {
+    match kind {
+        0..=5 => true,
+        6..=9 => HAS_MAP,
+        _ => false,
+    }
+}
 
 /// How many kinds of items this version knows. Every node knows the eleven kinds of the first version. An
 /// item of a later kind, up to kind 127, has to tell its length.
@@ -244,4 +253,34 @@ pub(crate) struct Split<'a> {
     pub(crate) region: Region,
     #[serde(serialize_with = "codec::bytes")]
     pub(crate) digests: &'a [u8],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a message is about the shared map.
+    fn is_about_map(message: &Message) -> bool {
+        match message {
+            Message::MapPull | Message::MapChunk | Message::MapWant | Message::MapRuns => true,
+            Message::Heartbeat { .. }
+            | Message::Ping { .. }
+            | Message::Pong { .. }
+            | Message::Exchange(_)
+            | Message::Push(_)
+            | Message::Claim { .. } => false,
+        }
+    }
+
+    #[test]
+    fn a_kind_is_known_if_there_is_a_message_of_it() {
+        for kind in 0..=u8::MAX {
+            // Zeros behind the kind make a message of whatever kind there is.
+            let mut bytes = [0; 64];
+            bytes[0] = kind;
+            let message = codec::take::<Message>(&bytes).map(|(message, _)| message);
+            let expected = message.is_some_and(|message| HAS_MAP || !is_about_map(&message));
+            assert_eq!(is_known(kind), expected, "kind {kind}, {message:?}");
+        }
+    }
 }

@@ -39,7 +39,7 @@ fn suspicion(observation: &Observation) -> Instant {
 fn run(observation: &mut Observation) -> std::vec::Vec<(Due, Instant)> {
     let mut log = std::vec::Vec::new();
     while let Some(now) = observation.deadline() {
-        let due = observation.due(now, 5);
+        let due = observation.take_step(now, 5);
         log.push((due, now));
     }
     log
@@ -94,9 +94,9 @@ fn a_counter_that_leaps_is_believed_until_the_next_heartbeat() {
 fn after_one_lost_heartbeat_the_member_is_pinged_and_not_suspected() {
     let mut observation = after(70);
     assert!(observation.deadline().unwrap() > at(70.3));
-    assert_eq!(observation.due(at(70.5), 5), Due::Ping);
+    assert_eq!(observation.take_step(at(70.5), 5), Due::Ping);
     assert_eq!(
-        observation.due(at(71.1), 5),
+        observation.take_step(at(71.1), 5),
         Due::Nothing,
         "it is pinged once"
     );
@@ -108,8 +108,8 @@ fn after_one_lost_heartbeat_the_member_is_pinged_and_not_suspected() {
 fn an_answer_ends_the_suspicion_and_is_no_sample() {
     let mut observation = after(70);
     let suspected = suspicion(&observation);
-    assert_eq!(observation.due(suspected, 5), Due::Ping);
-    assert_eq!(observation.due(suspected, 5), Due::Suspected);
+    assert_eq!(observation.take_step(suspected, 5), Due::Ping);
+    assert_eq!(observation.take_step(suspected, 5), Due::Suspected);
     assert_eq!(observation.sign_of_life(suspected), Relief::Cleared);
     assert!(!observation.is_suspect());
     assert!(suspicion(&observation) > suspected);

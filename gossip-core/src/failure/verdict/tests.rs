@@ -102,7 +102,7 @@ impl Scene {
         let mut observation =
             Observation::new(id(of), generation(), 64, &detector, Instant::ORIGIN);
         while let Some(at) = observation.deadline() {
-            if observation.due(at, 5) == Due::Silent {
+            if observation.take_step(at, 5) == Due::Silent {
                 break;
             }
         }

@@ -134,6 +134,11 @@ impl Side {
                 let mut room = Room::of(body.len());
                 map.on_push(context, &Votes::default(), peer, head, items, &mut room);
             }
+            Message::MapWant => map.on_want(context, peer, items),
+            Message::MapRuns => {
+                let mut room = Room::of(body.len());
+                map.on_runs(context, peer, items, &mut room);
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -246,7 +251,7 @@ fn own_writes_are_pushed_applied_and_told() {
 }
 
 #[test]
-fn a_run_after_a_gap_makes_the_receiver_pull() {
+fn what_is_missing_before_a_run_is_asked_for_and_answered() {
     let (mut a, mut b) = pair(|_| ());
     a.put("first", "1");
     a.flush();
@@ -257,18 +262,45 @@ fn a_run_after_a_gap_makes_the_receiver_pull() {
         b.take(a.peer(), &body);
     }
     assert_eq!(b.get("second"), None);
-    assert!(matches!(b.messages()[..], [MapOutgoing::Pull { .. }]));
-    // A peer that has not proved its address gets no request.
-    a.put("third", "3");
+    assert!(b.messages().is_empty(), "it may only be late");
+    b.wait(20);
+    b.map.on_repair_due(&mut b.context);
+    assert_eq!(b.context.metrics.map_repairs_asked, 1);
+    deliver(&mut a, &mut b);
+    assert_eq!(a.context.metrics.map_repairs_answered, 1);
+    assert_eq!(b.get("second").unwrap(), b"2");
+    assert_eq!(a.map.map().summary(), b.map.map().summary());
+}
+
+#[test]
+fn what_nobody_has_among_its_recent_runs_is_brought_by_a_delta() {
+    let (mut a, mut b) = pair(|_| ());
+    a.put("first", "1");
     a.flush();
-    let stranger = Peer {
-        is_where_it_says: false,
-        ..a.peer()
-    };
-    for (_, body) in a.datagrams() {
-        b.take(stranger, &body);
+    assert!(!a.messages().is_empty(), "and they are lost");
+    for _ in 0..10 {
+        // So long that nobody remembers.
+        a.tend(None);
     }
-    assert!(b.messages().is_empty());
+    a.messages();
+    a.put("second", "2");
+    a.flush();
+    for (_, body) in a.datagrams() {
+        b.take(a.peer(), &body);
+    }
+    let mut asked = 0;
+    for _ in 0..200 {
+        b.wait(50);
+        b.map.on_repair_due(&mut b.context);
+        let messages = b.messages();
+        match &messages[..] {
+            [] => {}
+            [MapOutgoing::Want { .. }] => asked += 1,
+            [MapOutgoing::Pull { .. }] => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(asked, 48);
 }
 
 #[test]
@@ -372,10 +404,10 @@ fn a_lost_chunk_is_asked_for_again_once_it_must_be_lost() {
     for chunk in &chunks[1..] {
         b.take(a.peer(), chunk);
     }
-    assert!(b.context.timers.take_due(Timer::Gap, at(50)));
+    assert!(b.context.timers.take_due(Timer::Gap, at(60)));
     b.map.on_gap_due(&mut b.context);
     assert!(b.messages().is_empty(), "it may only be late");
-    b.wait(50);
+    b.wait(60);
     b.map.on_gap_due(&mut b.context);
     deliver(&mut a, &mut b);
     assert_eq!(a.map.map().summary(), b.map.map().summary());

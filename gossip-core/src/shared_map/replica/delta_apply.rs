@@ -235,7 +235,7 @@ impl Map {
             });
             self.discard(slot);
             if let Some((log, version)) = collected {
-                self.collected(log, version);
+                self.note_collected(log, version);
             }
         }
     }

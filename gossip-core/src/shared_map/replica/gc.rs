@@ -101,7 +101,7 @@ impl Map {
             let is_own = self.origin_of(held) == Some(self.own);
             if !self.hides_values(slot) {
                 self.discard(slot);
-                self.collected(log, version);
+                self.note_collected(log, version);
             } else if !self.is_outdated() && (is_own || patient.is_some_and(|due| at <= due)) {
                 self.supersede(slot);
             }

@@ -12,13 +12,19 @@ use super::{CausalContext, Map, Write, write};
 use crate::command::Key;
 
 impl Map {
-    /// Adds a write that is above its log's frontier, unless a held write replaces it.
+    /// Merges a write that is above its log's frontier.
+    ///
+    /// If a held write of its key replaces it, nothing changes. Otherwise the replica holds it from now on.
+    /// It drops the held writes that this one replaces, and where their contexts are lost it raises the
+    /// floors of their logs. The application is told if what is read under the key has changed, or if the
+    /// write is concurrent to another.
     pub(super) fn insert(&mut self, log: LogSlot, bytes: Box<[u8]>) {
         let place = self.key_index.find(&self.slab, write::key_of(&bytes));
         self.insert_at(place, log, bytes);
     }
 
-    /// The same, for a write whose key is at this place, or would be. Returns where the write is held.
+    /// Merges a write as [`insert`](Self::insert) does, if the caller knows the place where its key is, or
+    /// would be. Returns where the write is held.
     pub(super) fn insert_at(
         &mut self,
         place: Result<KeyPlace, KeyPlace>,
@@ -46,9 +52,9 @@ impl Map {
                     return None;
                 }
                 if write.replaces(origin, other, held.version) {
-                    // If the write does not carry the context of what it replaces, its writer had
-                    // collected that. Then nothing tells any more what the collected write had
-                    // replaced, as if this replica had collected it.
+                    // If the write does not carry the context of the write that it replaces, its writer
+                    // had already dropped that one as collected, and the context is lost. So the
+                    // replaced write counts as collected here, too.
                     let carries =
                         |(other, upto)| write.replaces(origin, other, upto) || self.refuses(other);
                     if !CausalContext(held_write.context).into_iter().all(carries) {
@@ -80,7 +86,7 @@ impl Map {
             }
         };
         for (log, version) in collected {
-            self.collected(log, version);
+            self.note_collected(log, version);
         }
         self.logs.hold(log);
         if let Some(at) = dies {
@@ -143,7 +149,7 @@ impl Map {
 
     /// Notes that a write has been collected. Nothing tells any more what it had replaced, so a replica that
     /// does not know it needs the live set.
-    pub(super) fn collected(&mut self, log: LogSlot, version: u64) {
+    pub(super) fn note_collected(&mut self, log: LogSlot, version: u64) {
         if self.logs.raise_floor(log, version) {
             self.begin_epoch();
         }

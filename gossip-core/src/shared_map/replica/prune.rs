@@ -106,7 +106,7 @@ impl Map {
         };
         self.logs.mark(log, self.apply_order.latest());
         self.raise(log, version);
-        self.collected(log, version);
+        self.note_collected(log, version);
         // A pushed run across the marker would claim it without the live set.
         self.drop_unpushed();
         self.owes_marker = false;
