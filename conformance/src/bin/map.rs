@@ -18,10 +18,11 @@ struct Cli {
     /// How many schedules.
     #[arg(long, default_value_t = 100_000)]
     schedules: u64,
-    /// The seed of the first; the others follow.
+    /// The seed of the first; the others follow. From 1099511627776 (2^40) on, replicas also keep runs that
+    /// came by, and ask for what they miss.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Take this rule away: lists, all-origins, contexts, atomic, causal, names or graves.
+    /// Take this rule away: lists, all-origins, contexts, atomic, causal, gaps, names or graves.
     #[arg(long, value_parser = rule)]
     without: Option<Missing>,
     /// Instead of random schedules, go through all states that three replicas can come to by so many

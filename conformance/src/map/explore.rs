@@ -103,7 +103,7 @@ impl Replicas {
     fn born(&mut self, at: usize) -> Replica {
         self.generation += 1;
         let generation = (self.time << 16) + self.generation;
-        Replica::new(crate::num::count(at), generation, 0, self.policy)
+        Replica::new(crate::num::count(at), generation, 0, self.policy, false)
     }
 
     fn act(&mut self, at: usize, act: Act, budget: &mut Budget) {

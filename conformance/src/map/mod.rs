@@ -77,6 +77,8 @@ struct Replicas {
     /// How many forgotten logs are remembered.
     graves: usize,
     room: usize,
+    /// Whether replicas keep runs that came by, and ask for what they miss.
+    repairs: bool,
     /// What replicas heard that are no more.
     heard: Fingerprint,
 }
@@ -90,6 +92,11 @@ struct Flight {
     to: usize,
     datagram: Datagram,
 }
+
+/// In schedules from this seed on, replicas keep the runs that came by and ask one another for what they
+/// miss. Those below are as they were before replicas did so: seeds that are written down show what they
+/// showed.
+pub const REPAIR: u64 = 1 << 40;
 
 /// Plays the schedule of a seed, with a rule missing or with all of them.
 #[must_use]
@@ -128,6 +135,7 @@ impl Replicas {
             forgets: rng.random_bool(0.25).then_some(0.0),
             graves: usize::MAX,
             room: rng.random_range(160..400),
+            repairs: seed >= REPAIR,
             heard: Fingerprint::default(),
             rng,
         };
@@ -155,7 +163,13 @@ impl Replicas {
         };
         // In the milliseconds, as the stamps of writes.
         let generation = (self.time << 16) + self.generation;
-        Replica::new(crate::num::count(at), generation, skew, policy)
+        Replica::new(
+            crate::num::count(at),
+            generation,
+            skew,
+            policy,
+            self.repairs,
+        )
     }
 
     fn play(&mut self) -> Option<Flaw> {
@@ -241,6 +255,9 @@ impl Replicas {
         }
         let key = if self.rng.random_bool(0.5) { "a" } else { "b" };
         let Ok(key) = Key::new(key) else { return };
+        if self.repairs && self.rng.random_bool(0.15) {
+            return self.repair(at);
+        }
         match self.rng.random_range(0..100) {
             0..18 => {
                 self.values += 1;
@@ -289,6 +306,26 @@ impl Replicas {
         let live: Vec<_> = self.replicas.iter().map(Replica::id).collect();
         let closed = |origin: Origin| wrong || !live.contains(&origin);
         self.replicas[at].forget(self.time, closed, memory, &mut self.truth);
+    }
+
+    /// A replica hears how far another one knows some origins, asks any replica for what it misses, or
+    /// lets time pass.
+    fn repair(&mut self, at: usize) {
+        let other = self.pick();
+        if other == at {
+            return;
+        }
+        if self.rng.random_bool(0.1) {
+            return self.replicas[at].begin_round();
+        }
+        if self.rng.random_bool(0.5) {
+            let frontiers = self.replicas[other].map.frontiers();
+            let told: Vec<(Origin, u64)> =
+                frontiers.map(|log| (log.origin, log.frontier)).collect();
+            self.replicas[at].on_told(told.into_iter());
+        }
+        let wanted = self.replicas[at].want(self.room);
+        self.send(at, other, wanted);
     }
 
     fn push(&mut self, at: usize) {
@@ -341,6 +378,10 @@ impl Replicas {
                 let window = self.rng.random_range(1..4);
                 let room = self.room;
                 let answer = self.replicas[to].on_pull(sender, &bytes, window, room);
+                self.send(to, from, answer);
+            }
+            Datagram::Want(bytes) => {
+                let answer = self.replicas[to].on_want(&bytes);
                 self.send(to, from, answer);
             }
             Datagram::Chunk(bytes, known) => {

@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use gossip_core::map::{
     ApplyLimits, ChunkHead, ChunkOutcome, Cursor, DeltaPiece, DeltaReceiver, DeltaSender, Map,
-    MapChange, Origin, OwnLog, PruneLimits, Pull, Pushed, Put, Reading, Run, VectorItem,
-    read_chunk, read_pull, write_pull,
+    MapChange, Origin, OwnLog, PruneLimits, Pull, Pushed, Put, Reading, RecentRuns, Run,
+    VectorItem, read_chunk, read_pull, read_wanted, write_pull, write_wanted,
 };
 use gossip_core::{Generation, Key, NodeId, Policy, Stamp, UnixTime};
 
@@ -28,6 +28,8 @@ pub(super) enum Datagram {
         upto: u64,
         writes: Vec<u8>,
     },
+    /// A request for versions that are missing.
+    Want(Vec<u8>),
 }
 
 /// One replica.
@@ -36,6 +38,8 @@ pub(super) struct Replica {
     pub(super) map: Map,
     serving: DeltaSender,
     staging: DeltaReceiver,
+    /// The runs that came by lately, in schedules with repair.
+    runs: Option<RecentRuns>,
     /// How far its clock is ahead of the others', in milliseconds.
     skew: u64,
     last: Stamp,
@@ -54,11 +58,12 @@ const LIMIT: ApplyLimits = ApplyLimits {
 };
 
 impl Replica {
-    pub(super) fn new(id: u64, generation: u64, skew: u64, policy: Policy) -> Self {
+    pub(super) fn new(id: u64, generation: u64, skew: u64, policy: Policy, repairs: bool) -> Self {
         Self {
             map: Map::new(origin(id, generation), "", 256),
             serving: DeltaSender::default(),
             staging: DeltaReceiver::default(),
+            runs: repairs.then(RecentRuns::default),
             skew,
             last: Stamp::ZERO,
             policy,
@@ -257,6 +262,9 @@ impl Replica {
     fn learn(&mut self, time: u64, outcome: ChunkOutcome, truth: &mut Ledger) -> ChunkOutcome {
         if let ChunkOutcome::Applied { latest, own } = outcome {
             self.last = self.last.max(latest);
+            if let Some(runs) = &mut self.runs {
+                runs.release_all(&mut self.map);
+            }
             self.note(truth);
             self.reopen_if(own, time, truth);
             self.note(truth);
@@ -269,6 +277,9 @@ impl Replica {
         let mut buffer = Vec::new();
         let mut datagrams = Vec::new();
         while let Some(run) = self.map.poll_push(limit, &mut buffer) {
+            if let Some(runs) = &mut self.runs {
+                runs.keep_own(&run);
+            }
             let (origin, after, upto) = (run.origin, run.after, run.upto);
             let writes = run.writes.to_vec();
             datagrams.push(Datagram::Run {
@@ -304,9 +315,17 @@ impl Replica {
             writes: rewritten.as_deref().unwrap_or(run.writes),
             ..*run
         };
-        let pushed = self.map.apply_push(&run);
-        let adjacent = self.map.frontier(run.origin) == run.after;
-        if missing == Missing::Causal && matches!(pushed, Pushed::Early(..)) && adjacent {
+        let pushed = match &mut self.runs {
+            Some(runs) => runs.take(&mut self.map, &run, Some(0)).pushed,
+            None => self.map.apply_push(&run),
+        };
+        let is_adjacent = self.map.frontier(run.origin) == run.after;
+        let is_taken = match missing {
+            Missing::Causal => is_adjacent,
+            Missing::Gaps => !is_adjacent,
+            _ => false,
+        };
+        if is_taken && matches!(pushed, Pushed::Early(..)) {
             // As a delta that claims no more than the run.
             let head = ChunkHead {
                 session: 0,
@@ -322,6 +341,53 @@ impl Replica {
             self.learn(time, outcome, truth);
         }
         self.note(truth);
+    }
+
+    /// Asks for what is missing, as the runs that wait show it.
+    pub(super) fn want(&mut self, room: usize) -> Vec<Datagram> {
+        let Some(runs) = &mut self.runs else {
+            return Vec::new();
+        };
+        let wanted = runs.missing(&self.map);
+        let mut buffer = vec![0; room];
+        let len = write_wanted(&wanted, &mut buffer);
+        buffer.truncate(len);
+        if buffer.is_empty() {
+            return Vec::new();
+        }
+        vec![Datagram::Want(buffer)]
+    }
+
+    /// A peer asks for what it misses.
+    pub(super) fn on_want(&mut self, bytes: &[u8]) -> Vec<Datagram> {
+        self.heard.absorb(bytes);
+        let (Some(runs), Some(wanted)) = (&self.runs, read_wanted(bytes)) else {
+            return Vec::new();
+        };
+        let held = wanted.flat_map(|wanted| runs.holding(wanted));
+        held.map(|run| Datagram::Run {
+            origin: run.origin,
+            after: run.after,
+            upto: run.upto,
+            writes: run.writes.to_vec(),
+        })
+        .collect()
+    }
+
+    /// Another replica tells how far it knows some origins.
+    pub(super) fn on_told(&mut self, told: impl Iterator<Item = (Origin, u64)>) {
+        if let Some(runs) = &mut self.runs {
+            for (origin, upto) in told {
+                runs.note_told(&self.map, origin, upto);
+            }
+        }
+    }
+
+    /// Time passes for the runs that are kept.
+    pub(super) fn begin_round(&mut self) {
+        if let Some(runs) = &mut self.runs {
+            runs.begin_round();
+        }
     }
 
     /// Everything that is read.

@@ -24,6 +24,8 @@ pub enum Missing {
     Atomic,
     /// A pushed write is applied wherever it is adjacent, whether its context is known or not.
     Causal,
+    /// A pushed write is applied although earlier ones of its origin are missing.
+    Gaps,
     /// A log leaves the vector without a name: the floor that it raised brings no lists.
     Names,
     /// A log leaves the vector without a grave.
@@ -32,12 +34,13 @@ pub enum Missing {
 
 impl Missing {
     /// All that can be missing.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Lists,
         Self::AllOrigins,
         Self::Contexts,
         Self::Atomic,
         Self::Causal,
+        Self::Gaps,
         Self::Names,
         Self::Graves,
     ];
@@ -52,6 +55,7 @@ impl Missing {
             Self::Contexts => "contexts",
             Self::Atomic => "atomic",
             Self::Causal => "causal",
+            Self::Gaps => "gaps",
             Self::Names => "names",
             Self::Graves => "graves",
         }

@@ -1,17 +1,19 @@
 //! A few random schedules over replicas of the shared map on every test run; the binary `map` plays
 //! as many as there is time for. Without one of the rules, the same schedules must fail.
 
-use conformance::map::{Budget, Missing, Score, explore, play};
+use conformance::map::{Budget, Missing, REPAIR, Score, explore, play};
 
 const SCHEDULES: u64 = 1_500;
 
 #[test]
 fn nothing_comes_back_nothing_is_lost_and_all_agree() {
-    let tally = Score::of(1, SCHEDULES, Missing::Nothing, true);
-    assert!(
-        tally.failures.is_empty(),
-        "{tally}\ncargo run --release -p conformance --bin map -- --schedules {SCHEDULES}"
-    );
+    for seed in [1, REPAIR] {
+        let tally = Score::of(seed, SCHEDULES, Missing::Nothing, true);
+        assert!(
+            tally.failures.is_empty(),
+            "{tally}\ncargo run --release -p conformance --bin map -- --seed {seed} --schedules {SCHEDULES}"
+        );
+    }
 }
 
 /// Seeds that once failed.
@@ -43,12 +45,14 @@ fn without_any_of_the_rules_schedules_fail() {
     }
 }
 
-const SEEDS: [(Missing, &[u64]); 7] = [
+const SEEDS: [(Missing, &[u64]); 9] = [
     (Missing::Lists, &[19]),
     (Missing::AllOrigins, &[19]),
     (Missing::Contexts, &[18, 899]),
     (Missing::Atomic, &[185, 7_042]),
     (Missing::Causal, &[13_161, 21_506]),
+    (Missing::Causal, &[REPAIR + 24_145]),
+    (Missing::Gaps, &[REPAIR + 194]),
     (Missing::Names, &[122]),
     (Missing::Graves, &[263]),
 ];
