@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use gossip_core::map::Origin;
-use gossip_core::{Command, Event, Key, Policy, Stamp, Value};
+use gossip_core::{Command, Event, Key, Node, Policy, Stamp, Value};
 
 use super::Outcome;
 use super::cluster::{Clock, Setup, Subject, Unplayable};
@@ -210,11 +210,18 @@ impl Load {
                 Rank::Write(stamp, origin, version)
             }
         };
+        // A node may read a later write already: one that was made at the same time by a clock that is ahead.
+        let reads_later = |node: &Node| match rank {
+            Rank::Number(_) => false,
+            Rank::Write(stamp, ..) => node.get(&key).is_some_and(|reading| reading.stamp >= stamp),
+        };
+        let nodes = cluster.world.hosts().iter().map(|host| host.node());
+        let read: Vec<bool> = nodes.map(|node| node.is_some_and(reads_later)).collect();
         log.unread.entry(place).or_default().push(Written {
             at: cluster.world.now(),
             rank,
-            read: vec![false; hosts],
-            missing: hosts,
+            missing: read.iter().filter(|read| !**read).count(),
+            read,
         });
         log.look(cluster, writer, began);
         if self.to == Target::Attributes {

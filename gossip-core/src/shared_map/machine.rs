@@ -448,6 +448,11 @@ impl SharedMap {
             return;
         };
         let told: SmallVec<[VectorItem; 64]> = told.collect();
+        // What is missing by little is asked for by name: that is soon repeated where a datagram is lost.
+        for told in &told {
+            self.repair
+                .note_told(context, &self.map, *told, peer.origin.id);
+        }
         let may_ask = context.config.mode == Mode::PushPull || !pull.ask;
         self.answer_pull(context, peer, &pull, &told, WINDOW, may_ask);
     }

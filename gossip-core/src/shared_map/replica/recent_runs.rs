@@ -35,7 +35,7 @@ const MAX_EARLY_BYTES: usize = MAX_BYTES >> 1;
 const MAX_TOLD: usize = 256;
 
 /// For how many rounds a run that has been applied stays: longer than a peer takes to miss it and to ask.
-const ROUNDS: u32 = 3;
+const ROUNDS: u32 = 5;
 
 /// For how many rounds an early run waits. If it takes longer, a delta brings its versions.
 const EARLY_ROUNDS: u32 = 16;
