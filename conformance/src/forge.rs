@@ -25,6 +25,10 @@ pub mod message {
     pub const MAP_PULL: u8 = 6;
     /// A part of a delta of the shared map.
     pub const MAP_CHUNK: u8 = 7;
+    /// A request for missing writes of the map.
+    pub const MAP_WANT: u8 = 8;
+    /// Writes of the map that were asked for.
+    pub const MAP_RUNS: u8 = 9;
 }
 
 /// Kinds of items of legs and pushes, in the order in which the core declares them.
@@ -218,6 +222,25 @@ impl Body {
         let body = body.fixed(0).fixed(0).fixed(0).byte(1);
         // "That is all."
         body.byte(told::COMPLETE).byte(0).byte(0)
+    }
+
+    /// A request for all writes of an origin of the shared map up to a version.
+    #[must_use]
+    pub fn map_want(self, known: Known) -> Self {
+        self.byte(message::MAP_WANT).range(known)
+    }
+
+    /// One more range of a request for missing writes.
+    #[must_use]
+    pub fn range(self, known: Known) -> Self {
+        let body = self.fixed(known.origin).fixed(known.generation);
+        body.varint(0).varint(known.frontier)
+    }
+
+    /// The head of an answer to a request for missing writes. Runs follow.
+    #[must_use]
+    pub fn map_runs(self) -> Self {
+        self.byte(message::MAP_RUNS)
     }
 
     /// The head of a chunk of a delta of the shared map that goes on when it is asked to.

@@ -131,8 +131,13 @@ fn filled(mut body: Body, ids: &mut u64, item: impl Fn(Body, u64) -> Body) -> Bo
     }
 }
 
+/// What a datagram allows. A run of the map is kept once more for a while, for peers that miss it; the
+/// table of these runs grows by leaps.
 fn limit(body: &Body) -> usize {
-    2 * (body.0.len() + forge::HEADER + forge::TRAILER) + 1024
+    let len = body.0.len() + forge::HEADER + forge::TRAILER;
+    let is_push = body.0.get(forge::SENDER) == Some(&forge::message::PUSH);
+    let kept = if is_push { len + 1536 } else { 0 };
+    2 * len + 1024 + kept
 }
 
 /// Whether a node takes all of a datagram.

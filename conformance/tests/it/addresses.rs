@@ -55,6 +55,11 @@ fn a_stranger_gets_no_more_bytes_than_it_sends_until_it_echoes_a_token() {
             liar().push().run(ahead(6), 5, b"k"),
         ),
         ("a request of the map", liar().map_pull()),
+        ("a request of missing writes", liar().map_want(known(6))),
+        (
+            "missing writes that were not asked for",
+            liar().map_runs().run(ahead(6), 5, b"k"),
+        ),
         ("a chunk of the map", liar().map_chunk(taker)),
         ("its own name", namesake().heartbeat(1)),
         ("its own name in a SYN", namesake().exchange(1, 7)),

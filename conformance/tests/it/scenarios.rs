@@ -1,7 +1,7 @@
 //! Small runs of the scenarios: the figures that a reader relies on.
 
 use conformance::scenario::{
-    Crash, Join, Partition, Place, Restart, Scenario, Setup, Spread, Steady,
+    Crash, Join, Load, Partition, Place, Restart, Scenario, Setup, Spread, Steady, Target,
 };
 use conformance::testkit::{MILLI, SECOND};
 use gossip_core::{Dissemination, Mode};
@@ -22,6 +22,33 @@ fn twenty_nodes_join_within_five_seconds_and_no_datagram_is_too_long() {
     assert!(figure(&outcome, "converged_s") <= 5.0);
     assert!(figure(&outcome, "max_datagram") <= 1400.0);
     assert_eq!(figure(&outcome, "known_share"), 1.0);
+}
+
+/// With one write at a time and no loss, any way of spreading writes looks good.
+#[test]
+fn sustained_writes_with_loss_are_read_soon_and_by_all() {
+    for (loss, keys, p99) in [
+        (0.0, 200, 0.05),
+        (0.1, 200, 0.6),
+        (0.3, 200, 2.5),
+        (0.1, 1, 0.6),
+    ] {
+        let load = Scenario::Load(Load {
+            warm_up: 20 * SECOND,
+            rate: 40.0,
+            value: 100,
+            keys,
+            one_at_a_time: false,
+            to: Target::Map,
+            lasts: 10 * SECOND,
+        });
+        let setup = Setup { loss, ..nodes(20) };
+        let outcome = play(load, &setup);
+        assert_eq!(figure(&outcome, "never"), 0.0, "{loss} {keys}");
+        assert_eq!(figure(&outcome, "wrong_down"), 0.0, "{loss} {keys}");
+        let late = figure(&outcome, "late_p99_s");
+        assert!(late <= p99, "{late} s at a loss of {loss}, {keys} keys");
+    }
 }
 
 /// Who has just joined has heard too few heartbeats to know how many are lost, and its neighbours may

@@ -26,9 +26,19 @@ const GRACE: Duration = Duration::from_millis(15);
 const FIRST_TRIP: Duration = Duration::from_millis(20);
 const SHORTEST_TRIP: Duration = Duration::from_millis(5);
 
-/// How often an origin is asked for before a delta is: at 50 % loss, where one in eight attempts succeeds,
-/// nine of ten have succeeded by then.
-const TRIES: u32 = 48;
+/// So often an origin is asked for at the pace of the round trip. Then the time doubles, and again each time
+/// after as many.
+const TRIES: u32 = 8;
+
+/// The longest time between two requests, in intervals.
+const LONGEST: u32 = 4;
+
+/// After so many requests a delta is asked for, too: at 50 % loss, where one in eight attempts succeeds,
+/// 24 of 25 have succeeded by then.
+const ENOUGH: u32 = 24;
+
+/// After so many requests what others have told counts as a mistake.
+const MOST: u32 = 64;
 
 /// The most ranges in one message, and the most messages at a time.
 const WANTED: usize = 24;
@@ -166,18 +176,19 @@ impl Repair {
             if asked.next > now {
                 continue;
             }
-            if asked.tries >= TRIES {
-                asked.tries = 0;
-                asked.next = now.saturating_add(context.config.interval);
-                given_up = Some(asked.shown_by);
-                self.runs.forget_told(origin);
-                continue;
-            }
             let to = whom(context, asked.tries, asked.shown_by, origin.id);
-            asked.tries = asked.tries.saturating_add(1);
-            let longest = part(context.config.interval, 2);
-            let pause = self.trip.saturating_mul(2).min(longest);
+            let doublings = asked.tries.div_euclid(TRIES);
+            let pause = self.trip.saturating_mul(2);
+            let pause = pause.saturating_mul(1_u32.checked_shl(doublings).unwrap_or(u32::MAX));
+            let pause = pause.min(context.intervals(LONGEST));
             asked.next = now.saturating_add(jitter(&mut context.rng, pause, 4));
+            asked.tries = asked.tries.saturating_add(1);
+            if asked.tries >= ENOUGH && asked.tries.is_multiple_of(TRIES) {
+                given_up = Some(asked.shown_by);
+            }
+            if asked.tries >= MOST {
+                self.runs.forget_told(origin);
+            }
             let Some(to) = to else { continue };
             let request = requests.entry(to).or_default();
             if request.len() < WANTED {
@@ -239,7 +250,7 @@ impl Repair {
 fn whom(context: &mut Context, tries: u32, shown_by: NodeId, writer: NodeId) -> Option<SocketAddr> {
     let named = match tries {
         0 => Some(shown_by),
-        _ if tries % 3 == 0 => Some(writer),
+        _ if tries.is_multiple_of(3) => Some(writer),
         _ => None,
     };
     let lives = |record: &&Record| record.condition == Condition::Live && record.id != context.own;

@@ -292,7 +292,8 @@ impl RecentRuns {
 
     /// The origins of which something is missing, each with its missing versions.
     pub fn missing(&mut self, map: &Map) -> Vec<Wanted> {
-        self.told.retain(|origin, upto| map.known(*origin) < *upto);
+        self.told
+            .retain(|origin, upto| map.known(*origin) < *upto && !map.refuses(*origin));
         let mut upto: BTreeMap<Origin, u64> = self.told.clone();
         for ((origin, version), _) in &self.waits {
             let told = upto.entry(*origin).or_default();

@@ -44,14 +44,9 @@ fn pushed(map: &mut Map, limit: usize) -> Vec<Sent> {
 fn chain(writes: usize) -> (Vec<Sent>, Map) {
     let mut writers = [map(1), map(2), map(3)];
     let mut sent = Vec::new();
-    for n in 0..writes {
+    for (n, time) in (0..writes).zip(1..) {
         let writer = &mut writers[n % 3];
-        put(
-            writer,
-            n as u64 + 1,
-            if n % 2 == 0 { "a" } else { "b" },
-            "v",
-        );
+        put(writer, time, if n % 2 == 0 { "a" } else { "b" }, "v");
         for run in pushed(writer, 1000) {
             for other in &mut writers {
                 other.apply_push(&run.run());
