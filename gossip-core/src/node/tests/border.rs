@@ -133,14 +133,48 @@ fn an_earlier_now_counts_as_the_latest_one() {
     assert!(node.poll_timeout().unwrap() > at(500));
 }
 
+/// As long as no one else votes against it, a member that this node finds silent stays suspect.
 #[test]
-fn a_silent_member_is_suspect_until_it_is_down() {
+fn a_silent_member_is_suspect_while_nobody_else_votes_against_it() {
     let mut node = node();
-    push(
-        &mut node,
-        at(1),
-        delta(5, generation_after(0), &entries_at(5)),
-    );
+    let generation = generation_after(0);
+    for member in 5..=8 {
+        let entries = entries_at(member);
+        push(&mut node, at(1), delta(member.into(), generation, &entries));
+    }
+    let status = |node: &Node| node.member(NodeId::from_u64(5)).unwrap().status();
+    for second in 1..60 {
+        let silent = u64::from(second > 10);
+        for member in 5 + silent..=8 {
+            let sender = Sender {
+                id: NodeId::from_u64(member),
+                generation,
+            };
+            let mut body = [0; 100];
+            let message = Message::Heartbeat { counter: second };
+            let len = Encoder::new(&mut body, sender, message).unwrap().len();
+            node.handle_datagram(at(second * 1000), address(9), &framed(&body[..len]));
+        }
+        while let Some(due) = node
+            .poll_timeout()
+            .filter(|due| *due < at(second * 1000 + 1000))
+        {
+            node.handle_timeout(due);
+            sent(&mut node, due);
+        }
+        match second {
+            0..=10 => assert_eq!(status(&node), Status::Up),
+            20.. => assert_eq!(status(&node), Status::Suspect, "{second} s"),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn a_member_that_nobody_else_observes_is_up_then_suspect_then_down() {
+    let mut node = node();
+    let entries = entries_at(5);
+    push(&mut node, at(1), delta(5, generation_after(0), &entries));
     let mut seen = Vec::new();
     while let Some(due) = node.poll_timeout().filter(|due| *due < at(30_000)) {
         node.handle_timeout(due);
