@@ -1,10 +1,9 @@
 //! Broadcasts: events of the application, told once by every node, in their writer's order.
 //!
-//! A broadcast is an entry of its writer's log, so it is pushed, repaired and served like all
-//! others, and whoever takes over a claim sees each exactly once. When one has expired by its
-//! writer's clock, the writer ends it ([`state::broadcast`](crate::state::broadcast)), and every
-//! replica drops it. Only where there may be no writer any more to do so, a node goes by its own
-//! clock.
+//! A broadcast is an entry of its writer's log. So it is pushed, repaired and served like every other entry,
+//! and a node that takes over a claim sees each broadcast exactly once. When a broadcast has expired by its
+//! writer's clock, the writer ends it ([`state::broadcast`](crate::state::broadcast)), and every replica
+//! drops it. A node goes by its own clock only where the writer may be gone.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;

@@ -1,15 +1,16 @@
 //! Eager dissemination: a change travels at once, down trees over the id space.
 //!
-//! The writer divides the id space into `push_fanout` segments and hands each to a random member of
-//! it, which does the same with its part. `push_trees` independent trees make one lost datagram
-//! harmless to most. A tree costs one payload a member; where it breaks, or where views differ,
-//! periodic exchanges repair.
+//! The writer divides the id space into `push_fanout` segments. It hands each segment to a random member of
+//! the segment, which does the same with its part. There are `push_trees` independent trees, so one lost
+//! datagram harms few. Each tree costs one payload for each member. Where a tree breaks, or where views
+//! differ, periodic exchanges repair that. Writes of the shared map go down the same trees, and what is
+//! missed of them is asked for by name.
 //!
 //! The trees stand in the writer's datacenter. To each other datacenter the writer hands one copy for
 //! each tree, to a bridge, which divides the id space among the members there.
 //!
-//! News goes on at once while little passes through. When much does, as when a whole cluster starts,
-//! what comes within a few milliseconds for the same segment shares datagrams.
+//! While little news passes through a node, it goes on at once. While much does, as when a whole cluster
+//! starts, news for the same segment waits a few milliseconds and shares datagrams.
 
 pub(crate) mod broadcast;
 #[cfg(test)]
@@ -170,8 +171,8 @@ impl Push {
         }
     }
 
-    /// News has come down a tree and been applied: asks for what is missing, and serves this node's
-    /// segment.
+    /// News has come down a tree and has been applied. Asks for what is missing, and serves the segment
+    /// that was handed to this node.
     pub(crate) fn on_push(
         &mut self,
         context: &mut Context,

@@ -1,18 +1,22 @@
-//! Whom to talk to: in a round, and to hand a push to another datacenter.
+//! Whom a node talks to: the peers of a round, and those to whom it hands a push for other datacenters.
 //!
-//! Every round meets `fanout` members of the own datacenter that take part, each equally often, and
-//! with probability `down / (live + 1)` one of them that is down, so that partitions heal whatever
-//! their length. With probability `seeds / (live + down)`, over all datacenters, it also meets a
-//! seed, always while nobody else is known, so that islands merge. With probability `removed / live`, this
-//! node counted, it asks where one of the last few was that were removed while down.
+//! In every round a node meets
+//! - `fanout` live members of its own datacenter, each equally often;
+//! - with probability `down / (live + 1)`, one member of its own datacenter that is down. So a partition heals
+//!   however long it lasted;
+//! - with probability `seeds / (live + down)`, counted over all datacenters, one seed. While it knows nobody
+//!   else, it meets all seeds. So islands merge;
+//! - with probability `removed / live`, this node counted, the address of one of the last few members that
+//!   were removed while they were down.
 //!
-//! A bridge meets one bridge of another datacenter besides, each equally often; and, with probability
-//! `down / (live + 1)` over the other datacenters, one member there that is down. Who is no bridge meets
-//! one that is down there so much less often as its own datacenter is large: it will mostly have heard
-//! from a bridge before. So what crosses in a round is as much as there are bridges, whatever the size
-//! of the datacenters.
+//! A bridge also meets one bridge of another datacenter, each equally often. And with probability
+//! `down / (live + 1)`, counted over the other datacenters, it meets one member there that is down.
 //!
-//! Here live and down count others than this node itself.
+//! A node that is no bridge meets members that are down elsewhere, too, but less often the larger its own
+//! datacenter is, because it has mostly heard from a bridge before. So what crosses between datacenters in a
+//! round grows with the bridges, and not with the members.
+//!
+//! Here "live" and "down" do not count this node itself.
 
 use rand_core::Rng;
 use smallvec::SmallVec;
@@ -48,11 +52,12 @@ pub(crate) enum Seeds {
     All,
 }
 
-/// The most other datacenters that a push is handed to by its writer: more than anybody runs. What is
-/// beyond learns of it in rounds.
+/// The most other datacenters to which a writer hands a push: more than anybody runs. Any further ones learn
+/// of it in rounds.
 const MOST_HANDED_OVER: usize = 32;
 
-/// Draws the peers of one round. `seeds` and `removed` say how many seeds there are, and how many removed members are looked for.
+/// Draws the peers of one round. `seeds` is how many seeds there are, and `removed` how many removed members
+/// are looked for.
 pub(crate) fn choose(
     table: &Table,
     own: NodeId,
@@ -92,7 +97,7 @@ fn one_of(count: usize, of: usize, rng: &mut impl Rng) -> Option<usize> {
     chance(rng, count, of).then(|| below(rng, count))
 }
 
-/// The one that lives and the one that is down to meet in other datacenters.
+/// Draws one live member and one that is down, both of other datacenters.
 fn abroad(table: &Table, own: NodeId, rng: &mut impl Rng) -> (Option<NodeId>, Option<NodeId>) {
     let datacenters = table.datacenters();
     if datacenters.len() <= 1 {
@@ -115,8 +120,8 @@ fn abroad(table: &Table, own: NodeId, rng: &mut impl Rng) -> (Option<NodeId>, Op
     }
 }
 
-/// Up to `count` different ones of these members, in the order of their ids, other than `own`, each
-/// equally likely (Floyd's method).
+/// Draws up to `count` different members other than `own`, each equally likely (Floyd's method). They come
+/// in the order of their ids.
 pub(crate) fn sample(
     members: &[NodeId],
     own: NodeId,
