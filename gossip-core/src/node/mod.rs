@@ -391,9 +391,10 @@ impl Node {
     /// Pushes what this node has written since the last time, and passes on what waits.
     fn flush(&mut self) {
         let votes = self.failure.votes();
+        self.push.flush(&mut self.context, votes);
+        // This comes last: it sets the timer again if much is left.
         #[cfg(feature = "map")]
         self.shared_map.flush(&mut self.context, votes);
-        self.push.flush(&mut self.context, votes);
     }
 
     /// The next step of leaving is due.

@@ -257,9 +257,8 @@ impl SharedMap {
             }
         }
         if self.map.has_unpushed() {
-            context
-                .timers
-                .set(Timer::Flush, Some(context.now.saturating_add(PACE)));
+            let next = context.now.saturating_add(PACE);
+            context.timers.advance(Timer::Flush, next);
         }
     }
 

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::command::MAX_WATCHED;
+#[cfg(feature = "map")]
+use crate::command::Policy;
 use crate::state::attribute::MAX_VOTES;
 
 #[test]
@@ -66,4 +68,27 @@ fn a_push_may_bring_one_new_member_with_all_its_votes() {
     push(&mut node, at(1), delta(7, generation_after(0), &entries));
     assert!(node.member(NodeId::from_u64(7)).is_some());
     assert_eq!(node.metrics().refused_members, 0);
+}
+
+/// A burst is pushed in several steps, each within milliseconds of the one before.
+#[cfg(feature = "map")]
+#[test]
+fn a_burst_of_writes_to_the_map_is_pushed_to_its_end() {
+    let mut node = node();
+    let entries = entries_at(5);
+    push(&mut node, at(1), delta(5, generation_after(0), &entries));
+    for n in 0..400 {
+        let put = Command::Put {
+            key: Key::new(&std::format!("k{n}")).unwrap(),
+            value: Value::new([b'.'; 100]).unwrap(),
+            policy: Policy::default(),
+            lifetime: None,
+        };
+        node.handle_command(at(2), put).unwrap();
+    }
+    while let Some(due) = node.poll_timeout().filter(|due| *due < at(200)) {
+        node.handle_timeout(due);
+        sent(&mut node, due);
+    }
+    assert!(!node.map().has_unpushed());
 }
