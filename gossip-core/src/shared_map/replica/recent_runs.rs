@@ -55,7 +55,8 @@ const FIRST: Origin = Origin {
 /// A version of an origin.
 type Dot = (Origin, u64);
 
-/// Runs that came by lately. See the [module](self).
+/// Runs that came by lately: early ones, which wait until what they build on is known, and those that have been
+/// applied, which peers may ask for. One megabyte at most.
 #[derive(Clone, Debug, Default)]
 pub struct RecentRuns {
     runs: BTreeMap<RunId, RecentRun>,
