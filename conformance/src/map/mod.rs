@@ -316,7 +316,7 @@ impl Replicas {
             return;
         }
         if self.rng.random_bool(0.1) {
-            return self.replicas[at].begin_round();
+            return self.replicas[at].begin_round(&mut self.truth);
         }
         if self.rng.random_bool(0.5) {
             let frontiers = self.replicas[other].map.frontiers();

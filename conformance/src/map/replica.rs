@@ -384,10 +384,11 @@ impl Replica {
     }
 
     /// Time passes for the runs that are kept.
-    pub(super) fn begin_round(&mut self) {
+    pub(super) fn begin_round(&mut self, truth: &mut Ledger) {
         if let Some(runs) = &mut self.runs {
-            runs.begin_round();
+            runs.begin_round(&mut self.map);
         }
+        self.note(truth);
     }
 
     /// Everything that is read.

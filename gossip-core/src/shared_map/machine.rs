@@ -210,7 +210,7 @@ impl SharedMap {
     /// in [`Receiving::urge`].
     pub(crate) fn tend(&mut self, context: &mut Context, enough: Option<u32>) {
         self.sending.begin_round(&self.map);
-        self.repair.begin_round();
+        self.repair.begin_round(&mut self.map);
         self.receiving.urge(context, enough);
         self.map.tick(context.clock.wall(context.now));
         if self.map.logs() > 0 {
@@ -242,8 +242,8 @@ impl SharedMap {
             let Some(run) = map.poll_push(limit, buffer) else {
                 return;
             };
-            self.repair.runs.keep_own(&run);
-            let run = SharedRun::new(run.origin, run.after, run.upto, run.writes.into());
+            let writes = self.repair.runs.keep_own(&run);
+            let run = SharedRun::new(run.origin, run.after, run.upto, writes);
             for tree in 0..context.config.push_trees {
                 pass_on(context, votes, tree, Segment::ALL, &run);
             }

@@ -10,9 +10,9 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use super::replica::{Map, Origin, RecentRuns, VectorItem, Wanted};
 use smallvec::SmallVec;
 
+use super::replica::{Map, Origin, RecentRuns, VectorItem, Wanted};
 use crate::context::{Context, MapOutgoing, Outgoing, Timer, add, count};
 use crate::identity::NodeId;
 use crate::membership::{Condition, Record};
@@ -44,9 +44,8 @@ const MOST: u32 = 64;
 const WANTED: usize = 24;
 const MESSAGES: usize = 8;
 
-/// The most runs in answer to one message. With 1400 bytes each this is what one request of a delta brings,
-/// too.
-const ANSWERED: usize = 64;
+/// The most bytes of runs in answer to one message: what one request of a delta brings, too.
+const ANSWERED: usize = 16 * 1400;
 
 /// For how many rounds after something was missed nodes tell of their latest runs.
 const TELLING: u32 = 3;
@@ -147,18 +146,21 @@ impl Repair {
     }
 
     /// A round begins.
-    pub(super) fn begin_round(&mut self) {
-        self.runs.begin_round();
+    pub(super) fn begin_round(&mut self, map: &mut Map) {
+        self.runs.begin_round(map);
         self.telling = self.telling.saturating_sub(1);
     }
 
-    /// Asks for what has been missing for long enough. Returns the nodes from which a delta is to be asked,
-    /// since nobody has had what they showed.
+    /// Asks for what has been missing for long enough. Returns a node that is to be asked for a delta, because
+    /// nobody asked so far has given what it showed.
     pub(super) fn on_due(&mut self, context: &mut Context, map: &Map) -> Option<NodeId> {
         let now = context.now;
         let missing = self.runs.missing(map);
-        self.asked
-            .retain(|origin, _| missing.iter().any(|wanted| wanted.origin == *origin));
+        // They are in the order of the origins.
+        self.asked.retain(|origin, _| {
+            let at = missing.binary_search_by_key(origin, |wanted| wanted.origin);
+            at.is_ok()
+        });
         let mut given_up = None;
         let mut requests: BTreeMap<SocketAddr, Vec<Wanted>> = BTreeMap::new();
         let mut ranges = missing.iter().peekable();
@@ -223,10 +225,14 @@ impl Repair {
         wanted: impl Iterator<Item = Wanted>,
     ) {
         self.telling = TELLING;
+        let mut bytes = 0_usize;
         let mut runs: Vec<(Origin, u64)> = wanted
             .flat_map(|wanted| self.runs.holding(wanted))
+            .take_while(|run| {
+                bytes = bytes.saturating_add(run.writes.len());
+                bytes <= ANSWERED
+            })
             .map(|run| (run.origin, run.upto))
-            .take(ANSWERED)
             .collect();
         if !runs.is_empty() {
             // The next one last.

@@ -79,7 +79,7 @@ fn votes_in(run: &[u8]) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::context::testing::{WALL, at, context, generation, log_of};
     use crate::event::Event;
@@ -90,10 +90,10 @@ mod tests {
     use crate::state::log::Log;
     use crate::time::{Instant, UnixTime};
 
-    const ID: NodeId = NodeId::from_u64(1);
+    pub(in crate::sync) const ID: NodeId = NodeId::from_u64(1);
 
     /// What a log says above `after` and up to `upto`.
-    fn delta(log: &Log, after: u64, upto: u64) -> Delta<'_> {
+    pub(in crate::sync) fn delta(log: &Log, after: u64, upto: u64) -> Delta<'_> {
         let rest = log.after(after).rest();
         let tail = log.after(upto).rest();
         Delta {

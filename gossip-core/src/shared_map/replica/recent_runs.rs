@@ -152,15 +152,13 @@ impl RecentRuns {
         }
     }
 
-    /// Keeps a run that this replica has written itself.
-    pub fn keep_own(&mut self, run: &Run<'_>) {
-        self.keep(
-            (run.origin, run.upto),
-            run.after,
-            run.writes.into(),
-            u8::MAX,
-            None,
-        );
+    /// Keeps a run that this replica has written itself. Returns its bytes, to be shared by several
+    /// messages.
+    pub fn keep_own(&mut self, run: &Run<'_>) -> Arc<[u8]> {
+        let writes: Arc<[u8]> = run.writes.into();
+        let id = (run.origin, run.upto);
+        self.keep(id, run.after, Arc::clone(&writes), u8::MAX, None);
+        writes
     }
 
     /// Tells whether there is room for it.
@@ -225,52 +223,57 @@ impl RecentRuns {
         let mut risen = Vec::from([risen]);
         while let Some(origin) = risen.pop() {
             let known = map.known(origin);
-            while let Some((dot, id)) = self
-                .first_wait(origin)
-                .filter(|((_, upto), _)| *upto <= known)
-            {
-                self.waits.remove(&(dot, id));
-                let Some(run) = self.runs.get_mut(&id) else {
-                    debug_assert!(false, "a run that waits is kept");
-                    continue;
-                };
-                let (after, writes) = (run.after, Arc::clone(&run.writes));
-                let pushed = map.apply_push(&Run {
-                    origin: id.0,
-                    after,
-                    upto: id.1,
-                    writes: &writes,
-                });
-                if let Pushed::Early(origin, version) = pushed {
-                    run.waits_for = Some((origin, version));
-                    self.waits.insert(((origin, version), id));
-                    continue;
-                }
-                run.waits_for = None;
-                let size = writes.len().saturating_add(RUN);
-                self.early_bytes = self.early_bytes.saturating_sub(size);
-                self.order.push_back(id);
-                if pushed == Pushed::Applied {
+            while let Some(id) = self.first_waiting(origin, known) {
+                if self.try_again(map, id) {
                     risen.push(id.0);
                 }
             }
         }
     }
 
-    fn first_wait(&self, origin: Origin) -> Option<(Dot, RunId)> {
-        let first = ((origin, 0), (FIRST, 0));
-        let next = self.waits.range(first..).next().copied();
-        next.filter(|((other, _), _)| *other == origin)
+    /// The first run that waits for a version of an origin up to this one.
+    fn first_waiting(&self, origin: Origin, upto: u64) -> Option<RunId> {
+        let next = self.waits.range(((origin, 0), (FIRST, 0))..).next();
+        let (dot, id) = *next?;
+        (dot <= (origin, upto)).then_some(id)
     }
 
-    /// A delta has raised frontiers: applies all runs that waited for that.
-    pub fn release_all(&mut self, map: &mut Map) {
-        let mut origins: Vec<Origin> = self.waits.iter().map(|((origin, _), _)| *origin).collect();
-        origins.dedup();
-        for origin in origins {
-            self.release(map, origin);
+    /// Gives an early run to the replica again. Tells whether that has applied it. If it is early still, it
+    /// waits for something else.
+    fn try_again(&mut self, map: &mut Map, id: RunId) -> bool {
+        let Some(run) = self.runs.get_mut(&id) else {
+            debug_assert!(false, "a run that waits is kept");
+            return false;
+        };
+        if let Some(dot) = run.waits_for.take() {
+            self.waits.remove(&(dot, id));
         }
-        self.told.retain(|origin, upto| map.known(*origin) < *upto);
+        let pushed = map.apply_push(&run.to_run(id));
+        if let Pushed::Early(origin, version) = pushed {
+            run.waits_for = Some((origin, version));
+            self.waits.insert(((origin, version), id));
+        } else {
+            let size = run.writes.len().saturating_add(RUN);
+            self.early_bytes = self.early_bytes.saturating_sub(size);
+            self.order.push_back(id);
+        }
+        pushed == Pushed::Applied
+    }
+
+    /// The replica has changed otherwise than by runs, for example by a delta: tries all early runs again.
+    pub fn release_all(&mut self, map: &mut Map) {
+        let waiting: Vec<RunId> = self.waits.iter().map(|(_, id)| *id).collect();
+        for id in waiting {
+            // An earlier one may have released it.
+            if self
+                .runs
+                .get(&id)
+                .is_some_and(|run| run.waits_for.is_some())
+                && self.try_again(map, id)
+            {
+                self.release(map, id.0);
+            }
+        }
     }
 
     /// Another node says that it has writes of an origin up to this version. Tells whether this replica
@@ -279,10 +282,11 @@ impl RecentRuns {
         if map.known(origin) >= upto || origin == map.own() || map.refuses(origin) {
             return false;
         }
-        if self.told.len() < MAX_TOLD || self.told.contains_key(&origin) {
-            let told = self.told.entry(origin).or_default();
-            *told = upto.max(*told);
+        if self.told.len() >= MAX_TOLD && !self.told.contains_key(&origin) {
+            return false;
         }
+        let told = self.told.entry(origin).or_default();
+        *told = upto.max(*told);
         !self.runs.contains_key(&(origin, upto))
     }
 
@@ -364,30 +368,31 @@ impl RecentRuns {
         let from = after.map_or((FIRST, 0), |origin| (origin, u64::MAX));
         let mut rest = self.runs.range((Bound::Excluded(from), Bound::Unbounded));
         let (next, _) = rest.next().map(|(id, _)| *id)?;
-        let ids = self.runs.range(..=(next, u64::MAX));
-        ids.last().map(|(id, _)| *id)
+        let last = self.runs.range(..=(next, u64::MAX)).next_back();
+        last.map(|(id, _)| *id)
     }
 
     /// Whether runs wait.
-    #[must_use]
-    pub fn has_early(&self) -> bool {
+    #[cfg(test)]
+    pub(super) fn has_early(&self) -> bool {
         !self.waits.is_empty()
     }
 
     /// Bytes of all runs, with what it takes to keep them.
-    #[must_use]
-    pub const fn bytes(&self) -> usize {
+    #[cfg(test)]
+    pub(super) const fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// Bytes of the early ones.
-    #[must_use]
-    pub const fn early_bytes(&self) -> usize {
+    #[cfg(test)]
+    pub(super) const fn early_bytes(&self) -> usize {
         self.early_bytes
     }
 
-    /// A round begins: drops what is old.
-    pub fn begin_round(&mut self) {
+    /// A round begins: drops what is old. Tries early runs again, since the replica may have forgotten what
+    /// they wait for.
+    pub fn begin_round(&mut self, map: &mut Map) {
         self.round = self.round.wrapping_add(1);
         let old: Vec<RunId> = self
             .runs
@@ -409,6 +414,7 @@ impl RecentRuns {
         if self.order.is_empty() {
             self.order = VecDeque::new();
         }
+        self.release_all(map);
     }
 
     /// Checks the invariants.

@@ -3,11 +3,11 @@
 use super::*;
 use crate::hlc::Stamp;
 use crate::rng::below;
+use crate::sync::accept::tests::{ID as ORIGIN, delta};
 use proptest::prelude::*;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-const ORIGIN: NodeId = NodeId::from_u64(1);
 const MAX: usize = 10_000;
 
 fn log(writes: u64) -> Log {
@@ -17,21 +17,6 @@ fn log(writes: u64) -> Log {
         log.write(0, &[key % 16 + 32], Some(&[key]));
     }
     log
-}
-
-/// The delta `(after, upto]` of a log.
-fn delta(log: &Log, after: u64, upto: u64) -> Delta<'_> {
-    let rest = log.after(after).rest();
-    let tail = log.after(upto).rest();
-    Delta {
-        origin: ORIGIN,
-        generation: log.generation(),
-        after,
-        upto,
-        frontier: log.frontier(),
-        floor: log.floor(),
-        entries: &rest[..rest.len() - tail.len()],
-    }
 }
 
 #[test]

@@ -178,10 +178,32 @@ fn early_runs_that_never_fit_are_bounded_and_dropped_in_time() {
         "others find room"
     );
     for _ in 0..17 {
-        runs.begin_round();
+        runs.begin_round(&mut taker);
     }
     assert_eq!((runs.bytes(), runs.missing(&taker).len()), (0, 0));
     runs.check(&taker);
+}
+
+#[test]
+fn an_early_run_is_tried_again_after_a_delta_and_in_each_round() {
+    for is_told in [true, false] {
+        let (sent, truth) = chain(6);
+        let (mut taker, mut runs) = (map(9), RecentRuns::default());
+        runs.take(&mut taker, &sent[5].run(), None);
+        let mut other = map(8);
+        for run in &sent[..5] {
+            other.apply_push(&run.run());
+        }
+        learn(&mut taker, &other);
+        assert!(runs.has_early());
+        if is_told {
+            runs.release_all(&mut taker);
+        } else {
+            runs.begin_round(&mut taker);
+        }
+        assert_eq!(taker.summary(), truth.summary());
+        runs.check(&taker);
+    }
 }
 
 proptest! {
@@ -192,7 +214,9 @@ proptest! {
     ) {
         let (sent, truth) = chain(40);
         let mut kept = RecentRuns::default();
-        sent.iter().for_each(|run| kept.keep_own(&run.run()));
+        for run in &sent {
+            kept.keep_own(&run.run());
+        }
         let (mut taker, mut runs) = (map(9), RecentRuns::default());
         for n in order {
             runs.take(&mut taker, &sent[n].run(), Some(0));
