@@ -273,6 +273,34 @@ fn what_is_missing_before_a_run_is_asked_for_and_answered() {
 }
 
 #[test]
+fn an_early_run_is_passed_on_once() {
+    let (mut a, mut b) = pair(|_| ());
+    b.context.learn(3);
+    a.put("first", "1");
+    a.flush();
+    a.messages();
+    a.put("second", "2");
+    a.flush();
+    let messages = a.messages();
+    let [MapOutgoing::Run { run, .. }] = &messages[..] else {
+        panic!("{messages:?}");
+    };
+    let mut body = [0; 500];
+    let (tree, segment) = (0, Segment::ALL);
+    let head = Message::Push(PushHead { tree, segment });
+    let mut encoder = Encoder::new(&mut body, a.context.sender(), head).unwrap();
+    assert!(encoder.item(&Item::MapRun(run.run())));
+    let len = encoder.len();
+    b.take(a.peer(), &body[..len]);
+    assert_eq!(b.get("second"), None, "it cannot be applied");
+    let passed_on = b.messages();
+    let is_run = |message: &MapOutgoing| matches!(message, MapOutgoing::Run { .. });
+    assert!(!passed_on.is_empty() && passed_on.iter().all(is_run));
+    b.take(a.peer(), &body[..len]);
+    assert!(b.messages().is_empty());
+}
+
+#[test]
 fn what_nobody_has_among_its_recent_runs_is_brought_by_a_delta() {
     let (mut a, mut b) = pair(|_| ());
     a.put("first", "1");
