@@ -23,10 +23,22 @@ fn schedules_that_once_failed_pass() {
     // elsewhere: 116_598, 145_937, 290_403. A refused log's writes escaped their deletes: 4_399.
     // A write hid that its writer had collected a delete: 2_632_623. Lists made anew killed what was
     // collected since the floors were told: 3_348_307. Collecting a delete deleted what was written since:
-    // 50_000_083; and what was written in the same millisecond: 60_345_673.
+    // 50_000_083; what was written in the same millisecond: 60_345_673; and what its origin keeps beside:
+    // 400_332_479.
     for seed in [
-        4_399, 23_466, 116_598, 145_937, 151_410, 290_403, 606_308, 979_703, 2_632_623, 3_348_307,
-        50_000_083, 60_345_673,
+        4_399,
+        23_466,
+        116_598,
+        145_937,
+        151_410,
+        290_403,
+        606_308,
+        979_703,
+        2_632_623,
+        3_348_307,
+        50_000_083,
+        60_345_673,
+        400_332_479,
     ] {
         assert_eq!(play(seed, Missing::Nothing), None, "seed {seed}");
     }

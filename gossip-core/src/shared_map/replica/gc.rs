@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use super::slab::WriteSlot;
 use super::write::{Replaces, Write};
-use super::{Map, Put};
+use super::{Map, Origin, Put};
 use crate::command::Policy;
 use crate::time::UnixTime;
 
@@ -132,7 +132,8 @@ impl Map {
     }
 
     /// Writes a tombstone over the last-write-wins siblings of a key, all of which the tombstone in this
-    /// slot hides. Siblings that are kept stay.
+    /// slot hides. Siblings that are kept stay, and so does the old tombstone if the new one would take
+    /// such a sibling away.
     ///
     /// The new tombstone has the stamp of the old one, because nobody deletes anything at this moment: a
     /// write that some node makes meanwhile without having heard of it must not lose to it. Neither must a
@@ -153,9 +154,18 @@ impl Map {
         let Ok(place) = self.key_index.find(&self.slab, &key) else {
             return;
         };
-        let dots = self.context_of(self.key_index.first(place), Replaces::Context, |write| {
-            write.policy == Policy::LastWriteWins
-        });
+        let first = self.key_index.first(place);
+        let is_chosen = |write: &Write<'_>| write.policy == Policy::LastWriteWins;
+        let dots = self.context_of(first, Replaces::Context, is_chosen);
+        // A context names an origin up to a version. Where it would also cover an earlier sibling that the
+        // origin keeps, the old tombstone has to stay.
+        let is_covered = |(origin, write): (Origin, Write<'_>)| {
+            let covers = |(other, upto): &(Origin, u64)| *other == origin && write.version <= *upto;
+            !is_chosen(&write) && dots.iter().any(covers)
+        };
+        if self.writes_of(first).any(is_covered) {
+            return;
+        }
         let put = Put {
             lifetime: Some(age),
             ..Put::delete(Policy::LastWriteWins)

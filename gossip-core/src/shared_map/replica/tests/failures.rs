@@ -52,6 +52,42 @@ fn a_write_after_a_collected_delete_does_not_hide_what_the_delete_had_replaced()
     }
 }
 
+/// A context names an origin up to a version, and a tombstone that stands for others leaves what its own
+/// origin keeps beside it.
+#[test]
+fn a_tombstone_that_takes_the_place_of_another_leaves_what_that_ones_origin_keeps() {
+    let (mut a, mut b, mut c) = (map(1), map(2), map(3));
+    keep(&mut a, 180, "k", "kept");
+    put(&mut b, 50, "k", "old");
+    delete(&mut c, 110, "k");
+    learn(&mut a, &b);
+    learn(&mut a, &c);
+    collect(&mut a, 1_000);
+    assert_eq!(a.frontier(a.own()), 2, "it takes the place of c's");
+    // b has written once more without knowing any of that, and before the delete.
+    put(&mut b, 100, "k", "older than the delete");
+    for _ in 0..2 {
+        meet(&mut a, &mut b);
+        meet(&mut b, &mut c);
+    }
+    for time in [2_000, 3_000] {
+        for replica in [&mut b, &mut c, &mut a] {
+            collect(replica, time);
+        }
+        meet(&mut a, &mut b);
+        meet(&mut b, &mut c);
+        meet(&mut a, &mut c);
+    }
+    for replica in [&a, &b, &c] {
+        let read: Vec<_> = replica
+            .siblings(b"k")
+            .iter()
+            .map(|read| read.value)
+            .collect();
+        assert_eq!(read, [b"kept"]);
+    }
+}
+
 #[test]
 fn replicas_that_knew_different_amounts_of_a_departed_node_agree_when_its_log_is_pruned() {
     let (mut a, mut b, mut c) = (map(1), map(2), map(3));
