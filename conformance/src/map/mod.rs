@@ -79,6 +79,8 @@ struct Replicas {
     room: usize,
     /// Whether replicas keep runs that came by, and ask for what they miss.
     repairs: bool,
+    /// How many dots a context may have and yet name more than what is replaced.
+    max_context: usize,
     /// What replicas heard that are no more.
     heard: Fingerprint,
 }
@@ -93,9 +95,9 @@ struct Flight {
     datagram: Datagram,
 }
 
-/// In schedules from this seed on, replicas keep the runs that came by and ask one another for what they
-/// miss. Those below are as they were before replicas did so: seeds that are written down show what they
-/// showed.
+/// In schedules from this seed on, replicas keep the runs that came by, ask one another for what they miss,
+/// and leave long contexts out. Those below are as they were before replicas did so: seeds that are written
+/// down show what they showed.
 pub const REPAIR: u64 = 1 << 40;
 
 /// Plays the schedule of a seed, with a rule missing or with all of them.
@@ -121,6 +123,7 @@ impl Replicas {
             0 => Policy::LastWriteWins,
             _ => Policy::KeepSiblings,
         };
+        let repairs = seed >= REPAIR;
         let mut world = Self {
             missing,
             time: 1,
@@ -135,7 +138,12 @@ impl Replicas {
             forgets: rng.random_bool(0.25).then_some(0.0),
             graves: usize::MAX,
             room: rng.random_range(160..400),
-            repairs: seed >= REPAIR,
+            repairs,
+            max_context: match seed.rem_euclid(3) {
+                0 if repairs => 0,
+                1 if repairs => 2,
+                _ => usize::MAX,
+            },
             heard: Fingerprint::default(),
             rng,
         };
@@ -163,13 +171,15 @@ impl Replicas {
         };
         // In the milliseconds, as the stamps of writes.
         let generation = (self.time << 16) + self.generation;
-        Replica::new(
+        let mut replica = Replica::new(
             crate::num::count(at),
             generation,
             skew,
             policy,
             self.repairs,
-        )
+        );
+        replica.map.limit_contexts(self.max_context);
+        replica
     }
 
     fn play(&mut self) -> Option<Flaw> {

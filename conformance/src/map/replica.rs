@@ -6,7 +6,7 @@ use std::rc::Rc;
 use gossip_core::map::{
     ApplyLimits, ChunkHead, ChunkOutcome, Cursor, DeltaPiece, DeltaReceiver, DeltaSender, Map,
     MapChange, Origin, OwnLog, PruneLimits, Pull, Pushed, Put, Reading, RecentRuns, Run,
-    VectorItem, read_chunk, read_pull, read_wanted, write_pull, write_wanted,
+    VectorItem, Wanted, read_chunk, read_pull, read_wanted, write_pull, write_wanted,
 };
 use gossip_core::{Generation, Key, NodeId, Policy, Stamp, UnixTime};
 
@@ -200,6 +200,13 @@ impl Replica {
         if !verdict.serve {
             return datagrams;
         }
+        if let Some(runs) = &self.runs
+            && pull.session == 0
+            && let Some(lacking) = self.serving.lacking(&self.map, from)
+            && lacking.iter().all(|wanted| runs.cover(*wanted))
+        {
+            return held(runs, lacking.into_iter());
+        }
         for n in 1..=window {
             let mut buffer = vec![0; room];
             let last = n == window;
@@ -364,14 +371,7 @@ impl Replica {
         let (Some(runs), Some(wanted)) = (&self.runs, read_wanted(bytes)) else {
             return Vec::new();
         };
-        let held = wanted.flat_map(|wanted| runs.holding(wanted));
-        held.map(|run| Datagram::Run {
-            origin: run.origin,
-            after: run.after,
-            upto: run.upto,
-            writes: run.writes.to_vec(),
-        })
-        .collect()
+        held(runs, wanted)
     }
 
     /// Another replica tells how far it knows some origins.
@@ -428,12 +428,29 @@ impl Replica {
             if chunks.is_empty() {
                 return true;
             }
-            for chunk in chunks {
-                if let Datagram::Chunk(bytes, known) = chunk
-                    && self.on_chunk(time, (it, &from.map), (&bytes, &known), missing, truth)
-                {
-                    let pull = self.staging.pull(&self.map, it);
-                    told = go_on(&pull);
+            for datagram in chunks {
+                match datagram {
+                    Datagram::Chunk(bytes, known) => {
+                        if self.on_chunk(time, (it, &from.map), (&bytes, &known), missing, truth) {
+                            let pull = self.staging.pull(&self.map, it);
+                            told = go_on(&pull);
+                        }
+                    }
+                    Datagram::Run {
+                        origin,
+                        after,
+                        upto,
+                        writes,
+                    } => {
+                        let run = Run {
+                            origin,
+                            after,
+                            upto,
+                            writes: &writes,
+                        };
+                        self.on_run(time, &run, missing, truth);
+                    }
+                    Datagram::Pull(_) | Datagram::Want(_) => {}
                 }
             }
             if told.is_empty() {
@@ -451,6 +468,19 @@ impl Replica {
     pub(super) fn drop_staged(&mut self) {
         self.staging.discard();
     }
+}
+
+/// The runs that hold some of these versions.
+fn held(runs: &RecentRuns, wanted: impl Iterator<Item = Wanted>) -> Vec<Datagram> {
+    wanted
+        .flat_map(|wanted| runs.holding(wanted))
+        .map(|run| Datagram::Run {
+            origin: run.origin,
+            after: run.after,
+            upto: run.upto,
+            writes: run.writes.to_vec(),
+        })
+        .collect()
 }
 
 fn go_on(pull: &Pull) -> Vec<Datagram> {

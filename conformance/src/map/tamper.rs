@@ -30,11 +30,13 @@ pub enum Missing {
     Names,
     /// A log leaves the vector without a grave.
     Graves,
+    /// What has died since a list was made is not told.
+    Deaths,
 }
 
 impl Missing {
     /// All that can be missing.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Lists,
         Self::AllOrigins,
         Self::Contexts,
@@ -43,6 +45,7 @@ impl Missing {
         Self::Gaps,
         Self::Names,
         Self::Graves,
+        Self::Deaths,
     ];
 
     /// The name on the command line.
@@ -58,6 +61,7 @@ impl Missing {
             Self::Gaps => "gaps",
             Self::Names => "names",
             Self::Graves => "graves",
+            Self::Deaths => "deaths",
         }
     }
 }
@@ -69,6 +73,7 @@ enum Part {
     Fragment(Origin, u32, u32, Vec<u8>),
     Frontier(Frontier),
     Gone(Origin, u64),
+    Died(Origin, u64, u64, Vec<u8>),
 }
 
 /// A chunk that may have been altered.
@@ -113,6 +118,16 @@ impl Tampered {
                     });
                 }
                 DeltaPiece::Frontier(frontier) => parts.push(Part::Frontier(frontier)),
+                DeltaPiece::Died(_) if missing == Missing::Deaths => {}
+                DeltaPiece::Died(segment) => {
+                    let LiveSegment {
+                        origin,
+                        after,
+                        upto,
+                        runs,
+                    } = segment;
+                    parts.push(Part::Died(origin, after, upto, runs.to_vec()));
+                }
                 DeltaPiece::Pruned { .. } if missing == Missing::Graves => {}
                 DeltaPiece::Pruned { origin, upto } => parts.push(Part::Gone(origin, upto)),
             }
@@ -126,6 +141,12 @@ impl Tampered {
     pub(super) fn pieces(&self) -> impl Iterator<Item = DeltaPiece<'_>> {
         self.parts.iter().map(|part| match part {
             Part::Live(origin, after, upto, runs) => DeltaPiece::Live(LiveSegment {
+                origin: *origin,
+                after: *after,
+                upto: *upto,
+                runs,
+            }),
+            Part::Died(origin, after, upto, runs) => DeltaPiece::Died(LiveSegment {
                 origin: *origin,
                 after: *after,
                 upto: *upto,

@@ -1,7 +1,6 @@
 //! The machine: it gives each input to the part that deals with it.
 
 use alloc::vec::Vec;
-use core::net::SocketAddr;
 use core::time::Duration;
 
 use smallvec::SmallVec;
@@ -10,8 +9,8 @@ use super::limits::{limits, refuse_stamp};
 use super::receiving::{PULL_FRONTIERS, Receiving};
 use super::repair::Repair;
 use super::replica::{
-    ApplyLimits, ChunkEnd, DroppedValue, Map, MapChange, Origin, OwnLog, Pull, Pushed, Put, Run,
-    Taken, VectorItem, Write, read_pull, read_wanted, write_pull, write_wanted,
+    ApplyLimits, DroppedValue, Map, MapChange, Origin, OwnLog, Pull, Pushed, Put, Run, Taken,
+    VectorItem, Write, read_pull, read_wanted,
 };
 use super::sending::{Peer, Sending, summary_of};
 use super::upkeep::{Upkeep, keep_own_log_open};
@@ -26,7 +25,7 @@ use crate::membership::Record;
 use crate::membership::segment::{Division, Segment};
 use crate::state::room::Room;
 use crate::wire::datagram::{Encoder, Items};
-use crate::wire::message::{Item, MapSummary, Message, ModeTag, PushHead};
+use crate::wire::message::{Item, MapSummary, ModeTag, PushHead};
 
 /// The most runs that are pushed at a time, and the time until the next ones are. That is 2 MB a second.
 const RUNS: usize = 8;
@@ -39,10 +38,10 @@ const WINDOW: u32 = 16;
 /// A node's part in the shared map. See the [module](super).
 #[derive(Debug)]
 pub(crate) struct SharedMap {
-    map: Map,
-    sending: Sending,
-    receiving: Receiving,
-    repair: Repair,
+    pub(super) map: Map,
+    pub(super) sending: Sending,
+    pub(super) receiving: Receiving,
+    pub(super) repair: Repair,
     upkeep: Upkeep,
     /// Room for the writes of a run.
     buffer: Vec<u8>,
@@ -466,9 +465,10 @@ impl SharedMap {
         may_ask: bool,
     ) {
         let to = peer.address;
-        let reply = self
-            .sending
-            .on_pull(context, &self.map, peer, pull, told, window);
+        let reply = self.sending.on_pull(&self.map, peer, pull, told);
+        if reply.serve {
+            self.serve(context, peer, pull, window);
+        }
         let is_table = (told.iter()).any(|item| matches!(item, VectorItem::Complete(..)));
         if let Some(differs) = reply.ask {
             if may_ask && self.receiving.may_ask_back(context) {
@@ -479,6 +479,25 @@ impl SharedMap {
                 to,
                 after: None,
                 ask: may_ask && !self.receiving.is_busy(),
+            }));
+        }
+    }
+
+    /// Sends a peer what it lacks, in `window` datagrams at most: runs where it has missed only the latest,
+    /// otherwise a delta.
+    fn serve(&self, context: &mut Context, peer: Peer, pull: &Pull, window: u32) {
+        let lacking = (pull.session == 0)
+            .then(|| self.sending.lacking(&self.map, peer))
+            .flatten();
+        let datagrams = usize::try_from(window).unwrap_or(usize::MAX);
+        let bytes = context.entry_limit().saturating_mul(datagrams);
+        let is_served =
+            lacking.is_some_and(|lacking| self.repair.give(context, peer.address, &lacking, bytes));
+        if !is_served {
+            context.send(Outgoing::Map(MapOutgoing::Chunks {
+                to: peer.address,
+                peer: peer.origin,
+                left: window,
             }));
         }
     }
@@ -496,80 +515,6 @@ impl SharedMap {
             self.repair.runs.release_all(&mut self.map);
         }
         self.tell_changes(context);
-    }
-
-    /// Writes a message about the map. Returns where it goes, how long it is, and what is left of it.
-    pub(crate) fn write_message(
-        &mut self,
-        context: &Context,
-        message: MapOutgoing,
-        body: &mut [u8],
-    ) -> Option<(SocketAddr, usize, Option<MapOutgoing>)> {
-        let sender = context.sender();
-        match message {
-            MapOutgoing::Chunks { to, peer, left } => {
-                let (head, room) = Encoder::split(body, sender, Message::MapChunk)?;
-                let last = left <= 1;
-                let (len, end) = self.sending.write_chunk(&self.map, peer, last, room)?;
-                let left = left.saturating_sub(1);
-                let rest = MapOutgoing::Chunks { to, peer, left };
-                let rest = (end == ChunkEnd::More).then_some(rest);
-                Some((to, head.saturating_add(len), rest))
-            }
-            MapOutgoing::Pull { to, peer, told } => {
-                let pull = self.receiving.pull(&self.map, peer);
-                let (head, room) = Encoder::split(body, sender, Message::MapPull)?;
-                let (len, _) = write_pull(&pull, &told, room)?;
-                Some((to, head.saturating_add(len), None))
-            }
-            MapOutgoing::Table { to, after, ask } => {
-                let pull = self.map.summary().to_pull(ask);
-                let (head, room) = Encoder::split(body, sender, Message::MapPull)?;
-                let (len, next) = self.map.write_table(&pull, after, room)?;
-                let rest = next.map(|next| MapOutgoing::Table {
-                    to,
-                    after: Some(next),
-                    ask,
-                });
-                Some((to, head.saturating_add(len), rest))
-            }
-            MapOutgoing::Run {
-                tree,
-                delegation,
-                run,
-            } => {
-                let to = context.table.get(delegation.to)?.address()?;
-                let segment = delegation.segment;
-                let push = PushHead { tree, segment };
-                let mut encoder = Encoder::new(body, sender, Message::Push(push))?;
-                if !encoder.item(&Item::MapRun(run.run())) {
-                    return None;
-                }
-                for told in self.repair.tell(run.run().origin) {
-                    encoder.item(&Item::MapTold(told));
-                }
-                Some((to, encoder.len(), None))
-            }
-            MapOutgoing::Want { to, wanted } => {
-                let (head, room) = Encoder::split(body, sender, Message::MapWant)?;
-                Some((to, head.saturating_add(write_wanted(&wanted, room)), None))
-            }
-            MapOutgoing::Runs { to, mut runs } => {
-                let mut encoder = Encoder::new(body, sender, Message::MapRuns)?;
-                let head = encoder.len();
-                while let Some((origin, upto)) = runs.pop() {
-                    let run = self.repair.runs.get(origin, upto);
-                    if run.is_some_and(|run| !encoder.item(&Item::MapRun(run)))
-                        && encoder.len() > head
-                    {
-                        runs.push((origin, upto));
-                        break;
-                    }
-                }
-                let rest = (!runs.is_empty()).then_some(MapOutgoing::Runs { to, runs });
-                (encoder.len() > head).then(|| (to, encoder.len(), rest))
-            }
-        }
     }
 }
 

@@ -36,6 +36,8 @@ pub mod replica;
 mod sending;
 #[cfg(feature = "map")]
 mod upkeep;
+#[cfg(feature = "map")]
+mod writing;
 
 #[cfg(feature = "map")]
 pub(crate) use machine::SharedMap;

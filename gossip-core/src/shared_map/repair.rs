@@ -225,21 +225,48 @@ impl Repair {
         wanted: impl Iterator<Item = Wanted>,
     ) {
         self.telling = TELLING;
+        if self.send_runs(context, to, wanted, ANSWERED) {
+            count(&mut context.metrics.map_repairs_answered);
+        }
+    }
+
+    /// Gives a peer the versions that it lacks, in so many bytes at most, if the recent runs hold all of them.
+    /// Tells whether they do.
+    pub(super) fn give(
+        &self,
+        context: &mut Context,
+        to: SocketAddr,
+        lacking: &[Wanted],
+        bytes: usize,
+    ) -> bool {
+        lacking.iter().all(|wanted| self.runs.cover(*wanted))
+            && self.send_runs(context, to, lacking.iter().copied(), bytes)
+    }
+
+    /// Sends the runs that hold some of these versions, in so many bytes at most. Tells whether there are any.
+    fn send_runs(
+        &self,
+        context: &mut Context,
+        to: SocketAddr,
+        wanted: impl Iterator<Item = Wanted>,
+        limit: usize,
+    ) -> bool {
         let mut bytes = 0_usize;
         let mut runs: Vec<(Origin, u64)> = wanted
             .flat_map(|wanted| self.runs.holding(wanted))
             .take_while(|run| {
                 bytes = bytes.saturating_add(run.writes.len());
-                bytes <= ANSWERED
+                bytes <= limit
             })
             .map(|run| (run.origin, run.upto))
             .collect();
-        if !runs.is_empty() {
+        let has_any = !runs.is_empty();
+        if has_any {
             // The next one last.
             runs.reverse();
-            count(&mut context.metrics.map_repairs_answered);
             context.send(Outgoing::Map(MapOutgoing::Runs { to, runs }));
         }
+        has_any
     }
 
     /// A peer has answered: measures the round trip.

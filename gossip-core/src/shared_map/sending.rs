@@ -4,9 +4,8 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use super::replica::{
-    ChunkEnd, DeltaSender, Map, Origin, Pull, PullReply, ReplicaSummary, VectorItem,
+    ChunkEnd, DeltaSender, Map, Origin, Pull, PullReply, ReplicaSummary, VectorItem, Wanted,
 };
-use crate::context::{Context, MapOutgoing, Outgoing};
 use crate::wire::datagram::Encoder;
 use crate::wire::message::{Item, MapSummary, Sender};
 
@@ -77,28 +76,21 @@ impl Sending {
         }
     }
 
-    /// Takes in a peer's request. Has chunks sent, `window` at most, if the peer lacks something and asks
-    /// for it.
+    /// Takes in a peer's request.
     pub(super) fn on_pull(
         &mut self,
-        context: &mut Context,
         map: &Map,
         peer: Peer,
         pull: &Pull,
         told: &[VectorItem],
-        window: u32,
     ) -> PullReply {
-        let reply = self
-            .sender
-            .on_pull(map, peer.origin, pull, told.iter().copied());
-        if reply.serve {
-            context.send(Outgoing::Map(MapOutgoing::Chunks {
-                to: peer.address,
-                peer: peer.origin,
-                left: window,
-            }));
-        }
-        reply
+        self.sender
+            .on_pull(map, peer.origin, pull, told.iter().copied())
+    }
+
+    /// The versions that a peer lacks. `None` if it needs a delta.
+    pub(super) fn lacking(&self, map: &Map, peer: Peer) -> Option<Vec<Wanted>> {
+        self.sender.lacking(map, peer.origin)
     }
 
     /// Writes the next chunk for a peer. After the `last` one the peer has to ask again. Returns the

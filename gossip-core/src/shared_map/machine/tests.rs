@@ -14,6 +14,7 @@ use crate::hlc::Clock;
 use crate::state::attribute::Declared;
 use crate::time::Instant;
 use crate::wire::datagram::Datagram;
+use crate::wire::message::Message;
 
 /// The number of the other node, which is its id and the port of its address.
 const OTHER: u16 = 2;

@@ -2,9 +2,11 @@
 //!
 //! A delta is a stream. Where the receiver needs it, the stream begins with the sender's live set. Then
 //! come writes and frontiers in the sender's apply order, until the stream has caught up with the sender.
+//! What has died since the live set was made is told in between.
 //! A [`Cursor`] is a place in that stream. A chunk says where it begins and where it ends, so that a lost
 //! chunk can be asked for again, and a chunk that arrives twice does no harm.
 
+use postcard::take_from_bytes;
 use serde::{Deserialize, Serialize};
 
 use super::delta_codec::EncodedItems;
@@ -19,7 +21,7 @@ pub struct Cursor {
     /// to make the live set anew.
     #[serde(with = "postcard::fixint::le")]
     pub live_set: u32,
-    /// How many parts of the live set have been told.
+    /// How many parts of the live set have been told, with those that tell what has died since.
     #[serde(with = "postcard::fixint::le")]
     pub segments: u32,
     /// The position up to which the sender's apply order has been told.
@@ -78,7 +80,7 @@ pub struct ChunkHead {
     pub end: ChunkEnd,
 }
 
-/// Which of an origin's versions in `(after, upto]` live.
+/// Which of an origin's versions in `(after, upto]` live, or have died.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveSegment<'a> {
     /// The origin.
@@ -87,14 +89,14 @@ pub struct LiveSegment<'a> {
     pub after: u64,
     /// The last version.
     pub upto: u64,
-    /// Pairs of varints: so many versions are dead, so many live, and so on. Versions after the last pair
-    /// are dead.
+    /// Pairs of varints: so many versions are not meant, so many are, and so on. Versions after the last pair
+    /// are not meant.
     #[serde(serialize_with = "codec::bytes")]
     pub runs: &'a [u8],
 }
 
 impl LiveSegment<'_> {
-    /// Whether everything that lives lies within the segment.
+    /// Whether everything that is meant lies within the segment.
     fn is_valid(&self) -> bool {
         let (mut read, mut rest) = (self.after, self.runs);
         while !rest.is_empty() {
@@ -107,6 +109,18 @@ impl LiveSegment<'_> {
             }
         }
         read <= self.upto
+    }
+
+    /// The first and the last version of each run of versions that are meant, in order.
+    pub(super) fn runs(&self) -> impl Iterator<Item = (u64, u64)> {
+        let (mut read, mut rest) = (self.after, self.runs);
+        core::iter::from_fn(move || {
+            let ((skipped, meant), after) = take_from_bytes::<(u64, u64)>(rest).ok()?;
+            let first = read.saturating_add(skipped).saturating_add(1);
+            read = read.saturating_add(skipped).saturating_add(meant);
+            rest = after;
+            Some((first, read))
+        })
     }
 }
 
@@ -138,6 +152,9 @@ pub enum DeltaPiece<'a> {
         /// The version.
         upto: u64,
     },
+    /// Versions that lived when the live set was made, or came later, and have died since. Other versions in
+    /// the segment may live.
+    Died(LiveSegment<'a>),
 }
 
 impl DeltaPiece<'_> {
@@ -145,6 +162,7 @@ impl DeltaPiece<'_> {
     pub(super) const fn origin(&self) -> Origin {
         match self {
             Self::Live(LiveSegment { origin, .. })
+            | Self::Died(LiveSegment { origin, .. })
             | Self::Write { origin, .. }
             | Self::Frontier(Frontier { origin, .. })
             | Self::Pruned { origin, .. } => *origin,
@@ -155,7 +173,7 @@ impl DeltaPiece<'_> {
     /// has all of its fragments.
     fn is_valid(&self) -> bool {
         match self {
-            Self::Live(segment) => segment.is_valid(),
+            Self::Live(segment) | Self::Died(segment) => segment.is_valid(),
             Self::Write {
                 total,
                 offset,

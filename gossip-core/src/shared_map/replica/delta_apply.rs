@@ -74,6 +74,8 @@ impl Map {
             return Err(Unapplied::Outdated);
         }
         let before = self.summary();
+        // What a delta leaves out as dead was never here, so it is not noted when it dies.
+        self.unnoted = self.unnoted.saturating_add(1);
         let own = self.own;
         let live_set = (delta.has_live_set).then(|| LiveSet::new(&delta.live_set));
         // A peer that knows more of the own log than this replica has written, even if only that nothing
@@ -225,14 +227,11 @@ impl Map {
         dropped
     }
 
-    /// Drops these writes. A tombstone among them was collected by the peer, so it counts as collected
-    /// here.
+    /// Drops these writes. What they replaced is told by nothing here any more, so they count as collected.
     fn drop_dead(&mut self, dead: Vec<WriteSlot>) {
         for slot in dead {
-            let collected = self.slab.get(slot).and_then(|held| {
-                held.write().dies_at()?;
-                Some((held.log, held.version))
-            });
+            let held = self.slab.get(slot);
+            let collected = held.map(|held| (held.log, held.version));
             self.discard(slot);
             if let Some((log, version)) = collected {
                 self.note_collected(log, version);

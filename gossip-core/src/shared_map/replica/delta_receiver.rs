@@ -236,8 +236,12 @@ impl StagedDelta {
     /// Drops the live set, which the sender has made anew.
     fn drop_live_set(&mut self) {
         self.content.live_set.clear();
-        // The new one leaves out what the sender has collected since it told the floors. So the frontiers
-        // that were told are floors now.
+        self.claim_floors();
+    }
+
+    /// The sender has collected something since it told the floors. So the frontiers that it has told are
+    /// floors now.
+    fn claim_floors(&mut self) {
         for claim in self.content.claims.values_mut() {
             claim.floor = claim.frontier;
         }
@@ -280,7 +284,11 @@ impl StagedDelta {
     /// Takes in a piece. Returns how many bytes it takes beyond its own.
     fn add_piece(&mut self, piece: DeltaPiece<'_>, limit: Stamp) -> Result<usize, ChunkOutcome> {
         match piece {
-            DeltaPiece::Live(segment) => Ok(self.add_part(LiveSetPart::segment(&segment))),
+            DeltaPiece::Live(segment) => Ok(self.add_part(LiveSetPart::live(&segment))),
+            DeltaPiece::Died(segment) => {
+                self.claim_floors();
+                Ok(self.add_part(LiveSetPart::died(&segment)))
+            }
             DeltaPiece::Pruned { origin, upto } => {
                 Ok(self.add_part(LiveSetPart::pruned(origin, upto)))
             }

@@ -14,10 +14,11 @@ use super::Map;
 use super::apply_order::Applied;
 use super::chunk::{ChunkEnd, ChunkHead, Cursor, DeltaPiece};
 use super::delta_codec::DeltaWriter;
-use super::live_set::LiveSetPart;
+use super::live_set::{LiveSetPart, push_died};
 use super::logs::Origin;
 use super::overhead;
 use super::pull::{Pull, VectorItem};
+use super::recent_runs::Wanted;
 use super::slab::Held;
 use super::version_vector::VersionVector;
 use crate::identity::Generation;
@@ -56,14 +57,33 @@ struct Session {
     prune_stamp: Generation,
     /// Whether `vector` is known to be the peer's.
     known: bool,
-    /// The map's epoch when the peer was below no floor, or when the live set was made.
-    epoch: u64,
-    /// The live set that the peer needs first.
+    basis: Basis,
+    /// The live set that the peer needs first, and what has died since it was made.
     segments: Vec<LiveSetPart>,
     /// The number of this live set; 0 for none.
     live_set: u32,
     cursor: Cursor,
 }
+
+/// What tells the peer of writes that are dead and that nothing here replaces any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Basis {
+    /// That has to be found out.
+    Unknown,
+    /// Nothing has to: the peer was below no floor in this epoch.
+    Contexts { epoch: u64 },
+    /// A live set of so many parts.
+    LiveSet {
+        parts: usize,
+        /// [`Map::unnoted`](Map) when it was made.
+        unnoted: u64,
+        /// How many writes had died up to the last that it tells of.
+        died: u64,
+    },
+}
+
+/// A live set is made anew when more parts than this, or than its own, tell what has died since.
+const MOST_DIED: usize = 256;
 
 impl DeltaSender {
     /// Takes in a peer's request, or its summary, and what it tells of its frontiers.
@@ -113,7 +133,7 @@ impl DeltaSender {
             hash: pull.hash,
             prune_stamp: pull.prune_stamp,
             known: false,
-            epoch: 0,
+            basis: Basis::Unknown,
             segments: Vec::new(),
             live_set: pull.cursor.live_set,
             cursor: pull.cursor,
@@ -142,7 +162,6 @@ impl DeltaSender {
                 reply.ask = Some(map.difference(&session.vector));
             }
             reply.serve = pull.ask && map.has_news_for(&session.vector, session.prune_stamp);
-            session.begin(map);
         }
         if reply.serve || reply.unexplained {
             debug_assert!(
@@ -155,6 +174,17 @@ impl DeltaSender {
             self.sessions.push(session);
         }
         reply
+    }
+
+    /// The versions that a peer lacks, as it has told. `None` if it lacks more than versions, or would not take
+    /// them as runs. Then it needs a delta.
+    #[must_use]
+    pub fn lacking(&self, map: &Map, peer: Origin) -> Option<Vec<Wanted>> {
+        let session = self
+            .sessions
+            .iter()
+            .find(|session| session.peer == peer && session.known)?;
+        map.lacking(&session.vector, session.prune_stamp, peer)
     }
 
     /// Writes the next chunk for a peer into `buffer`. After the `last` one the stream pauses until the
@@ -175,19 +205,41 @@ impl DeltaSender {
 }
 
 impl Session {
-    /// The peer's vector is known: makes the live set if the peer needs it.
-    fn begin(&mut self, map: &Map) {
+    /// Makes the live set if the peer needs it and has none, or one that does not tell all that is dead.
+    /// Otherwise adds what has died since the last time.
+    fn update_live_set(&mut self, map: &Map) {
         debug_assert!(self.known, "the vector is the peer's");
-        self.epoch = map.epoch;
-        if map.is_below_a_floor(&self.vector, self.prune_stamp) {
-            self.make_live_set(map);
+        match &mut self.basis {
+            Basis::Contexts { epoch } if *epoch == map.epoch => {}
+            Basis::LiveSet {
+                parts,
+                unnoted,
+                died,
+            } if *unnoted == map.unnoted
+                && self.segments.len() <= parts.saturating_add(MOST_DIED.max(*parts))
+                && let Some(dots) = map.died.after(*died) =>
+            {
+                push_died(&mut self.segments, dots);
+                *died = map.died.count();
+            }
+            Basis::Unknown | Basis::Contexts { .. } | Basis::LiveSet { .. } => {
+                if map.is_below_a_floor(&self.vector, self.prune_stamp) {
+                    self.make_live_set(map);
+                } else {
+                    self.basis = Basis::Contexts { epoch: map.epoch };
+                }
+            }
         }
     }
 
     /// Makes the live set. What was told of an earlier one does not count any more.
     fn make_live_set(&mut self, map: &Map) {
         self.segments = map.live_set();
-        self.epoch = map.epoch;
+        self.basis = Basis::LiveSet {
+            parts: self.segments.len(),
+            unnoted: map.unnoted,
+            died: map.died.count(),
+        };
         self.live_set = self.live_set.max(self.cursor.live_set).saturating_add(1);
         self.cursor.live_set = self.live_set;
         self.cursor.segments = 0;
@@ -208,11 +260,7 @@ impl Session {
         last: bool,
         buffer: &mut [u8],
     ) -> Option<(usize, ChunkEnd)> {
-        debug_assert!(self.epoch <= map.epoch, "epochs only rise");
-        if self.epoch != map.epoch {
-            // Tombstones that the peer has not been told may have been collected.
-            self.begin(map);
-        }
+        self.update_live_set(map);
         let after = self.cursor;
         let mut writer = DeltaWriter::new(buffer);
         let head = |upto, end| ChunkHead {

@@ -49,12 +49,13 @@ impl Map {
                 let same = held.log == log && held.version == version;
                 let held_write = held.write();
                 if same || held_write.replaces(other, origin, version) {
+                    self.died.note(origin, version);
                     return None;
                 }
                 if write.replaces(origin, other, held.version) {
-                    // If the write does not carry the context of the write that it replaces, its writer
-                    // had already dropped that one as collected, and the context is lost. So the
-                    // replaced write counts as collected here, too.
+                    // If the write does not carry the context of the write that it replaces, that context
+                    // is lost: it was left out as too long, or its writer had dropped the replaced write as
+                    // collected. So the replaced write counts as collected here, too.
                     let carries =
                         |(other, upto)| write.replaces(origin, other, upto) || self.refuses(other);
                     if !CausalContext(held_write.context).into_iter().all(carries) {
@@ -151,7 +152,8 @@ impl Map {
     /// does not know it needs the live set.
     pub(super) fn note_collected(&mut self, log: LogSlot, version: u64) {
         if self.logs.raise_floor(log, version) {
-            self.begin_epoch();
+            // The write itself is noted as dead when it is dropped.
+            self.epoch = self.epoch.saturating_add(1);
         }
     }
 
@@ -160,6 +162,9 @@ impl Map {
             debug_assert!(false, "a write is dropped once");
             return;
         };
+        if let Some(log) = self.logs.at(held.log) {
+            self.died.note(log.origin, held.version);
+        }
         self.apply_order.vacate(held.position);
         self.logs.release(held.log);
         if let Some(at) = held.write().dies_at() {

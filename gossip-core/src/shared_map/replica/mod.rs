@@ -21,14 +21,16 @@
 //!    Only the same sender can continue it.
 //! 2. *Delivery is causal.* A replica applies a pushed run only if the run is adjacent to its frontier and
 //!    its frontiers cover the run's contexts. Otherwise the run waits among the recent runs.
-//! 3. *Contexts are whole.* They include the contexts of what is replaced. Only dots of pruned origins are
-//!    left out.
+//! 3. *Contexts are whole, or a floor stands for what they leave out.* A context names the writes that are
+//!    replaced, and what these had replaced unless that is much. A replica that drops a write whose context
+//!    lives on nowhere raises the floor of that write's log, as if it had collected a tombstone (rule 4).
+//!    Dots of pruned origins are left out.
 //! 4. *Tombstones* are writes like any other. They are collected a grace time after they were written.
 //!    That raises their log's **floor** (also called last gc version).
 //! 5. *Below a floor, the live set comes first.* A replica with a frontier below any floor of its peer is
 //!    told, for every origin, which versions live. It drops what it holds at or below the peer's frontiers
 //!    and does not find listed. The live set lists every origin, since a tombstone in one log kills writes
-//!    in others.
+//!    in others. What dies after the live set was made is told after it.
 //! 6. *A closed log stays* and is served like any other. When nothing in it lives any more, it is an
 //!    **empty log**. After a long time, or when there are too many, an empty log leaves the version vector
 //!    and becomes a **pruned origin**: nothing of it lives up to its frontier, and later versions are
@@ -60,6 +62,7 @@ mod delta_apply;
 mod delta_codec;
 mod delta_receiver;
 mod delta_sender;
+mod died;
 mod gc;
 mod insert;
 mod key_index;
@@ -89,6 +92,7 @@ use crate::state::table_hash::HashKey;
 use crate::time::UnixTime;
 use apply_order::ApplyOrder;
 use changes::ChangeQueue;
+use died::Died;
 use key_index::KeyIndex;
 use logs::{LogSlot, Logs, OriginLog};
 use pruned_origins::PrunedOrigins;
@@ -132,11 +136,17 @@ pub struct Map {
     /// The replica has pruned, or lost, knowledge that no prune marker stands for yet: see
     /// [`pruned_origins`].
     owes_marker: bool,
-    /// Rises with every floor and with the prune stamp. A live set that was made in an earlier epoch may
-    /// not tell everything that is dead.
+    /// Rises with every floor and with the prune stamp. A peer that was below no floor in an earlier epoch may
+    /// be below one now.
     epoch: u64,
+    /// The writes that died last.
+    died: Died,
+    /// Rises whenever something dies that is not noted in `died`. A live set that was made before does not tell
+    /// everything that is dead.
+    unnoted: u64,
     /// How many logs have left the vector since contexts were trimmed.
     pruned_since_trim: usize,
+    max_context: usize,
     wall: UnixTime,
     unpushed: Unpushed,
     changes: ChangeQueue,
@@ -158,12 +168,21 @@ impl Map {
             pruned_origins: PrunedOrigins::new(),
             owes_marker: false,
             epoch: 0,
+            died: Died::default(),
+            unnoted: 0,
             pruned_since_trim: 0,
+            max_context: put::MAX_CONTEXT,
             wall: UnixTime::default(),
             unpushed: Unpushed::default(),
             changes: ChangeQueue::new(changes),
             merged: 0,
         }
+    }
+
+    /// Sets how many dots a context may have and yet name more than what is replaced. Any number is safe; tests
+    /// use it to try all of them.
+    pub const fn limit_contexts(&mut self, dots: usize) {
+        self.max_context = dots;
     }
 
     /// The origin under which this replica writes.
@@ -270,9 +289,11 @@ impl Map {
         self.pruned_origins.may_have_forgotten(origin) && self.logs.slot(origin).is_none()
     }
 
-    /// Live sets that were made before this moment may not tell everything that is dead.
+    /// A floor or the prune stamp has risen, for another reason than the deaths that are noted. Live sets that
+    /// were made before this moment may not tell everything that is dead.
     const fn begin_epoch(&mut self) {
         self.epoch = self.epoch.saturating_add(1);
+        self.unnoted = self.unnoted.saturating_add(1);
     }
 
     /// Checks the invariants of the whole replica. O(n log n).

@@ -1,5 +1,9 @@
 //! Local writes: what they replace, and how large they are.
 
+use core::cmp::Reverse;
+
+use smallvec::SmallVec;
+
 use super::key_index::KeyPlace;
 use super::slab::WriteSlot;
 use super::{CausalContext, DotList, Map, Origin, Replaces, Write};
@@ -11,6 +15,13 @@ const WRITE_HEAD: usize = 48;
 
 /// The most bytes of a dot in a context: an origin and a varint.
 const DOT: usize = 26;
+
+/// A context of more dots than this names only the writes that are replaced, not what these had replaced.
+/// One dot takes 20 bytes in each datagram. What is left out costs a live set where a peer needs a delta.
+pub(super) const MAX_CONTEXT: usize = 2;
+
+/// The most siblings of last-write-wins that a write replaces. Later writes replace the others.
+const MAX_REPLACED: usize = 32;
 
 /// What a local write says.
 #[derive(Clone, Copy, Debug)]
@@ -45,14 +56,23 @@ impl<'a> Put<'a> {
     }
 }
 
+/// Adds a dot to a version vector.
+fn note(dots: &mut DotList, (origin, version): (Origin, u64)) {
+    match dots.iter_mut().find(|(other, _)| *other == origin) {
+        Some((_, upto)) => *upto = version.max(*upto),
+        None => dots.push((origin, version)),
+    }
+}
+
 impl Map {
-    /// Writes a key. The write replaces everything that is known of the key. `stamp` must be later than
-    /// every stamp seen. Returns the version.
+    /// Writes a key. The write replaces everything that is known of the key, but no more than some of the
+    /// last-write-wins siblings: see [`context_to_replace`](Self::context_to_replace). `stamp` must be later than every
+    /// stamp seen. Returns the version.
     pub fn put(&mut self, stamp: Stamp, key: &Key, put: Put<'_>) -> u64 {
         let key = key.as_str().as_bytes();
         let place = self.key_index.find(&self.slab, key);
         let dots = match place {
-            Ok(place) => self.context_of(self.key_index.first(place), Replaces::Own, |_| true),
+            Ok(place) => self.context_to_replace(self.key_index.first(place)),
             Err(_) => DotList::new(),
         };
         self.append(stamp, (key, place), put, Replaces::Own, &dots)
@@ -65,7 +85,7 @@ impl Map {
         let (siblings, context) = match self.key_index.find(&self.slab, key) {
             Ok(place) => {
                 let first = self.key_index.first(place);
-                let dots = self.context_of(first, Replaces::Own, |_| true);
+                let dots = self.context_to_replace(first);
                 (self.read(first).len(), dots.len())
             }
             Err(_) => (0, 0),
@@ -78,33 +98,56 @@ impl Map {
         (siblings, size)
     }
 
-    /// The context of a write that replaces the `chosen` writes of a key.
+    /// The context of a write that replaces what is known of a key.
+    ///
+    /// After many nodes have written a key at once, there are many siblings. If the policy is
+    /// last-write-wins, all but the latest of them are unread, so it does no harm to leave the earliest to
+    /// later writes. Siblings that are kept must all be replaced, because they would be read beside the
+    /// write.
+    fn context_to_replace(&self, first: WriteSlot) -> DotList {
+        let is_hidden = |write: &Write<'_>| write.policy == Policy::LastWriteWins;
+        let mut stamps: SmallVec<[Stamp; 4]> = self
+            .writes_of(first)
+            .filter(|(_, write)| is_hidden(write))
+            .map(|(_, write)| write.stamp)
+            .collect();
+        stamps.sort_unstable_by_key(|stamp| Reverse(*stamp));
+        let earliest = stamps.get(MAX_REPLACED).copied();
+        self.context_of(first, Replaces::Own, |write| {
+            !is_hidden(write) || Some(write.stamp) > earliest
+        })
+    }
+
+    /// The context of a write that replaces the `chosen` writes of a key: their dots, and what they had
+    /// replaced unless that is much.
     pub(super) fn context_of(
         &self,
         first: WriteSlot,
         replaces: Replaces,
         chosen: impl Fn(&Write<'_>) -> bool,
     ) -> DotList {
-        let mut dots = DotList::new();
-        let mut note = |origin: Origin, version: u64| {
-            let implied = origin == self.own && replaces == Replaces::Own;
-            if implied || self.refuses(origin) {
-                return;
-            }
-            match dots.iter_mut().find(|(other, _)| *other == origin) {
-                Some((_, upto)) => *upto = version.max(*upto),
-                None => dots.push((origin, version)),
-            }
+        let is_named = |origin: Origin| {
+            let is_implied = origin == self.own && replaces == Replaces::Own;
+            !is_implied && !self.refuses(origin)
         };
-        for (origin, write) in self.writes_of(first) {
-            if chosen(&write) {
-                for (origin, version) in CausalContext(write.context) {
-                    note(origin, version);
-                }
-                note(origin, write.version);
+        let mut direct = DotList::new();
+        let mut whole = DotList::new();
+        for (origin, write) in self.writes_of(first).filter(|(_, write)| chosen(write)) {
+            let dot = (origin, write.version);
+            if is_named(origin) {
+                note(&mut direct, dot);
+                note(&mut whole, dot);
+            }
+            let context = CausalContext(write.context).into_iter();
+            for dot in context.filter(|(origin, _)| is_named(*origin)) {
+                note(&mut whole, dot);
             }
         }
-        dots
+        if whole.len() > self.max_context {
+            direct
+        } else {
+            whole
+        }
     }
 
     /// Adds one more write to the own log. `place` is where its key is, or would be.

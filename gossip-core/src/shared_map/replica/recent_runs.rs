@@ -342,6 +342,19 @@ impl RecentRuns {
             .map(|(id, run)| run.to_run(*id))
     }
 
+    /// Whether runs hold all of these versions.
+    #[must_use]
+    pub fn cover(&self, wanted: Wanted) -> bool {
+        let mut covered = wanted.after;
+        for run in self.holding(wanted) {
+            if run.after > covered {
+                return false;
+            }
+            covered = run.upto.max(covered);
+        }
+        covered >= wanted.upto
+    }
+
     /// The run with this last version.
     #[must_use]
     pub fn get(&self, origin: Origin, upto: u64) -> Option<Run<'_>> {

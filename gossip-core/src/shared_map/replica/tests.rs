@@ -1,6 +1,7 @@
 //! The map as a whole: what is read, what is told, how it travels. `conformance` plays random schedules
 //! over the same code.
 
+mod contexts;
 mod failures;
 mod laws;
 mod memory;
@@ -360,7 +361,11 @@ fn a_live_set_that_is_made_anew_goes_on_where_the_delta_has_come_to() {
     let (mut buffer, mut live_sets) = ([0; 500], Vec::new());
     for n in 0.. {
         if n == 2 {
-            forget(&mut a, "k1", 3_000);
+            // So much dies that not all of it is kept.
+            for time in 3_000..4_100 {
+                forget(&mut a, "k1", time);
+                put(&mut a, time, "k1", "x");
+            }
         }
         let (len, end) = sender.write_chunk(&a, me, false, &mut buffer).unwrap();
         let (head, pieces) = read_chunk(&buffer[..len]).unwrap();

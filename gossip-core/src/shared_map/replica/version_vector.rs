@@ -16,6 +16,7 @@ use super::apply_order::Applied;
 use super::chunk::Cursor;
 use super::logs::{Origin, OriginLog};
 use super::pull::{Pull, VectorItem};
+use super::recent_runs::Wanted;
 use crate::identity::Generation;
 
 /// What a replica tells of itself first: replicas with the same summary know the same.
@@ -177,6 +178,37 @@ impl Map {
         self.pruned_origins.prune_stamp() > prune_stamp
             || self.logs.iter().any(lacks)
             || self.has_pruned_any_of(peer)
+    }
+
+    /// The versions that a peer with these frontiers lacks. `None` if runs do not help it:
+    /// - it does not know that an origin has been pruned,
+    /// - it would refuse an origin as forgotten, or
+    /// - it lacks writes of its own log, which another process must have written.
+    pub(super) fn lacking(
+        &self,
+        vector: &VersionVector,
+        prune_stamp: Generation,
+        peer: Origin,
+    ) -> Option<Vec<Wanted>> {
+        if self.pruned_origins.prune_stamp() > prune_stamp || self.has_pruned_any_of(vector) {
+            return None;
+        }
+        let mut lacking = Vec::new();
+        for log in self.logs.iter() {
+            let wanted = Wanted {
+                origin: log.origin,
+                after: vector.frontier(log.origin),
+                upto: log.frontier,
+            };
+            if wanted.after < wanted.upto {
+                let is_refused = wanted.after == 0 && log.origin.generation <= prune_stamp;
+                if is_refused || log.origin == peer {
+                    return None;
+                }
+                lacking.push(wanted);
+            }
+        }
+        Some(lacking)
     }
 
     /// Whether a peer with these frontiers and this prune stamp has something that this replica lacks.

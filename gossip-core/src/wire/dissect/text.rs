@@ -311,6 +311,13 @@ fn fmt_piece(piece: &DeltaPiece<'_>, f: &mut fmt::Formatter<'_>) -> fmt::Result 
             segment.after,
             segment.upto
         ),
+        DeltaPiece::Died(segment) => write!(
+            f,
+            "\n  lists what has died of {} from {} to {}",
+            Whose(&segment.origin),
+            segment.after,
+            segment.upto
+        ),
         DeltaPiece::Write {
             origin,
             total,

@@ -1,0 +1,85 @@
+//! How the messages about the map are written: from the map as it is when they leave.
+
+use core::net::SocketAddr;
+
+use super::machine::SharedMap;
+use super::replica::{ChunkEnd, write_pull, write_wanted};
+use crate::context::{Context, MapOutgoing};
+use crate::wire::datagram::Encoder;
+use crate::wire::message::{Item, Message, PushHead};
+
+impl SharedMap {
+    /// Writes a message about the map. Returns where it goes, how long it is, and what is left of it.
+    pub(crate) fn write_message(
+        &mut self,
+        context: &Context,
+        message: MapOutgoing,
+        body: &mut [u8],
+    ) -> Option<(SocketAddr, usize, Option<MapOutgoing>)> {
+        let sender = context.sender();
+        match message {
+            MapOutgoing::Chunks { to, peer, left } => {
+                let (head, room) = Encoder::split(body, sender, Message::MapChunk)?;
+                let last = left <= 1;
+                let (len, end) = self.sending.write_chunk(&self.map, peer, last, room)?;
+                let left = left.saturating_sub(1);
+                let rest = MapOutgoing::Chunks { to, peer, left };
+                let rest = (end == ChunkEnd::More).then_some(rest);
+                Some((to, head.saturating_add(len), rest))
+            }
+            MapOutgoing::Pull { to, peer, told } => {
+                let pull = self.receiving.pull(&self.map, peer);
+                let (head, room) = Encoder::split(body, sender, Message::MapPull)?;
+                let (len, _) = write_pull(&pull, &told, room)?;
+                Some((to, head.saturating_add(len), None))
+            }
+            MapOutgoing::Table { to, after, ask } => {
+                let pull = self.map.summary().to_pull(ask);
+                let (head, room) = Encoder::split(body, sender, Message::MapPull)?;
+                let (len, next) = self.map.write_table(&pull, after, room)?;
+                let rest = next.map(|next| MapOutgoing::Table {
+                    to,
+                    after: Some(next),
+                    ask,
+                });
+                Some((to, head.saturating_add(len), rest))
+            }
+            MapOutgoing::Run {
+                tree,
+                delegation,
+                run,
+            } => {
+                let to = context.table.get(delegation.to)?.address()?;
+                let segment = delegation.segment;
+                let push = PushHead { tree, segment };
+                let mut encoder = Encoder::new(body, sender, Message::Push(push))?;
+                if !encoder.item(&Item::MapRun(run.run())) {
+                    return None;
+                }
+                for told in self.repair.tell(run.run().origin) {
+                    encoder.item(&Item::MapTold(told));
+                }
+                Some((to, encoder.len(), None))
+            }
+            MapOutgoing::Want { to, wanted } => {
+                let (head, room) = Encoder::split(body, sender, Message::MapWant)?;
+                Some((to, head.saturating_add(write_wanted(&wanted, room)), None))
+            }
+            MapOutgoing::Runs { to, mut runs } => {
+                let mut encoder = Encoder::new(body, sender, Message::MapRuns)?;
+                let head = encoder.len();
+                while let Some((origin, upto)) = runs.pop() {
+                    let run = self.repair.runs.get(origin, upto);
+                    if run.is_some_and(|run| !encoder.item(&Item::MapRun(run)))
+                        && encoder.len() > head
+                    {
+                        runs.push((origin, upto));
+                        break;
+                    }
+                }
+                let rest = (!runs.is_empty()).then_some(MapOutgoing::Runs { to, runs });
+                (encoder.len() > head).then(|| (to, encoder.len(), rest))
+            }
+        }
+    }
+}
