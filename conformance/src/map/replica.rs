@@ -203,7 +203,7 @@ impl Replica {
         if let Some(runs) = &self.runs
             && pull.session == 0
             && let Some(lacking) = self.serving.lacking(&self.map, from)
-            && lacking.iter().all(|wanted| runs.cover(*wanted))
+            && lacking.iter().all(|wanted| runs.cover(&self.map, *wanted))
         {
             return held(runs, lacking.into_iter());
         }

@@ -81,6 +81,7 @@ pub(crate) const STAYS: u32 = 15;
 /// Names of faults that scenarios set.
 pub(crate) const LOSS: FaultId = FaultId::new(0);
 pub(crate) const SPLIT: FaultId = FaultId::new(1);
+pub(crate) const LINK: FaultId = FaultId::new(2);
 
 impl Setup {
     /// What the nodes are started with.

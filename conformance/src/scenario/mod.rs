@@ -8,6 +8,7 @@ mod cluster;
 mod crash;
 mod datacenters;
 mod disturb;
+mod fetch;
 mod join;
 mod load;
 mod loss;
@@ -26,6 +27,7 @@ pub use cluster::{Clock, Setup, Subject, Unplayable};
 pub use crash::Crash;
 pub use datacenters::Datacenters;
 pub use disturb::{Disturb, Disturbance};
+pub use fetch::Fetch;
 pub use join::Join;
 pub use load::{Load, Target};
 pub use loss::{Loss, Whose};
@@ -50,6 +52,8 @@ pub enum Scenario {
     Spread(Spread),
     /// Nodes write much.
     Load(Load),
+    /// How fast a newcomer fetches a large shared map.
+    Fetch(Fetch),
     /// Nodes crash.
     Crash(Crash),
     /// Datagrams are lost.
@@ -108,6 +112,7 @@ impl Scenario {
             Self::Steady(_) => "steady",
             Self::Spread(_) => "spread",
             Self::Load(_) => "load",
+            Self::Fetch(_) => "fetch",
             Self::Crash(_) => "crash",
             Self::Loss(_) => "loss",
             Self::Partition(_) => "partition",
@@ -145,6 +150,7 @@ impl Scenario {
             Self::Steady(steady) => steady.play(setup, clock, gauges),
             Self::Spread(spread) => spread.play(setup, clock),
             Self::Load(load) => load.play(setup, clock),
+            Self::Fetch(fetch) => fetch.play(setup, clock),
             Self::Crash(crash) => crash.play(setup, clock),
             Self::Loss(loss) => loss.play(setup, clock),
             Self::Partition(partition) => partition.play(setup, clock),

@@ -39,6 +39,10 @@ fn schedules_that_once_failed_pass() {
         50_000_083,
         60_345_673,
         400_332_479,
+        REPAIR + 2_343,
+        REPAIR + 2_968,
+        REPAIR + 10_001_964,
+        REPAIR + 10_005_830,
     ] {
         assert_eq!(play(seed, Missing::Nothing), None, "seed {seed}");
     }

@@ -491,8 +491,10 @@ impl SharedMap {
             .flatten();
         let datagrams = usize::try_from(window).unwrap_or(usize::MAX);
         let bytes = context.entry_limit().saturating_mul(datagrams);
-        let is_served =
-            lacking.is_some_and(|lacking| self.repair.give(context, peer.address, &lacking, bytes));
+        let is_served = lacking.is_some_and(|lacking| {
+            let to = peer.address;
+            self.repair.give(context, &self.map, to, &lacking, bytes)
+        });
         if !is_served {
             context.send(Outgoing::Map(MapOutgoing::Chunks {
                 to: peer.address,

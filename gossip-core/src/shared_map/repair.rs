@@ -235,11 +235,12 @@ impl Repair {
     pub(super) fn give(
         &self,
         context: &mut Context,
+        map: &Map,
         to: SocketAddr,
         lacking: &[Wanted],
         bytes: usize,
     ) -> bool {
-        lacking.iter().all(|wanted| self.runs.cover(*wanted))
+        lacking.iter().all(|wanted| self.runs.cover(map, *wanted))
             && self.send_runs(context, to, lacking.iter().copied(), bytes)
     }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use conformance::scenario::{
-    Churn, Crash, Datacenters, Disturb, Disturbance, Join, Load, Loss, Partition, Place, Restart,
-    Scenario, Setup, Soak, Spread, Steady, Target, Whose,
+    Churn, Crash, Datacenters, Disturb, Disturbance, Fetch, Join, Load, Loss, Partition, Place,
+    Restart, Scenario, Setup, Soak, Spread, Steady, Target, Whose,
 };
 use conformance::sim::Scrutiny;
 use conformance::sim::network::Delay;
@@ -68,6 +68,27 @@ pub(crate) enum Command {
         /// What happens to concurrent writes of a key
         #[arg(long, value_enum, default_value_t = PolicyArg::Latest)]
         policy: PolicyArg,
+    },
+    /// How fast a newcomer fetches a large shared map.
+    #[command(after_help = help::FETCH)]
+    Fetch {
+        #[command(flatten)]
+        common: Common,
+        /// How many keys the map has
+        #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..))]
+        keys: u32,
+        /// Bytes of each value
+        #[arg(long, default_value_t = 1000)]
+        value: u16,
+        /// Bytes in a second that each node gets through to the newcomer, and it to them [default: no limit]
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1000..))]
+        link: Option<u64>,
+        /// How long a datagram may wait for its turn on that link
+        #[arg(long, default_value = "500ms", value_parser = parse::duration)]
+        buffer: Duration,
+        /// Writes of all nodes together, in a second, meanwhile [default: none]
+        #[arg(long, value_parser = parse::rate)]
+        rate: Option<f64>,
     },
     /// How fast crashes are seen by all.
     #[command(after_help = help::CRASH)]
@@ -390,6 +411,25 @@ impl Command {
                     lasts: common.seconds(30),
                 };
                 (Scenario::Load(load), common)
+            }
+            Self::Fetch {
+                common,
+                keys,
+                value,
+                link,
+                buffer,
+                rate,
+            } => {
+                let fetch = Fetch {
+                    warm_up: common.warm_up(RESTED),
+                    keys: *keys,
+                    value: usize::from(*value),
+                    link: *link,
+                    buffer: *buffer,
+                    rate: *rate,
+                    limit: common.seconds(600),
+                };
+                (Scenario::Fetch(fetch), common)
             }
             Self::Crash {
                 common,

@@ -79,6 +79,20 @@ Figures:
   max_siblings     the most values of a key in the end
   wrong_down       wrong verdicts";
 
+pub(crate) const FETCH: &str = "\
+All nodes but one have a map of --keys keys. Then the last one starts, behind a link that lets through --link \
+bytes a second from each node if that is given. --seconds (600) is how long it may take.
+
+Figures:
+  fetch_s            seconds until the newcomer has all keys
+  link_share         bytes of values in a second, as a share of what the link lets through
+  lost_share         which share of all bytes sent is lost
+  sent_per_map_byte  bytes that all nodes send meanwhile, for each byte of values
+  suspicions         members that any node suspects meanwhile
+  wrong_down         wrong verdicts
+  refused            writes that their node refused
+  others_have        1 if all others had the map before";
+
 pub(crate) const CRASH: &str = "\
 Figures (--seconds: how long to wait, 120 by default; --warm-up: 70 intervals):
   killed             how many crashed

@@ -333,6 +333,39 @@ fn what_nobody_has_among_its_recent_runs_is_brought_by_a_delta() {
 }
 
 #[test]
+fn a_peer_that_has_missed_the_latest_is_sent_runs_and_no_delta() {
+    let (mut a, mut b) = pair(|_| ());
+    a.put("first", "1");
+    a.flush();
+    assert!(!a.messages().is_empty(), "and they are lost");
+    b.hear_summary(&a, ModeTag::PushPull);
+    for (_, body) in b.datagrams() {
+        a.take(b.peer(), &body);
+    }
+    let messages = a.messages();
+    let [MapOutgoing::Runs { runs, .. }] = &messages[..] else {
+        panic!("{messages:?}");
+    };
+    assert_eq!(runs.len(), 1);
+    b.wait(600);
+    b.hear_summary(&a, ModeTag::PushPull);
+    deliver(&mut a, &mut b);
+    assert_eq!(b.get("first").unwrap(), b"1");
+    // What is not among the recent runs needs a delta.
+    a.put("second", "2");
+    b.wait(600);
+    b.hear_summary(&a, ModeTag::PushPull);
+    for (_, body) in b.datagrams() {
+        a.take(b.peer(), &body);
+    }
+    let messages = a.messages();
+    assert!(
+        matches!(messages[..], [MapOutgoing::Chunks { .. }]),
+        "{messages:?}"
+    );
+}
+
+#[test]
 fn a_run_from_too_far_ahead_is_refused_and_told() {
     let (mut a, mut b) = pair(|_| ());
     let ahead = b.context.config.max_clock_skew + Duration::from_secs(60);

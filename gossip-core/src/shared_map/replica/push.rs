@@ -1,11 +1,14 @@
-//! What is pushed: a run of one origin's latest writes, applied as a whole or not at all.
+//! What is pushed: a run of one origin's latest writes.
 //!
-//! A run `(after, upto]` holds every write of these versions, dead or not. So a replica may apply the run and
-//! raise its frontier to `upto` if
+//! A run `(after, upto]` holds every write of these versions, dead or not. So a replica may apply its writes one
+//! after the other, and raise its frontier as far, if
 //! - its frontier is at `after` or above, and
-//! - its frontiers cover the contexts in the run.
+//! - its frontiers cover the context of each, as far as the run itself does not.
 //!
-//! For any other replica the run is early: it waits among the [recent runs](super::recent_runs).
+//! The replica stops at a write whose context is not covered. It does not leave the whole run to wait: of two runs
+//! each may hold a write that has seen one in the other.
+//!
+//! What is left of the run is early: it waits among the [recent runs](super::recent_runs).
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -86,7 +89,8 @@ pub enum Pushed {
     Applied,
     /// The replica knew it already.
     Known,
-    /// It is early: the replica lacks this version, which stands before it or in one of its contexts.
+    /// It is early, or the rest of it is: the replica lacks this version, which stands before it or in the
+    /// context of the next write.
     Early(Origin, u64),
     /// Its origin may have been pruned and forgotten.
     Refused,
@@ -199,7 +203,7 @@ impl Map {
         })
     }
 
-    /// Applies a valid run if it follows on what is known.
+    /// Applies a valid run as far as it follows on what is known.
     pub fn apply_push(&mut self, run: &Run<'_>) -> Pushed {
         let known = self.known(run.origin);
         if run.upto <= known {
@@ -214,7 +218,14 @@ impl Map {
         if run.after > known {
             return Pushed::Early(run.origin, run.after);
         }
-        if let Some((origin, version)) = run.writes().find_map(|write| self.lacks_context_of(write))
+        let mut writes = run
+            .writes()
+            .filter_map(|bytes| Some((Write::decode(bytes)?, bytes)))
+            .skip_while(|(write, _)| write.version <= known)
+            .peekable();
+        let first = writes.peek();
+        if let Some((origin, version)) =
+            first.and_then(|(write, _)| self.lacks_context_of(run.origin, write))
         {
             return Pushed::Early(origin, version);
         }
@@ -222,21 +233,36 @@ impl Map {
             return Pushed::Refused;
         };
         self.logs.mark(log, self.apply_order.latest());
-        for bytes in run.writes() {
-            if Write::decode(bytes).is_some_and(|write| write.version > known) {
-                self.merged = self.merged.saturating_add(1);
-                self.insert(log, bytes.into());
+        let (mut applied, mut pushed) = (known, Pushed::Applied);
+        for (write, bytes) in writes {
+            if let Some((origin, version)) = self.lacks_context_of(run.origin, &write) {
+                pushed = Pushed::Early(origin, version);
+                break;
             }
+            self.merged = self.merged.saturating_add(1);
+            self.insert(log, bytes.into());
+            applied = write.version;
         }
-        self.raise(log, run.upto);
-        Pushed::Applied
+        debug_assert!(pushed != Pushed::Applied || applied == run.upto);
+        self.raise(log, applied);
+        pushed
     }
 
-    /// A version in the context of a write that this replica does not know.
-    fn lacks_context_of(&self, bytes: &[u8]) -> Option<(Origin, u64)> {
-        let write = Write::decode(bytes)?;
-        CausalContext(write.context)
-            .into_iter()
-            .find(|(origin, version)| self.known(*origin) < *version && !self.refuses(*origin))
+    /// Whether all origins in the contexts of a run are in the vector.
+    pub(super) fn has_logs_in_contexts(&self, run: &Run<'_>) -> bool {
+        run.writes().filter_map(Write::decode).all(|write| {
+            let mut dots = CausalContext(write.context).into_iter();
+            dots.all(|(origin, _)| self.logs.slot(origin).is_some())
+        })
+    }
+
+    /// A version in the context of an origin's write that this replica does not know. What the origin wrote
+    /// before the write comes with it, in the same run.
+    fn lacks_context_of(&self, origin: Origin, write: &Write<'_>) -> Option<(Origin, u64)> {
+        let comes_along = |(other, version)| other == origin && version < write.version;
+        CausalContext(write.context).into_iter().find(|dot| {
+            let (other, version) = *dot;
+            self.known(other) < version && !self.refuses(other) && !comes_along(*dot)
+        })
     }
 }

@@ -121,8 +121,11 @@ impl RecentRuns {
     pub fn take(&mut self, map: &mut Map, run: &Run<'_>, tree: Option<u8>) -> Taken {
         let bit = tree.map_or(0, |tree| 1_u8.checked_shl(u32::from(tree)).unwrap_or(0));
         let id = (run.origin, run.upto);
+        // A replica may forget what it has applied: a log that is pruned and forgotten leaves it.
+        let is_settled = map.known(run.origin) >= run.upto;
         if let Some(known) = self.runs.get_mut(&id)
             && known.after <= run.after
+            && (is_settled || known.waits_for.is_some())
         {
             let is_first = known.trees & bit == 0 && bit != 0;
             known.trees |= bit;
@@ -131,7 +134,9 @@ impl RecentRuns {
             });
             return Taken { pushed, is_first };
         }
+        let before = map.known(run.origin);
         let pushed = map.apply_push(run);
+        let has_risen = map.known(run.origin) > before;
         let waits_for = match pushed {
             Pushed::Early(origin, version) => Some((origin, version)),
             Pushed::Applied | Pushed::Known => None,
@@ -143,7 +148,7 @@ impl RecentRuns {
             }
         };
         let is_kept = self.keep(id, run.after, run.writes.into(), bit, waits_for);
-        if pushed == Pushed::Applied {
+        if has_risen {
             self.release(map, run.origin);
         }
         Taken {
@@ -238,8 +243,8 @@ impl RecentRuns {
         (dot <= (origin, upto)).then_some(id)
     }
 
-    /// Gives an early run to the replica again. Tells whether that has applied it. If it is early still, it
-    /// waits for something else.
+    /// Gives an early run to the replica again. Tells whether any of it has been applied. If the rest is early
+    /// still, it waits for something else.
     fn try_again(&mut self, map: &mut Map, id: RunId) -> bool {
         let Some(run) = self.runs.get_mut(&id) else {
             debug_assert!(false, "a run that waits is kept");
@@ -248,6 +253,7 @@ impl RecentRuns {
         if let Some(dot) = run.waits_for.take() {
             self.waits.remove(&(dot, id));
         }
+        let before = map.known(id.0);
         let pushed = map.apply_push(&run.to_run(id));
         if let Pushed::Early(origin, version) = pushed {
             run.waits_for = Some((origin, version));
@@ -257,7 +263,7 @@ impl RecentRuns {
             self.early_bytes = self.early_bytes.saturating_sub(size);
             self.order.push_back(id);
         }
-        pushed == Pushed::Applied
+        map.known(id.0) > before
     }
 
     /// The replica has changed otherwise than by runs, for example by a delta: tries all early runs again.
@@ -342,12 +348,13 @@ impl RecentRuns {
             .map(|(id, run)| run.to_run(*id))
     }
 
-    /// Whether runs hold all of these versions.
+    /// Whether runs hold all of these versions, and a peer can apply them that learns everything else that is
+    /// in the vector of `map`.
     #[must_use]
-    pub fn cover(&self, wanted: Wanted) -> bool {
+    pub fn cover(&self, map: &Map, wanted: Wanted) -> bool {
         let mut covered = wanted.after;
         for run in self.holding(wanted) {
-            if run.after > covered {
+            if run.after > covered || run.upto > wanted.upto || !map.has_logs_in_contexts(&run) {
                 return false;
             }
             covered = run.upto.max(covered);

@@ -407,6 +407,35 @@ fn a_push_is_applied_only_where_it_follows_on_what_is_known() {
 }
 
 #[test]
+fn a_run_whose_writes_build_on_one_another_needs_nothing_else() {
+    let (mut a, mut b) = (map(1), map(2));
+    keep(&mut a, 1, "k", "first");
+    // Two writes that the collected tombstone of another replica takes the place of, in one run.
+    put(&mut b, 2, "k", "second");
+    learn(&mut a, &b);
+    let text = key("k");
+    let place = a.key_index.find(&a.slab, b"k").unwrap();
+    let dots = a.context_of(a.key_index.first(place), Replaces::Context, |_| true);
+    assert!(
+        dots.contains(&(a.own(), 1)),
+        "the context names the own log"
+    );
+    let put = Put::delete(Policy::LastWriteWins);
+    a.append(
+        at(3),
+        (text.as_str().as_bytes(), Ok(place)),
+        put,
+        Replaces::Context,
+        &dots,
+    );
+    let mut buffer = Vec::new();
+    let run = a.poll_push(1000, &mut buffer).unwrap();
+    assert_eq!((run.after, run.upto), (0, 2));
+    assert_eq!(b.apply_push(&run), Pushed::Applied);
+    assert_eq!(b.summary(), a.summary());
+}
+
+#[test]
 fn a_delta_beyond_the_limits_is_refused_and_changes_nothing() {
     let (mut a, mut b) = (map(1), map(2));
     put(&mut a, 1_000, "k", "v");

@@ -59,6 +59,33 @@ fn chain(writes: usize) -> (Vec<Sent>, Map) {
 }
 
 #[test]
+fn runs_that_have_seen_parts_of_each_other_are_applied() {
+    let (mut a, mut b, mut c) = (map(1), map(2), map(3));
+    put(&mut a, 1, "k", "a1");
+    learn(&mut b, &a);
+    put(&mut b, 2, "k", "b1");
+    learn(&mut a, &b);
+    put(&mut a, 3, "k", "a2");
+    learn(&mut b, &a);
+    put(&mut b, 4, "k", "b2");
+    let mut runs = RecentRuns::default();
+    let (mut of_a, mut of_b) = (Vec::new(), Vec::new());
+    let first = a.poll_push(1000, &mut of_a).unwrap();
+    let second = b.poll_push(1000, &mut of_b).unwrap();
+    assert_eq!((first.upto, second.upto), (2, 2));
+    let early = Pushed::Early(b.own(), 1);
+    assert_eq!(runs.take(&mut c, &first, Some(0)).pushed, early);
+    assert_eq!(c.frontier(a.own()), 1, "its beginning is applied");
+    assert_eq!(
+        runs.take(&mut c, &second, Some(0)).pushed,
+        Pushed::Early(a.own(), 2)
+    );
+    assert_eq!(c.summary(), b.summary());
+    assert!(!runs.has_early());
+    runs.check(&c);
+}
+
+#[test]
 fn an_early_run_is_applied_the_moment_that_what_it_waits_for_is_known() {
     let (sent, truth) = chain(6);
     let (mut taker, mut runs) = (map(9), RecentRuns::default());
