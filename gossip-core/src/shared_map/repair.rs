@@ -47,6 +47,9 @@ const MESSAGES: usize = 8;
 /// The most bytes of runs in answer to one message: what one request of a delta brings, too.
 const ANSWERED: usize = 16 * 1400;
 
+/// What a run takes in an answer beyond its writes, at most: its kind, its origin and three numbers.
+const RUN_HEAD: usize = 40;
+
 /// For how many rounds after something was missed nodes tell of their latest runs.
 const TELLING: u32 = 3;
 
@@ -229,7 +232,8 @@ impl Repair {
         let mut runs: Vec<(Origin, u64)> = wanted
             .flat_map(|wanted| self.runs.holding(wanted))
             .take_while(|run| {
-                bytes = bytes.saturating_add(run.writes.len());
+                let size = run.writes.len().saturating_add(RUN_HEAD);
+                bytes = bytes.saturating_add(size);
                 bytes <= ANSWERED
             })
             .map(|run| (run.origin, run.upto))
