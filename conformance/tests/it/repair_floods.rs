@@ -275,3 +275,21 @@ fn a_writer_outlives_an_early_run_in_its_name() {
     assert!(cluster.node(1).metrics().outlived > 0);
     assert_requests_die_away(&mut cluster);
 }
+
+#[test]
+fn an_answer_that_comes_long_after_a_request_slows_no_request_down() {
+    let mut cluster = formed();
+    lie_for(&mut cluster, 1, |_| {});
+    // The liar is asked for what it tells of, and pushes it.
+    cluster.forge(&liar().push().map_told(nobody(1, 1)));
+    cluster.pass(16 * MILLI);
+    assert_eq!(asked(&cluster), 1);
+    cluster.forge(&run(liar().push(), nobody(1, 1), 0, 1, &[]));
+    cluster.pass(60 * SECOND);
+    cluster.forge(&liar().map_runs());
+    // At the pace of a round trip, 500 ms are enough for more than eight requests.
+    cluster.forge(&liar().push().map_told(nobody(2, 1)));
+    cluster.pass(500 * MILLI);
+    let requests = asked(&cluster) - 1;
+    assert!((9..=64).contains(&requests), "{requests} requests");
+}

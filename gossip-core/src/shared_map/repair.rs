@@ -246,10 +246,14 @@ impl Repair {
         }
     }
 
-    /// A peer has answered: measures the round trip.
+    /// A peer has answered: measures the round trip. What comes an interval after the request and later is no
+    /// answer to it.
     pub(super) fn on_answer(&mut self, context: &Context, from: SocketAddr) {
-        if let Some((_, at)) = self.last.take_if(|(to, _)| *to == from) {
-            let trip = context.now.saturating_since(at);
+        let Some((_, at)) = self.last.take_if(|(to, _)| *to == from) else {
+            return;
+        };
+        let trip = context.now.saturating_since(at);
+        if trip < context.config.interval {
             let smooth = part(self.trip.saturating_mul(7).saturating_add(trip), 8);
             self.trip = smooth.max(SHORTEST_TRIP);
         }
