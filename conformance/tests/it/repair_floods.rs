@@ -220,7 +220,7 @@ fn forged_frontiers_without_end_bring_few_requests() {
     let mut number = 0;
     let writer = Known::of(cluster.node(1), u64::MAX);
     lie_for(&mut cluster, 20, |cluster| {
-        for _ in 0..20 {
+        for _ in 0..2 {
             let told = liar().push().map_told(writer);
             let told = (0..40).fold(told, |body, _| {
                 number += 1;
