@@ -189,13 +189,26 @@ impl Body {
     /// knew of nothing.
     #[must_use]
     pub fn write(self, whose: Known, key: &[u8], value: Option<&[u8]>) -> Self {
+        self.write_after(whose, key, value, &[])
+    }
+
+    /// The same of who knew the key's writes of these origins.
+    #[must_use]
+    pub fn write_after(
+        self,
+        whose: Known,
+        key: &[u8],
+        value: Option<&[u8]>,
+        context: &[Known],
+    ) -> Self {
+        let context = context.iter().copied().fold(Self::default(), Self::known);
         let body = self.bytes(key).fixed(whose.generation);
         let body = body.varint(whose.frontier).byte(0).byte(0).byte(0);
         let body = match value {
             Some(value) => body.byte(1).bytes(value),
             None => body.byte(0),
         };
-        body.bytes(&[])
+        body.bytes(&context.0)
     }
 
     /// Writes of the shared map, each with its length before it, up to a version.
@@ -227,14 +240,21 @@ impl Body {
     /// A request for all writes of an origin of the shared map up to a version.
     #[must_use]
     pub fn map_want(self, known: Known) -> Self {
-        self.byte(message::MAP_WANT).range(known)
+        self.byte(message::MAP_WANT).range(known, 0)
     }
 
-    /// One more range of a request for missing writes.
+    /// One more range of a request for missing writes: those after a version.
     #[must_use]
-    pub fn range(self, known: Known) -> Self {
+    pub fn range(self, known: Known, after: u64) -> Self {
         let body = self.fixed(known.origin).fixed(known.generation);
-        body.varint(0).varint(known.frontier)
+        body.varint(after).varint(known.frontier)
+    }
+
+    /// In a SYN or a push: how far an origin of the shared map is known.
+    #[must_use]
+    pub fn map_told(self, known: Known) -> Self {
+        let body = self.byte(item::MAP_TOLD).byte(told::FRONTIER);
+        body.known(known)
     }
 
     /// The head of an answer to a request for missing writes. Runs follow.

@@ -1,4 +1,5 @@
-//! Target `merge`: what replicas make of one origin's log, in whatever order its parts arrive.
+//! Target `merge`: what replicas make of one origin's log, in whatever order its parts arrive, and of the runs
+//! of the shared map.
 
 use core::time::Duration;
 
@@ -6,6 +7,11 @@ use gossip_core::{Command, Config, Identity, Instant, Key, Node, Value};
 
 use super::bytes::Bytes;
 use super::{FEW_SAMPLES, WALL, address};
+use crate::map::play_script;
+
+/// An input that begins with this byte is a schedule of replicas of the shared map. No input of the corpus
+/// began with it before there were such schedules.
+const SCHEDULE: u8 = 0xfc;
 
 /// Steps read from one input, at most.
 const MOST: usize = 200;
@@ -18,10 +24,21 @@ const ROUNDS: u32 = 12;
 /// reach two replicas late, twice, in any order or never. Neither replica ever shows less than it has
 /// shown, or something never written; and once datagrams arrive, both show what the origin shows.
 ///
+/// Or replicas of the shared map write, and ask one another for what they miss: see [`play_script`].
+///
 /// # Panics
 /// Where a node does, or where replicas merge wrongly.
 pub fn merge(bytes: &[u8]) {
-    let mut bytes = Bytes(bytes);
+    match bytes.split_first() {
+        Some((&SCHEDULE, schedule)) => {
+            let flaw = play_script(schedule);
+            assert_eq!(flaw, None, "replicas of the map go wrong");
+        }
+        _ => merge_logs(Bytes(bytes)),
+    }
+}
+
+fn merge_logs(mut bytes: Bytes<'_>) {
     let mut nodes = [node(1), node(2), node(3)];
     let mut now = Instant::ORIGIN;
     let mut held: Vec<(usize, usize, Vec<u8>)> = Vec::new();

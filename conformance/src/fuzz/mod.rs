@@ -1,7 +1,7 @@
 //! What the fuzz targets do, as plain functions: the targets themselves are a line each, and
 //! `cargo test` replays their corpus through the same code.
 
-mod bytes;
+pub(crate) mod bytes;
 pub mod corpus;
 mod merge;
 mod phi;

@@ -1,8 +1,10 @@
 //! Target `script`: what happens to a small cluster, read from bytes.
 //!
 //! The bytes become a plan of the swarm, so that all its checks apply: nothing shown goes back or is
-//! made up, and once the faults have ended the cluster comes to rest and agrees with the truth.
+//! made up, and once the faults have ended the cluster comes to rest and agrees with the truth. Some scripts
+//! lie about the shared map, too, in ways that change nothing of that.
 
+use core::ops::RangeInclusive;
 use core::time::Duration;
 
 use gossip_core::{Command, Config, Dissemination, Key, Mode, Policy, Value};
@@ -11,13 +13,19 @@ use super::FEW_SAMPLES;
 use super::bytes::Bytes;
 use crate::num::narrow;
 use crate::sim::network::{Bursts, Delay, Effect, Fault, Scope};
-use crate::sim::{HostId, HostSet, Time, WallClock};
+use crate::sim::{Claimed, HostId, HostSet, Lie, Number, Said, Time, WallClock};
 use crate::swarm::{Episode, Plan, Recording, What, explore};
 
 /// Episodes read from one input, at most.
 const MOST: usize = 24;
 /// Intervals from one episode's beginning to the next one's, and from its beginning to its end.
 const SPANS: [u32; 8] = [0, 1, 2, 3, 5, 8, 20, 60];
+
+/// With these numbers for the hosts, a script can lie. No input of the corpus had one of them before there
+/// were lies.
+const LIARS: RangeInclusive<u8> = 248..=253;
+/// Episodes of these kinds are lies then.
+const LIES: RangeInclusive<u8> = 208..=255;
 
 /// Plays the plan that the bytes stand for.
 ///
@@ -32,7 +40,9 @@ pub fn script(bytes: &[u8]) {
 
 fn read(bytes: &mut Bytes<'_>) -> Plan {
     let seed = u64::from(bytes.byte());
-    let hosts = bytes.below(3).saturating_add(2);
+    let number = bytes.byte();
+    let hosts = usize::from(number % 3).saturating_add(2);
+    let lies = LIARS.contains(&number);
     let config = read_config(bytes, hosts);
     let interval = config.interval;
     let mut now = Time::START;
@@ -41,7 +51,10 @@ fn read(bytes: &mut Bytes<'_>) -> Plan {
     let mut episodes = Vec::new();
     while !bytes.is_empty() && episodes.len() < MOST {
         now = now + interval * *bytes.pick(&SPANS);
-        let what = read_what(bytes, hosts, interval, episodes.len());
+        let what = match bytes.0.first() {
+            Some(kind) if lies && LIES.contains(kind) => read_lie(bytes, hosts),
+            _ => read_what(bytes, hosts, interval, episodes.len()),
+        };
         let number = episodes.len();
         // Two lives of a process never begin in the same millisecond: they could not be told apart.
         let apart = Duration::from_millis(10 + u64::from(narrow(number)));
@@ -127,6 +140,35 @@ fn read_put(bytes: &mut Bytes<'_>, interval: Duration, of: u8, number: usize) ->
     }
 }
 
+/// A lie about the shared map, told once or many times.
+fn read_lie(bytes: &mut Bytes<'_>, hosts: usize) -> What {
+    let kind = bytes.byte();
+    let to = HostId::at(bytes.below(hosts));
+    let said = *bytes.pick(&[Said::Want, Said::Runs, Said::Push, Said::Told, Said::Syn]);
+    let mut host = || {
+        let number = bytes.below(hosts.saturating_add(1));
+        (number < hosts).then(|| HostId::at(number))
+    };
+    let (sender, of) = (host(), host());
+    let mut number = || match bytes.byte() {
+        near @ 0..128 => Number::Ahead(near % 8),
+        last @ 128..192 => Number::BeforeLast(last % 4),
+        power => Number::Power(power % 64),
+    };
+    let claimed = Claimed {
+        of,
+        after: number(),
+        upto: number(),
+    };
+    let lie = Lie {
+        said,
+        sender,
+        is_elsewhere: kind & 1 == 1,
+        claimed,
+    };
+    What::Lie(to, lie, *bytes.pick(&[1, 1, 4, 40]))
+}
+
 fn read_fault(bytes: &mut Bytes<'_>, hosts: usize, interval: Duration, of: u8) -> Fault {
     let mut set = || -> HostSet {
         let bits = bytes.byte();
@@ -172,4 +214,36 @@ fn value(of: u8, number: usize) -> Value {
     let mut value = format!("value {number} ").into_bytes();
     value.resize(value.len() + usize::from(of >> 1) * 8 % 900, b'.');
     Value::new(value).expect("a legal value")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fuzz::corpus;
+    use std::collections::BTreeSet;
+    use std::fs;
+
+    #[test]
+    fn the_corpus_has_a_lie_of_each_kind() {
+        let text = fs::read_to_string(corpus::file("script")).expect("a corpus of the repository");
+        let inputs = corpus::parse(&text).expect("a corpus in the right form");
+        let plans = inputs.iter().map(|input| read(&mut Bytes(&input.bytes)));
+        let lies: BTreeSet<String> = plans
+            .flat_map(|plan| plan.episodes)
+            .filter_map(|episode| match episode.what {
+                What::Lie(_, lie, _) => Some(lie),
+                _ => None,
+            })
+            .map(|lie| {
+                let who = match lie.sender {
+                    Some(_) if lie.is_elsewhere => "a member from elsewhere",
+                    Some(_) => "a member",
+                    None => "a stranger",
+                };
+                let whose = lie.claimed.of.map_or("nobody", |_| "a member");
+                format!("{:?} by {who} of {whose}", lie.said)
+            })
+            .collect();
+        assert_eq!(lies.len(), 5 * 3 * 2, "{lies:#?}");
+    }
 }

@@ -14,6 +14,7 @@
 
 mod explore;
 mod replica;
+mod script;
 mod tamper;
 mod truth;
 
@@ -28,6 +29,7 @@ use rand_chacha::ChaCha8Rng;
 
 pub use explore::{Budget, Explored, explore};
 use replica::{Datagram, Replica};
+pub use script::play_script;
 pub use tamper::Missing;
 use truth::{Knowledge, Ledger, Value};
 
@@ -329,13 +331,17 @@ impl Replicas {
             return self.replicas[at].begin_round(&mut self.truth);
         }
         if self.rng.random_bool(0.5) {
-            let frontiers = self.replicas[other].map.frontiers();
-            let told: Vec<(Origin, u64)> =
-                frontiers.map(|log| (log.origin, log.frontier)).collect();
-            self.replicas[at].on_told(told.into_iter());
+            self.tell(other, at);
         }
         let wanted = self.replicas[at].want(self.room);
         self.send(at, other, wanted);
+    }
+
+    /// A replica hears how far another one knows all origins.
+    fn tell(&mut self, from: usize, to: usize) {
+        let frontiers = self.replicas[from].map.frontiers();
+        let told: Vec<(Origin, u64)> = frontiers.map(|log| (log.origin, log.frontier)).collect();
+        self.replicas[to].on_told(told.into_iter());
     }
 
     fn push(&mut self, at: usize) {
@@ -373,16 +379,24 @@ impl Replicas {
         } else {
             self.rng.random_range(0..self.flying.len())
         };
+        let flight = self.flying.remove(index);
+        if self.is_cut(&flight) || self.rng.random_bool(0.08) {
+            return;
+        }
+        self.arrive(flight);
+    }
+
+    fn is_cut(&self, flight: &Flight) -> bool {
+        self.groups[flight.from] != self.groups[flight.to]
+    }
+
+    fn arrive(&mut self, flight: Flight) {
         let Flight {
             from,
             sender,
             to,
             datagram,
-        } = self.flying.remove(index);
-        let cut = self.groups[from] != self.groups[to];
-        if cut || self.rng.random_bool(0.08) {
-            return;
-        }
+        } = flight;
         match datagram {
             Datagram::Pull(bytes) => {
                 let window = self.rng.random_range(1..4);

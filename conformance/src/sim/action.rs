@@ -7,6 +7,7 @@ use gossip_core::{Command, Value};
 
 use super::host::WallClock;
 use super::hosts::HostId;
+use super::lie::Lie;
 use super::network::{Fault, FaultId};
 
 /// Something that happens to the world from outside.
@@ -30,6 +31,8 @@ pub enum Action {
     Command(HostId, Command),
     /// A datagram that no node sent arrives.
     Forge(HostId, Vec<u8>),
+    /// A well-formed lie about the shared map arrives. Nothing, if nobody has sent anything yet.
+    Lie(HostId, Lie),
     /// The network gets worse.
     Set(FaultId, Fault),
     /// The network gets better.
@@ -52,6 +55,7 @@ impl fmt::Display for Action {
             Self::Command(host, Command::Unset { key }) => write!(f, "{host} deletes {key}"),
             Self::Command(host, command) => write!(f, "{host} is told to {command:?}"),
             Self::Forge(host, bytes) => write!(f, "{host} gets {} forged bytes", bytes.len()),
+            Self::Lie(host, lie) => write!(f, "{host} gets {lie}"),
             Self::Set(_, fault) => write!(f, "network: {fault}"),
             Self::Mend(id) => write!(f, "network: {id:?} ends"),
         }

@@ -10,7 +10,9 @@ use rand_chacha::ChaCha8Rng;
 use super::{faults, shared_map};
 use crate::num::{count, narrow};
 use crate::sim::network::{Delay, Effect, Fault, FaultId, Scope};
-use crate::sim::{Action, HostId, Seeds, Stream, Time, WallClock, between, chance, nanos, pick};
+use crate::sim::{
+    Action, HostId, Lie, Seeds, Stream, Time, WallClock, between, chance, nanos, pick,
+};
 
 /// A cluster and what happens to it.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,6 +75,8 @@ pub enum What {
     Broadcast(HostId, u64),
     /// A datagram that no node sent arrives.
     Garbage(HostId, Vec<u8>),
+    /// A node gets a lie about the shared map, this many times on end.
+    Lie(HostId, Lie, u64),
     /// A node is told to forget another, which it does if that one is gone.
     Forget(HostId, HostId),
     /// A node writes to the shared map: [`Command::Put`], [`Command::Delete`] or
@@ -213,6 +217,11 @@ impl Episode {
                 }
             }
             What::Garbage(host, bytes) => begin(Action::Forge(host, bytes)),
+            What::Lie(host, lie, times) => {
+                for _ in 0..times {
+                    begin(Action::Lie(host, lie));
+                }
+            }
             What::Forget(host, other) => {
                 let id = other.node_id();
                 begin(Action::Command(host, Command::Forget { id }));
@@ -434,6 +443,7 @@ impl fmt::Display for What {
             Self::Broadcast(host, times) => write!(f, "{host} broadcasts {times} times"),
             Self::Forget(host, other) => write!(f, "{host} is told to forget {other}"),
             Self::Garbage(host, bytes) => write!(f, "{host} gets {} random bytes", bytes.len()),
+            Self::Lie(host, lie, times) => write!(f, "{host} gets {lie}, {times} times"),
             Self::Map(host, command) => write!(f, "{host} {}", shared_map::words(command)),
         }
     }

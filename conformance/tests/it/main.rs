@@ -25,6 +25,7 @@ mod map_schedules;
 mod partition;
 mod protocol;
 mod removal;
+mod repair_floods;
 mod scenarios;
 mod shared_map;
 mod swarm;

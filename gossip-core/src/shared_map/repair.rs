@@ -47,6 +47,9 @@ const MESSAGES: usize = 8;
 /// The most bytes of runs in answer to one message: what one request of a delta brings, too.
 const ANSWERED: usize = 16 * 1400;
 
+/// What a run takes in an answer beyond its writes, at most: its kind, its origin and three numbers.
+const RUN_HEAD: usize = 40;
+
 /// For how many rounds after something was missed nodes tell of their latest runs.
 const TELLING: u32 = 3;
 
@@ -256,7 +259,8 @@ impl Repair {
         let mut runs: Vec<(Origin, u64)> = wanted
             .flat_map(|wanted| self.runs.holding(wanted))
             .take_while(|run| {
-                bytes = bytes.saturating_add(run.writes.len());
+                let size = run.writes.len().saturating_add(RUN_HEAD);
+                bytes = bytes.saturating_add(size);
                 bytes <= limit
             })
             .map(|run| (run.origin, run.upto))
@@ -270,10 +274,14 @@ impl Repair {
         has_any
     }
 
-    /// A peer has answered: measures the round trip.
+    /// A peer has answered: measures the round trip. What comes an interval after the request and later is no
+    /// answer to it.
     pub(super) fn on_answer(&mut self, context: &Context, from: SocketAddr) {
-        if let Some((_, at)) = self.last.take_if(|(to, _)| *to == from) {
-            let trip = context.now.saturating_since(at);
+        let Some((_, at)) = self.last.take_if(|(to, _)| *to == from) else {
+            return;
+        };
+        let trip = context.now.saturating_since(at);
+        if trip < context.config.interval {
             let smooth = part(self.trip.saturating_mul(7).saturating_add(trip), 8);
             self.trip = smooth.max(SHORTEST_TRIP);
         }

@@ -3,6 +3,7 @@
 use gossip_core::{Command, CommandError, Identity, Node};
 
 use super::{World, fate};
+use crate::forge;
 use crate::invariant::Fate;
 use crate::sim::action::Action;
 use crate::sim::drive::{Input, give};
@@ -41,19 +42,15 @@ impl World {
                 None
             }
             Action::Command(id, command) => self.command(id, command).map(|_| id),
-            Action::Forge(id, bytes) => {
-                let to_moves = self.host_mut(id)?.moves;
-                let slot = self.parcels.arena_mut().store(&bytes);
-                let number = self.parcels.insert(Parcel {
-                    from: STRANGER,
-                    from_moves: 0,
-                    to: id,
-                    to_moves,
-                    slot,
-                    leg: Leg::Network,
-                });
-                self.queue.push(self.now, Due::Arrival(number));
-                None
+            Action::Forge(id, bytes) => self.forge((STRANGER, 0), id, &bytes),
+            Action::Lie(id, lie) => {
+                let body = lie.body(&self.hosts, id)?;
+                let datagram = forge::framed(&self.frame, &body.0);
+                let from = lie
+                    .comes_from()
+                    .and_then(|from| self.hosts.get(from.position()));
+                let from = from.map_or((STRANGER, 0), |host| (host.id(), host.moves));
+                self.forge(from, id, &datagram)
             }
             Action::Set(id, fault) => {
                 self.network.set(id, fault);
@@ -64,6 +61,22 @@ impl World {
                 None
             }
         }
+    }
+
+    /// A datagram that no node sent is on its way, from a host that has moved so often.
+    fn forge(&mut self, from: (HostId, u16), to: HostId, bytes: &[u8]) -> Option<HostId> {
+        let to_moves = self.host_mut(to)?.moves;
+        let slot = self.parcels.arena_mut().store(bytes);
+        let number = self.parcels.insert(Parcel {
+            from: from.0,
+            from_moves: from.1,
+            to,
+            to_moves,
+            slot,
+            leg: Leg::Network,
+        });
+        self.queue.push(self.now, Due::Arrival(number));
+        None
     }
 
     fn start(&mut self, id: HostId) -> Option<HostId> {

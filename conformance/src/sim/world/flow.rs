@@ -3,6 +3,7 @@
 use core::net::SocketAddr;
 
 use super::World;
+use crate::forge::HEADER;
 use crate::num::count;
 use crate::sim::arena::Slot;
 use crate::sim::drive::{Input, after_timeout, give};
@@ -170,6 +171,9 @@ impl World {
             let (from_moves, site) = (host.moves, host.site);
             self.trace.datagram(now, id, to, bytes);
             self.marker.look(bytes);
+            if self.frame.is_empty() {
+                self.frame = bytes.get(..HEADER).unwrap_or_default().to_vec();
+            }
             let target = HostId::of(to).filter(|(to, _)| to.position() < self.hosts.len());
             let Some((to, to_moves)) = target else {
                 self.parcels.arena_mut().free(slot);

@@ -44,6 +44,8 @@ pub struct World {
     inspector: Inspector,
     trace: TraceHash,
     marker: Marker,
+    /// The head of the frame of the first datagram that a node sent.
+    frame: Vec<u8>,
     meter: Meter,
     crossing: Traffic,
     steps: u64,
@@ -99,6 +101,7 @@ impl World {
             inspector: Inspector::default(),
             trace: TraceHash::default(),
             marker: Marker::default(),
+            frame: Vec::new(),
             meter: Meter::default(),
             crossing: Traffic::default(),
             steps: 0,

@@ -41,7 +41,10 @@ const ROUNDS: u32 = 5;
 const EARLY_ROUNDS: u32 = 16;
 
 /// What a run takes beyond its bytes.
-const RUN: usize = 160;
+const RUN: usize = 224;
+
+/// What an early one takes beyond that, together with what is noted about asking for what it waits for.
+const EARLY: usize = 160;
 
 /// A run is known by its origin and its last version.
 type RunId = (Origin, u64);
@@ -180,8 +183,8 @@ impl RecentRuns {
             self.order.retain(|other| *other != id);
             self.drop_run(id);
         }
-        let size = writes.len().saturating_add(RUN);
         let is_early = waits_for.is_some();
+        let size = size(&writes, is_early);
         if is_early && self.early_bytes.saturating_add(size) > MAX_EARLY_BYTES {
             return false;
         }
@@ -214,7 +217,7 @@ impl RecentRuns {
         let Some(run) = self.runs.remove(&id) else {
             return;
         };
-        let size = run.writes.len().saturating_add(RUN);
+        let size = size(&run.writes, run.waits_for.is_some());
         self.bytes = self.bytes.saturating_sub(size);
         if let Some(dot) = run.waits_for {
             self.waits.remove(&(dot, id));
@@ -259,8 +262,9 @@ impl RecentRuns {
             run.waits_for = Some((origin, version));
             self.waits.insert(((origin, version), id));
         } else {
-            let size = run.writes.len().saturating_add(RUN);
+            let size = size(&run.writes, true);
             self.early_bytes = self.early_bytes.saturating_sub(size);
+            self.bytes = self.bytes.saturating_sub(EARLY);
             self.order.push_back(id);
         }
         map.known(id.0) > before
@@ -440,7 +444,7 @@ impl RecentRuns {
     /// Checks the invariants.
     #[cfg(test)]
     pub(super) fn check(&self, map: &Map) {
-        let size = |run: &RecentRun| run.writes.len() + RUN;
+        let size = |run: &RecentRun| size(&run.writes, run.waits_for.is_some());
         assert_eq!(self.bytes, self.runs.values().map(size).sum::<usize>());
         let early = self.runs.iter().filter(|(_, run)| run.waits_for.is_some());
         let waits: BTreeSet<_> = early
@@ -459,6 +463,13 @@ impl RecentRuns {
         );
         assert!(self.bytes <= MAX_BYTES);
     }
+}
+
+/// What it takes to keep a run.
+fn size(writes: &[u8], is_early: bool) -> usize {
+    let beside = if is_early { EARLY } else { 0 };
+    let run = writes.len().saturating_add(RUN);
+    run.saturating_add(beside)
 }
 
 impl RecentRun {

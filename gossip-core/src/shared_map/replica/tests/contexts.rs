@@ -16,15 +16,15 @@ fn context(map: &Map, text: &str) -> Vec<(Origin, u64)> {
 #[test]
 fn a_key_that_hundreds_write_in_turn_stays_small() {
     let mut maps: Vec<Map> = (0..200).map(map).collect();
-    for time in 1..400_usize {
-        let (at, next) = (time % 200, (time + 1) % 200);
-        put(&mut maps[at], time as u64, "k", "v");
+    for (time, at) in (1..400).zip((0..200).cycle()) {
+        let next = (at + 1) % 200;
+        put(&mut maps[at], time, "k", "v");
         assert!(context(&maps[at], "k").len() <= put::MAX_CONTEXT);
         let [from, to] = maps.get_disjoint_mut([at, next]).unwrap();
         learn(to, from);
     }
+    let mut fresh = maps.remove(199);
     let stale = maps.remove(7);
-    let mut fresh = maps.remove(198);
     assert_eq!(get(&fresh, "k").as_deref(), Some("v"));
     learn(&mut fresh, &stale);
     assert_eq!(fresh.writes(), 1, "nothing that was replaced comes back");
