@@ -31,10 +31,6 @@ use crate::wire::message::{Item, MapSummary, ModeTag, PushHead};
 const RUNS: usize = 8;
 const PACE: Duration = Duration::from_millis(5);
 
-/// Datagrams that answer one request. With 1400 bytes each this is 22 kB: little enough for a socket
-/// buffer, much for one round trip.
-const WINDOW: u32 = 16;
-
 /// A node's part in the shared map. See the [module](super).
 #[derive(Debug)]
 pub(crate) struct SharedMap {
@@ -432,7 +428,7 @@ impl SharedMap {
         };
         let pull = summary_of(told).to_pull(may_give);
         // One datagram: several nodes may answer the same peer, and the peer goes on with one of them.
-        self.answer_pull(context, peer, &pull, &frontiers, 1, may_ask);
+        self.answer_pull(context, peer, &pull, &frontiers, Some(1), may_ask);
     }
 
     /// A request has come in.
@@ -452,7 +448,7 @@ impl SharedMap {
                 .note_told(context, &self.map, *told, peer.origin.id);
         }
         let may_ask = context.config.mode == Mode::PushPull || !pull.ask;
-        self.answer_pull(context, peer, &pull, &told, WINDOW, may_ask);
+        self.answer_pull(context, peer, &pull, &told, None, may_ask);
     }
 
     fn answer_pull(
@@ -461,12 +457,14 @@ impl SharedMap {
         peer: Peer,
         pull: &Pull,
         told: &[VectorItem],
-        window: u32,
+        window: Option<u32>,
         may_ask: bool,
     ) {
         let to = peer.address;
         let reply = self.sending.on_pull(&self.map, peer, pull, told);
         if reply.serve {
+            let window = window
+                .unwrap_or_else(|| self.sending.window(context.now, peer.origin, reply.goes_on));
             self.serve(context, peer, pull, window);
         }
         let is_table = (told.iter()).any(|item| matches!(item, VectorItem::Complete(..)));

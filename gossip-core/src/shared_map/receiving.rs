@@ -24,8 +24,8 @@ const LONGEST: u32 = 300;
 /// How often the time doubles after which a delta is asked for again while nothing comes.
 const MOST_DOUBLINGS: u32 = 4;
 
-/// The most chunks that wait because they have overtaken others.
-const AHEAD: usize = 32;
+/// The most chunks that wait because they have overtaken others: all of a window.
+const AHEAD: usize = 64;
 
 /// The receiving side.
 #[derive(Debug)]

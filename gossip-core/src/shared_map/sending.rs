@@ -2,10 +2,12 @@
 
 use alloc::vec::Vec;
 use core::net::SocketAddr;
+use core::time::Duration;
 
 use super::replica::{
     ChunkEnd, DeltaSender, Map, Origin, Pull, PullReply, ReplicaSummary, VectorItem, Wanted,
 };
+use crate::time::Instant;
 use crate::wire::datagram::Encoder;
 use crate::wire::message::{Item, MapSummary, Sender};
 
@@ -42,6 +44,49 @@ pub(super) struct Sending {
     sender: DeltaSender,
     /// The latest position in the apply order at each of the last rounds, the latest round first.
     rounds: [u64; RECENT_ROUNDS],
+    /// How much each peer is sent at a time, the one that has not asked for the longest time first.
+    windows: Vec<(Origin, Window)>,
+}
+
+/// How many datagrams of a delta are sent in answer to one request.
+///
+/// The window adapts to what arrives. It grows by a quarter with each request that follows quickly on a window of
+/// which all has arrived. So it fills no more of a link than the link carries in [`QUICK`], or in the time of the
+/// first window, and what others have to say is not late because of it. It shrinks by a quarter where something
+/// is missing and the request comes late. Something that is missing soon has been lost by chance.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    datagrams: u32,
+    sent_at: Instant,
+}
+
+/// The first, the smallest and the largest window. 16 datagrams of 1400 bytes are 22 kB: little for a socket
+/// buffer, much for one round trip. 64 of them still fit the buffer that Linux gives a socket.
+const FIRST_WINDOW: u32 = 16;
+const LEAST_WINDOW: u32 = 4;
+const MOST_WINDOW: u32 = 64;
+
+/// A request that comes within this time is quick.
+const QUICK: Duration = Duration::from_millis(100);
+
+/// The most peers whose windows are remembered: those that are served at a time.
+const WINDOWS: usize = 8;
+
+impl Window {
+    /// The window that follows on this one. `has_all` tells whether all of it has arrived.
+    fn next(self, now: Instant, has_all: bool) -> Self {
+        let quarter = self.datagrams.div_euclid(4).max(1);
+        let is_quick = now.saturating_since(self.sent_at) <= QUICK;
+        let datagrams = match (has_all, is_quick) {
+            (true, true) => self.datagrams.saturating_add(quarter).min(MOST_WINDOW),
+            (false, false) => self.datagrams.saturating_sub(quarter).max(LEAST_WINDOW),
+            _ => self.datagrams,
+        };
+        Self {
+            datagrams,
+            sent_at: now,
+        }
+    }
 }
 
 impl Sending {
@@ -88,6 +133,25 @@ impl Sending {
             .on_pull(map, peer.origin, pull, told.iter().copied())
     }
 
+    /// How many datagrams of a delta a peer is sent now. `goes_on` is as in [`PullReply`].
+    pub(super) fn window(&mut self, now: Instant, peer: Origin, goes_on: Option<bool>) -> u32 {
+        let at = self.windows.iter().position(|(known, _)| *known == peer);
+        let before = at.map(|at| self.windows.remove(at).1);
+        let first = Window {
+            datagrams: FIRST_WINDOW,
+            sent_at: now,
+        };
+        let window = match (before, goes_on) {
+            (Some(before), Some(has_all)) => before.next(now, has_all),
+            _ => first,
+        };
+        if self.windows.len() >= WINDOWS {
+            self.windows.remove(0);
+        }
+        self.windows.push((peer, window));
+        window.datagrams
+    }
+
     /// The versions that a peer lacks. `None` if it needs a delta.
     pub(super) fn lacking(&self, map: &Map, peer: Peer) -> Option<Vec<Wanted>> {
         self.sender.lacking(map, peer.origin)
@@ -112,4 +176,41 @@ pub(super) fn summary_of(told: Option<MapSummary>) -> ReplicaSummary {
         hash: u128::from_le_bytes(told.hash),
         prune_stamp: told.forgotten,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Instant {
+        Instant::ORIGIN.saturating_add(Duration::from_millis(millis))
+    }
+
+    #[test]
+    fn a_window_grows_while_all_of_it_arrives_quickly_and_shrinks_on_a_full_link() {
+        let mut sending = Sending::default();
+        let peer = Origin {
+            id: crate::identity::NodeId::from_u64(1),
+            generation: crate::identity::Generation::ZERO,
+        };
+        let mut window = sending.window(at(0), peer, None);
+        assert_eq!(window, FIRST_WINDOW);
+        for round in 1..20 {
+            let next = sending.window(at(10 * round), peer, Some(true));
+            assert!(next > window || next == MOST_WINDOW);
+            window = next;
+        }
+        assert_eq!(window, MOST_WINDOW);
+        let slow = sending.window(at(500), peer, Some(true));
+        assert_eq!(slow, window, "a slow link is full already");
+        let lossy = sending.window(at(510), peer, Some(false));
+        assert_eq!(lossy, window, "that is chance");
+        for round in 0..20 {
+            let next = sending.window(at(700 + 200 * round), peer, Some(false));
+            assert!(next < window || next == LEAST_WINDOW);
+            window = next;
+        }
+        assert_eq!(window, LEAST_WINDOW);
+        assert_eq!(sending.window(at(5000), peer, None), FIRST_WINDOW);
+    }
 }

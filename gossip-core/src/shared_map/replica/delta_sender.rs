@@ -35,6 +35,8 @@ pub struct PullReply {
     pub ask: Option<Vec<VectorItem>>,
     /// The frontiers that were told do not explain the peer's hash.
     pub unexplained: bool,
+    /// The peer goes on with a delta. Tells whether all that was sent of it has arrived.
+    pub goes_on: Option<bool>,
 }
 
 /// The sessions of one replica.
@@ -103,6 +105,7 @@ impl DeltaSender {
             let same = session.known && session.hash == pull.hash;
             let asks_anew = same && pull.session == 0;
             if goes_on && session.known && session.number == pull.session || asks_anew {
+                let has_all = session.cursor == pull.cursor;
                 // A peer that asks anew may have lost what was sent, or be about to go on with it.
                 session.go_to(pull.cursor);
                 let ask = asks_anew && map.lacks_of(&session.vector, session.prune_stamp);
@@ -110,6 +113,7 @@ impl DeltaSender {
                     serve: pull.ask && map.has_news_for(&session.vector, session.prune_stamp),
                     ask: ask.then(|| map.difference(&session.vector)),
                     unexplained: false,
+                    goes_on: (!asks_anew).then_some(has_all),
                 };
                 self.sessions.push(session);
                 return reply;
@@ -156,6 +160,7 @@ impl DeltaSender {
             serve: false,
             ask: None,
             unexplained: !session.known,
+            goes_on: None,
         };
         if session.known {
             if map.lacks_of(&session.vector, session.prune_stamp) {
