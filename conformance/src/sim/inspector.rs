@@ -43,8 +43,9 @@ const MOST_FINDINGS: usize = 100;
 /// A node whose table hash stands still is looked at again this often.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// A map of more writes is looked at so often only, and not after each step: a look takes a while.
+/// A map of more writes is not looked at after each step, but only so often: a look takes a while.
 const LARGE_MAP: usize = 24;
+const LOOK_AT_LARGE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default)]
 pub(crate) struct Inspector {
@@ -61,6 +62,7 @@ struct Looked {
     again: Time,
     table_hash: Option<u128>,
     map: Option<(u64, usize)>,
+    map_again: Time,
 }
 
 impl Inspector {
@@ -137,7 +139,10 @@ impl Inspector {
         let again = now >= looked.again;
         let table = again || looked.table_hash != now_shown.table_hash;
         let is_large = node.map().writes() > LARGE_MAP;
-        let map = again || !is_large && looked.map != now_shown.map;
+        let map = match is_large {
+            true => now >= looked.map_again,
+            false => again || looked.map != now_shown.map,
+        };
         if is_large && self.scrutiny == Scrutiny::Views {
             // Others may know of it before the next look.
             let own = node.map().own();
@@ -148,6 +153,11 @@ impl Inspector {
                 now + LOOK_AGAIN
             } else {
                 looked.again
+            },
+            map_again: if map {
+                now + LOOK_AT_LARGE
+            } else {
+                looked.map_again
             },
             ..now_shown
         };

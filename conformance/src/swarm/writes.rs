@@ -106,7 +106,11 @@ impl Writes {
             seed: between(rng, 0, u64::MAX),
             to,
             moments,
-            at_once,
+            // After each of these, every attribute of every member is looked at.
+            at_once: match to {
+                Target::Attributes => at_once.min(2),
+                Target::Map(_) => at_once,
+            },
             // A node's own attributes fit into few datagrams.
             keys: match to {
                 Target::Attributes => *choose(rng, &[1, 5]),
@@ -164,7 +168,7 @@ pub(super) fn draw(
 }
 
 /// The most times a stream has somebody write, with how many nodes hear of each.
-const MOST: u64 = 700;
+const MOST: u64 = 500;
 
 /// At how many moments of a span somebody writes, and how many writes are made at each: 5 to 200 in a second, as
 /// far as a simulation has time for them.
