@@ -165,3 +165,41 @@ fn a_wait_for_agreement_ends_when_all_show_the_same() {
     });
     assert_eq!(stopped, Err(CommandError::Stopped.into()));
 }
+
+#[test]
+fn what_is_written_while_a_node_dies_and_returns_is_read_by_all() {
+    const WRITES: usize = 600;
+    let mut nodes: Vec<(Handle, Events)> = Vec::new();
+    let mut seeds: Vec<String> = Vec::new();
+    for number in 0..5 {
+        let node = start(&format!("n{number}"), &seeds);
+        seeds.push(node.0.local_addr().to_string());
+        nodes.push(node);
+    }
+    let key = |number: usize| Key::new(&format!("key {number}")).unwrap();
+    let value = |number: usize| Value::new(format!("value {number}")).unwrap();
+    for number in 0..WRITES {
+        if number == WRITES / 3 {
+            let (victim, _) = nodes.pop().unwrap();
+            // Nobody else may have its writes yet, and what only it had is lost with it.
+            let summary = |handle: &Handle| handle.read(|node| node.map().summary());
+            poll_until("all have what the victim has written", || {
+                nodes
+                    .iter()
+                    .all(|(node, _)| summary(node) == summary(&victim))
+            });
+            victim.shutdown();
+            victim.join().unwrap();
+        }
+        if number == WRITES * 2 / 3 {
+            nodes.push(start("n4", &seeds[..4]));
+        }
+        let (node, _) = &nodes[number % nodes.len()];
+        node.put(key(number), value(number)).unwrap();
+    }
+    for (node, _) in &nodes {
+        poll_until("all read all", || {
+            (0..WRITES).all(|number| node.get(&key(number)) == Some(value(number)))
+        });
+    }
+}

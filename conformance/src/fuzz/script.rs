@@ -76,6 +76,7 @@ fn read(bytes: &mut Bytes<'_>) -> Plan {
         delay: Delay::uniform(interval / 1000, interval / 20),
         starts,
         episodes,
+        sustained: None,
         ends: ends.unwrap_or(now),
     }
 }

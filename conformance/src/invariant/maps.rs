@@ -120,6 +120,15 @@ pub enum MapViolation {
         /// Of how many there is a reason.
         limit: usize,
     },
+    /// Once a stream of writes has ended, something else is read than its last write of a key.
+    NotTheLast {
+        /// The key.
+        key: String,
+        /// What the last write says.
+        written: Option<Vec<u8>>,
+        /// What is read.
+        read: Option<Vec<u8>>,
+    },
     /// At quiescence, another node knows something else.
     Differs {
         /// The other one.
@@ -146,11 +155,11 @@ fn raise(known: &mut BTreeMap<Origin, u64>, origin: Origin, upto: u64) {
 }
 
 impl Maps {
-    /// A node has accepted a write of a key, before and after which this was its map.
-    pub fn wrote(&mut self, key: &Key, before: &MapView, after: &MapView) {
+    /// A node has accepted a write of a key, before and after which it held this.
+    pub fn wrote(&mut self, key: &Key, before: &[Held], after: &[Held]) {
         let of_key = |held: &&Held| held.key == key.as_str();
-        let old = |held: &Held| before.held.iter().any(|other| other.dot() == held.dot());
-        let new = after.held.iter().filter(of_key);
+        let old = |held: &Held| before.iter().any(|other| other.dot() == held.dot());
+        let new = after.iter().filter(of_key);
         // Deleting what is not there writes nothing.
         let Some(write) = new
             .filter(|held| !old(held))
@@ -164,7 +173,7 @@ impl Maps {
             let latest = self.latest.entry(write.key.clone()).or_insert(at);
             *latest = at.max(*latest);
         }
-        for replaced in before.held.iter().filter(of_key) {
+        for replaced in before.iter().filter(of_key) {
             if let Some(said) = replaced.said() {
                 self.killers.entry(said).or_default().insert(write.dot());
             }
@@ -182,6 +191,11 @@ impl Maps {
             };
             self.written.insert(said, written);
         }
+    }
+
+    /// A node's own log has come this far. It rises without a write of the application, too.
+    pub fn note_own(&mut self, own: Origin, upto: u64) {
+        raise(&mut self.origins, own, upto);
     }
 
     /// A process has ended.
@@ -415,6 +429,12 @@ impl fmt::Display for MapViolation {
             Self::Lost { key, value } => {
                 write!(f, "has lost {} under {key}", text(value))
             }
+            Self::NotTheLast { key, written, read } => write!(
+                f,
+                "reads {} under {key}, of which the last write says {}",
+                maybe(read),
+                maybe(written)
+            ),
             Self::Outlived { key, value } => {
                 write!(f, "reads {} under {key}, whose life is over", text(value))
             }

@@ -19,6 +19,7 @@ pub mod step;
 mod view;
 
 use core::fmt;
+use core::time::Duration;
 
 use gossip_core::{Generation, Instant, NodeId, Status};
 
@@ -196,6 +197,20 @@ pub enum Violation {
     },
     /// Something is wrong with the shared map.
     Map(MapViolation),
+    /// A write is not read though it was made long ago.
+    Late {
+        /// How long ago it was made.
+        age: Duration,
+        /// The limit.
+        limit: Duration,
+    },
+    /// Too many writes are read late.
+    Slow {
+        /// How late one in ten is read at least.
+        late: Duration,
+        /// The limit.
+        limit: Duration,
+    },
 }
 
 /// An output of a node.
@@ -360,6 +375,14 @@ impl fmt::Display for Violation {
                 shown.escape_ascii()
             ),
             Self::Map(wrong) => wrong.fmt(f),
+            Self::Late { age, limit } => write!(
+                f,
+                "has not read a write after {age:?}; the limit is {limit:?}"
+            ),
+            Self::Slow { late, limit } => write!(
+                f,
+                "sees one in ten writes of a stream read by all after {late:?} or more; the limit is {limit:?}"
+            ),
         }
     }
 }

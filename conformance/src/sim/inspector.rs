@@ -8,7 +8,7 @@ use super::hosts::HostId;
 use super::time::Time;
 use gossip_core::{Event, Key, Node};
 
-use crate::invariant::{History, MapView, Maps, View, Violation, step};
+use crate::invariant::{HeldWrite, History, MapView, Maps, View, Violation, step};
 
 /// How closely nodes are watched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,6 +43,10 @@ const MOST_FINDINGS: usize = 100;
 /// A node whose table hash stands still is looked at again this often.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
+/// A map of more writes is not looked at after each step, but only so often: a look takes a while.
+const LARGE_MAP: usize = 24;
+const LOOK_AT_LARGE: Duration = Duration::from_secs(5);
+
 #[derive(Debug, Default)]
 pub(crate) struct Inspector {
     scrutiny: Scrutiny,
@@ -58,6 +62,7 @@ struct Looked {
     again: Time,
     table_hash: Option<u128>,
     map: Option<(u64, usize)>,
+    map_again: Time,
 }
 
 impl Inspector {
@@ -93,14 +98,14 @@ impl Inspector {
         &self.maps
     }
 
-    /// A node's map before it is written to, where that is watched.
-    pub(crate) fn before_write(&self, node: &Node) -> Option<MapView> {
-        (self.scrutiny == Scrutiny::Views).then(|| MapView::of(node))
+    /// What a node holds of a key before it writes it, where that is watched.
+    pub(crate) fn before_write(&self, node: &Node, key: &Key) -> Option<Vec<HeldWrite>> {
+        (self.scrutiny == Scrutiny::Views).then(|| HeldWrite::of(node, key))
     }
 
     /// A node has accepted a write to the shared map.
-    pub(crate) fn wrote(&mut self, key: &Key, before: &MapView, node: &Node) {
-        self.maps.wrote(key, before, &MapView::of(node));
+    pub(crate) fn wrote(&mut self, key: &Key, before: &[HeldWrite], node: &Node) {
+        self.maps.wrote(key, before, &HeldWrite::of(node, key));
     }
 
     /// A node has told something.
@@ -133,12 +138,26 @@ impl Inspector {
         };
         let again = now >= looked.again;
         let table = again || looked.table_hash != now_shown.table_hash;
-        let map = again || looked.map != now_shown.map;
+        let is_large = node.map().writes() > LARGE_MAP;
+        let map = match is_large {
+            true => now >= looked.map_again,
+            false => again || looked.map != now_shown.map,
+        };
+        if is_large && self.scrutiny == Scrutiny::Views {
+            // Others may know of it before the next look.
+            let own = node.map().own();
+            self.maps.note_own(own, node.map().frontier(own));
+        }
         *looked = Looked {
             again: if table {
                 now + LOOK_AGAIN
             } else {
                 looked.again
+            },
+            map_again: if map {
+                now + LOOK_AT_LARGE
+            } else {
+                looked.map_again
             },
             ..now_shown
         };

@@ -32,6 +32,10 @@ pub enum Stream {
     Datacenters,
     /// What is written to the shared map of a plan.
     Map,
+    /// The streams and bursts of writes of a plan.
+    Many,
+    /// What is written in one of them.
+    Writes,
 }
 
 /// The seed of a whole run.
@@ -57,6 +61,8 @@ impl Seeds {
             Stream::Damage => (6, 0, 0),
             Stream::Datacenters => (7, 0, 0),
             Stream::Map => (8, 0, 0),
+            Stream::Many => (9, 0, 0),
+            Stream::Writes => (10, 0, 0),
         };
         // The purpose is the key, so that any two streams are independent by the cipher's strength.
         let words = [self.0, purpose, u64::from(first), u64::from(second)];

@@ -3,12 +3,17 @@
 //! A [`Plan`] is drawn, played, and all its faults end. Then the cluster gets time to come to rest:
 //! views must agree with one another and with the truth, and stay so. A plan that fails is shrunk
 //! to the episodes that it takes.
+//!
+//! In some plans nodes write in streams and bursts, too. Once all is well, replication must then keep up
+//! with a [stream](Sustained) that goes on.
 
 mod faults;
 mod plan;
 mod shared_map;
 mod shrink;
+mod sustained;
 mod telling;
+mod writes;
 
 use core::time::Duration;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,8 +22,13 @@ use gossip_core::NodeId;
 
 pub use plan::{Episode, Plan, What};
 pub use shrink::shrink;
+pub use sustained::Sustained;
+pub use writes::{Target, Writes};
 
-use crate::sim::{Finding, HostId, Scrutiny, Step, Time, TraceHash, World};
+use sustained::Reading;
+
+use crate::sim::network::{Effect, Fault, FaultId, Scope};
+use crate::sim::{Action, Finding, Host, HostId, Scrutiny, Step, Time, TraceHash, World};
 
 /// What came of a plan.
 #[derive(Clone, Debug, PartialEq)]
@@ -133,6 +143,67 @@ impl Player {
         }
         self.run(plan.ends);
         self.come_to_rest(plan.config.interval);
+        if let Some(sustained) = &plan.sustained
+            && self.findings.is_empty()
+        {
+            self.keep_up(plan, sustained);
+            let rest = self.rest;
+            self.come_to_rest(plan.config.interval);
+            self.rest = rest;
+        }
+    }
+
+    /// Has nodes write, in a network that is whole but for a loss, and checks how late that is read.
+    fn keep_up(&mut self, plan: &Plan, sustained: &Sustained) {
+        let truth = self.world.truth();
+        let hosts = self.world.hosts().iter();
+        let live = hosts.filter(|host| truth.lives(host.node_id()));
+        let live: Vec<HostId> = live.map(Host::id).collect();
+        // No episode has this name.
+        let fault = FaultId::new(u32::MAX);
+        let lossy = Fault {
+            scope: Scope::Everywhere,
+            effect: Effect::Loss(sustained.loss),
+        };
+        self.world.perform(Action::Set(fault, lossy));
+        let mut reading = Reading::new(sustained.bound, live.clone());
+        let begins = self.world.now();
+        for (after, writer, command) in sustained.writes.within(sustained.lasts, &live) {
+            self.read(&mut reading, begins + after);
+            if self.recording == Recording::On {
+                self.note(
+                    begins + after,
+                    &Action::Command(writer, command.clone()).to_string(),
+                );
+            }
+            let to = sustained.writes.to;
+            let before = Reading::own(&self.world, writer, to);
+            let accepted = self.world.ask(writer, command);
+            self.note_events(Step {
+                at: self.world.now(),
+                host: writer,
+            });
+            if matches!(accepted, Some(Ok(()))) {
+                reading.wrote(&self.world, writer, to, before);
+            }
+            if reading.late.is_some() {
+                break;
+            }
+        }
+        let until = self.world.now() + sustained.bound + plan.config.interval;
+        while !reading.is_all_read() && reading.late.is_none() && self.world.now() < until {
+            let next = self.world.now() + plan.config.interval / 4;
+            self.read(&mut reading, next);
+        }
+        self.world.perform(Action::Mend(fault));
+        self.findings.extend(reading.finish(&self.world, sustained));
+    }
+
+    fn read(&mut self, reading: &mut Reading, until: Time) {
+        while let Some(step) = self.world.step(until) {
+            self.note_events(step);
+            reading.look(&self.world, step.host);
+        }
     }
 
     fn come_to_rest(&mut self, interval: Duration) {

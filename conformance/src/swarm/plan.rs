@@ -7,6 +7,8 @@ use gossip_core::{Command, Config, Dissemination, Key, Mode, Name, Value};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
+use super::sustained::Sustained;
+use super::writes::{self, Writes};
 use super::{faults, shared_map};
 use crate::num::{count, narrow};
 use crate::sim::network::{Delay, Effect, Fault, FaultId, Scope};
@@ -33,6 +35,8 @@ pub struct Plan {
     pub episodes: Vec<Episode>,
     /// When all faults have ended.
     pub ends: Time,
+    /// With what replication has to keep up once all is well again.
+    pub sustained: Option<Sustained>,
 }
 
 /// One thing that happens, and ends.
@@ -82,6 +86,10 @@ pub enum What {
     /// A node writes to the shared map: [`Command::Put`], [`Command::Delete`] or
     /// [`Command::Resolve`].
     Map(HostId, Command),
+    /// A node makes many writes at once.
+    Burst(HostId, Writes),
+    /// Nodes drawn at random write, until the end.
+    Stream(Writes),
 }
 
 impl Plan {
@@ -113,6 +121,7 @@ impl Plan {
         let ends = latest.map_or(late, |latest| latest.max(late));
         let places = draw_datacenters(seed, &mut config, &mut episodes, hosts, ends);
         let ends = shared_map::draw(seed, &mut config, &mut episodes, hosts, ends);
+        let sustained = writes::draw(seed, &config, &mut episodes, &places, &delay, ends);
         episodes.sort_by_key(|episode| (episode.begins, episode.number));
         Self {
             seed,
@@ -123,6 +132,7 @@ impl Plan {
             starts,
             episodes,
             ends,
+            sustained,
         }
     }
 
@@ -146,6 +156,16 @@ impl Plan {
         plan
     }
 
+    /// The same plan without streams and bursts of writes: what a seed gave before there were any.
+    #[must_use]
+    pub fn without_many_writes(&self) -> Self {
+        let mut plan = self.clone();
+        plan.episodes
+            .retain(|episode| !matches!(episode.what, What::Burst(..) | What::Stream(_)));
+        plan.sustained = None;
+        plan
+    }
+
     /// The numbers of its episodes.
     #[must_use]
     pub fn numbers(&self) -> Vec<usize> {
@@ -160,7 +180,7 @@ impl Plan {
             .map(|(host, &at)| (at, Action::Start(HostId::at(host))))
             .collect();
         for episode in &self.episodes {
-            episode.act(&mut script);
+            episode.act(self.hosts, &mut script);
         }
         script.sort_by_key(|(at, _)| *at);
         script
@@ -168,7 +188,7 @@ impl Plan {
 }
 
 impl Episode {
-    fn act(&self, script: &mut Vec<(Time, Action)>) {
+    fn act(&self, hosts: usize, script: &mut Vec<(Time, Action)>) {
         let mut begin = |action| script.push((self.begins, action));
         let mut end = None;
         match self.what.clone() {
@@ -227,8 +247,20 @@ impl Episode {
                 begin(Action::Command(host, Command::Forget { id }));
             }
             What::Map(host, command) => begin(Action::Command(host, command)),
+            What::Burst(host, writes) => self.write(&writes, &[host], script),
+            What::Stream(writes) => {
+                let hosts: Vec<HostId> = (0..hosts).map(HostId::at).collect();
+                self.write(&writes, &hosts, script);
+            }
         }
         script.extend(end.map(|action| (self.ends, action)));
+    }
+
+    fn write(&self, writes: &Writes, writers: &[HostId], script: &mut Vec<(Time, Action)>) {
+        let writes = writes.within(self.ends.since(self.begins), writers);
+        script.extend(writes.into_iter().map(|(after, writer, command)| {
+            (self.begins + after, Action::Command(writer, command))
+        }));
     }
 }
 
@@ -420,7 +452,11 @@ impl fmt::Display for Plan {
                 episode.number, episode.begins, episode.ends, episode.what
             )?;
         }
-        write!(f, "      all ends at {:>11}", self.ends)
+        write!(f, "      all ends at {:>11}", self.ends)?;
+        match &self.sustained {
+            Some(sustained) => write!(f, "\n      {sustained}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -445,6 +481,8 @@ impl fmt::Display for What {
             Self::Garbage(host, bytes) => write!(f, "{host} gets {} random bytes", bytes.len()),
             Self::Lie(host, lie, times) => write!(f, "{host} gets {lie}, {times} times"),
             Self::Map(host, command) => write!(f, "{host} {}", shared_map::words(command)),
+            Self::Burst(host, writes) => write!(f, "{host} makes {writes}"),
+            Self::Stream(writes) => write!(f, "all make {writes}"),
         }
     }
 }

@@ -1,10 +1,12 @@
 //! A few random clusters on every test run; `simulate swarm` plays as many as there is time for.
 
+use core::time::Duration;
+
 use conformance::swarm::{Plan, Recording, explore};
 
 const SEEDS: u64 = 40;
 
-/// Seeds that once failed:
+/// Seeds that once failed, before there were streams of writes:
 /// - 709, 6808: most had removed a dead member, and who still showed it waited for their votes;
 /// - 13592, 15003: what is left of a removed member was asked to continue what nobody held;
 /// - 20485: the one member that was missing came alone, and was too many for its datagram;
@@ -23,8 +25,9 @@ const ONCE_FAILED: [u64; 11] = [
 
 #[test]
 fn random_clusters_under_random_faults_come_to_rest_and_agree() {
-    for seed in (1..=SEEDS).chain(ONCE_FAILED) {
-        let plan = Plan::draw(seed);
+    let then = ONCE_FAILED.map(|seed| Plan::draw(seed).without_many_writes());
+    for plan in (1..=SEEDS).map(Plan::draw).chain(then) {
+        let seed = plan.seed;
         let came = explore(&plan, Recording::Off);
         if let Some(failure) = came.failure {
             panic!(
@@ -45,4 +48,39 @@ fn a_plan_plays_the_same_every_time_recorded_or_not() {
         assert_eq!(once.steps, again.steps);
         assert!(!again.lines.is_empty());
     }
+}
+
+/// Of the plans with a stream that pushes have to keep up with.
+fn plans_with_pushed_streams() -> impl Iterator<Item = Plan> {
+    let plans = (1..).map(Plan::draw);
+    plans.filter(|plan| plan.sustained.as_ref().is_some_and(|s| s.soon.is_some()))
+}
+
+#[test]
+fn random_clusters_keep_up_with_streams_of_writes() {
+    for plan in plans_with_pushed_streams().take(6) {
+        let came = explore(&plan, Recording::Off);
+        if let Some(failure) = came.failure {
+            panic!("{plan}\n{}", failure.describe(&plan));
+        }
+    }
+}
+
+#[test]
+fn writes_that_are_read_late_are_found() {
+    let mut plan = plans_with_pushed_streams()
+        .next()
+        .expect("some plan has one");
+    let fails = |plan: &Plan| {
+        let failure = explore(plan, Recording::Off).failure;
+        failure
+            .map(|failure| failure.describe(plan))
+            .unwrap_or_default()
+    };
+    let sustained = plan.sustained.as_mut().expect("it was looked for");
+    sustained.soon = Some(Duration::ZERO);
+    assert!(fails(&plan).contains("one in ten writes"));
+    let sustained = plan.sustained.as_mut().expect("it was looked for");
+    sustained.bound = Duration::ZERO;
+    assert!(fails(&plan).contains("has not read a write"));
 }

@@ -63,7 +63,7 @@ fn one() -> Maps {
         view(A, [0, 0], []),
         view(A, [1, 0], [write(A, 1, Some("1"))]),
     );
-    maps.wrote(&key(), &before, &after);
+    maps.wrote(&key(), &before.held, &after.held);
     assert_eq!(observe(&mut maps, &after), []);
     let learned = view(B, [1, 0], [write(A, 1, Some("1"))]);
     assert_eq!(observe(&mut maps, &learned), []);
@@ -75,7 +75,7 @@ fn deleted() -> Maps {
     let mut maps = one();
     let before = view(B, [1, 0], [write(A, 1, Some("1"))]);
     let after = view(B, [1, 1], [write(B, 1, None)]);
-    maps.wrote(&key(), &before, &after);
+    maps.wrote(&key(), &before.held, &after.held);
     assert_eq!(observe(&mut maps, &after), []);
     maps
 }
@@ -149,10 +149,10 @@ fn a_value_that_has_lost_by_its_stamp_may_go() {
     };
     let held = by_stamp(A, 1, Some("1"));
     let after = view(A, [1, 0], [held]);
-    maps.wrote(&key(), &view(A, [0, 0], []), &after);
+    maps.wrote(&key(), &view(A, [0, 0], []).held, &after.held);
     observe(&mut maps, &after);
     let later = view(B, [0, 2], [by_stamp(B, 2, None)]);
-    maps.wrote(&key(), &view(B, [0, 1], []), &later);
+    maps.wrote(&key(), &view(B, [0, 1], []).held, &later.held);
     assert_eq!(observe(&mut maps, &view(A, [1, 0], [])), []);
 }
 
@@ -164,7 +164,7 @@ fn a_value_that_outlives_its_time_is_caught() {
         ..write(A, 1, Some("1"))
     };
     let after = view(A, [1, 0], [session]);
-    maps.wrote(&key(), &view(A, [0, 0], []), &after);
+    maps.wrote(&key(), &view(A, [0, 0], []).held, &after.held);
     assert_eq!(check(&maps, &after, 100), []);
     let found = check(&maps, &after, 101);
     assert!(matches!(wrong(&found), MapViolation::Outlived { .. }));

@@ -1,6 +1,6 @@
 //! What a node holds and shows of the shared map, as plain data that a test can forge.
 
-use gossip_core::map::{Origin, ReplicaSummary};
+use gossip_core::map::{Origin, ReplicaSummary, Write};
 use gossip_core::{Key, Node, NodeId, Policy, Stamp};
 
 use super::MapViolation;
@@ -49,6 +49,27 @@ impl Held {
         (self.origin, self.version)
     }
 
+    /// What a node holds of a key.
+    #[must_use]
+    pub fn of(node: &Node, key: &Key) -> Vec<Self> {
+        let key = key.as_str().as_bytes();
+        let held = node.map().held().filter(|(_, write)| write.key == key);
+        held.map(|(origin, write)| Self::new(origin, &write))
+            .collect()
+    }
+
+    fn new(origin: Origin, write: &Write<'_>) -> Self {
+        Self {
+            key: String::from_utf8_lossy(write.key).into_owned(),
+            origin,
+            version: write.version,
+            stamp: write.stamp,
+            policy: write.policy,
+            lifetime: write.lifetime,
+            value: write.value.map(<[u8]>::to_vec),
+        }
+    }
+
     pub(super) fn said(&self) -> Option<(String, Vec<u8>)> {
         Some((self.key.clone(), self.value.clone()?))
     }
@@ -75,15 +96,7 @@ impl MapView {
                 .collect(),
             held: map
                 .held()
-                .map(|(origin, write)| Held {
-                    key: String::from_utf8_lossy(write.key).into_owned(),
-                    origin,
-                    version: write.version,
-                    stamp: write.stamp,
-                    policy: write.policy,
-                    lifetime: write.lifetime,
-                    value: write.value.map(<[u8]>::to_vec),
-                })
+                .map(|(origin, write)| Held::new(origin, &write))
                 .collect(),
             read: node.entries("").filter_map(read).collect(),
         }

@@ -181,7 +181,7 @@ impl World {
         };
         let of_map = match &command {
             Command::Put { key, .. } | Command::Delete { key } | Command::Resolve { key, .. } => {
-                let before = self.inspector.before_write(node);
+                let before = self.inspector.before_write(node, key);
                 before.map(|before| (key.clone(), before))
             }
             _ => None,
