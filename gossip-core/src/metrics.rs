@@ -52,6 +52,15 @@ pub struct Metrics {
     /// Ids that a new member's id was compared with in vain, because they collide in the hash index. One in ten
     /// new members meets such an id. If there are many, somebody knows the secret key of the index.
     pub index_collisions: u64,
+    /// Runs of writes of the shared map that came before something that they build on, and were held back
+    /// until it came.
+    pub map_runs_held_back: u64,
+    /// Deltas of the shared map that were applied. A node that is up and connected gets its writes by runs, so
+    /// many of them mean that it was away, or that more is written than it can follow.
+    pub map_deltas_applied: u64,
+    /// Own writes to the shared map that were not pushed, because 4096 waited already or because one is larger
+    /// than a datagram. Exchanges bring them to others, some rounds later.
+    pub map_pushes_skipped: u64,
     /// Ranges of missing writes of the shared map that this node has asked others for.
     pub map_repairs_asked: u64,
     /// Requests for missing writes of the shared map that this node has answered.

@@ -235,6 +235,7 @@ impl SharedMap {
         for _ in 0..RUNS {
             let Self { map, buffer, .. } = self;
             let Some(run) = map.poll_push(limit, buffer) else {
+                context.metrics.map_pushes_skipped = map.skipped_pushes();
                 return;
             };
             let writes = self.repair.runs.keep_own(&run);
@@ -371,6 +372,9 @@ impl SharedMap {
             }
             Pushed::Early(origin, _) => {
                 let _ = context.clock.observe(context.now, latest);
+                if is_first {
+                    count(&mut context.metrics.map_runs_held_back);
+                }
                 self.repair.note_missing(context, origin, peer.origin.id);
             }
             Pushed::Known | Pushed::Refused => {}

@@ -171,6 +171,7 @@ impl Receiving {
             ChunkOutcome::Kept | ChunkOutcome::Ask => {}
             ChunkOutcome::Applied { latest, own } => {
                 self.asked_back = None;
+                count(&mut context.metrics.map_deltas_applied);
                 let _ = context.clock.observe(context.now, latest);
                 keep_own_log_open(context, map, own);
             }

@@ -105,6 +105,8 @@ pub enum Pushed {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Unpushed {
     writes: VecDeque<(u64, UnpushedWrite)>,
+    /// How many were left to the periodic exchange.
+    skipped: u64,
 }
 
 /// Where an unpushed write is.
@@ -126,9 +128,16 @@ impl Unpushed {
             "versions are consecutive"
         );
         if self.writes.len() >= MAX_UNPUSHED {
-            self.writes.clear();
+            self.skip();
         }
         self.writes.push_back((version, UnpushedWrite::Held(slot)));
+    }
+
+    /// Leaves all of them to the periodic exchange.
+    fn skip(&mut self) {
+        let skipped = u64::try_from(self.writes.len()).unwrap_or(u64::MAX);
+        self.skipped = self.skipped.saturating_add(skipped);
+        self.writes.clear();
     }
 
     /// Keeps the bytes of a write that is about to be dropped, if it is among them.
@@ -148,6 +157,13 @@ impl Map {
     #[must_use]
     pub fn has_unpushed(&self) -> bool {
         !self.unpushed.writes.is_empty()
+    }
+
+    /// How many own writes have not been pushed because too many waited, or because one is larger than a
+    /// datagram.
+    #[must_use]
+    pub const fn skipped_pushes(&self) -> u64 {
+        self.unpushed.skipped
     }
 
     /// Drops what has not been pushed. Peers will pull it.
@@ -185,7 +201,7 @@ impl Map {
             (upto, len) = (*version, buffer.len());
         }
         if upto == after {
-            self.unpushed.writes.clear();
+            self.unpushed.skip();
             return None;
         }
         self.unpushed.writes.drain(

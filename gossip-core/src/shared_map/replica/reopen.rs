@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::slab::WriteSlot;
 use super::write::{CausalContext, Write};
-use super::{DotList, Map, Origin, Put, Unpushed};
+use super::{DotList, Map, Origin, Put};
 use crate::identity::Generation;
 
 /// How a replica's own log stands with its peers.
@@ -27,7 +27,7 @@ impl Map {
             return;
         }
         self.own = Origin { generation, ..old };
-        self.unpushed = Unpushed::default();
+        self.drop_unpushed();
         let log = self.logs.slot(old).filter(|_| standing != OwnLog::Sound);
         if self.owes_marker || log.is_some() {
             self.write_prune_marker();
