@@ -22,7 +22,8 @@ struct Cli {
     /// came by, and ask for what they miss.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Take this rule away: lists, all-origins, contexts, atomic, causal, gaps, names or graves.
+    /// Take this rule away: lists, all-origins, contexts, atomic, causal, gaps, names, graves
+    /// or deaths.
     #[arg(long, value_parser = rule)]
     without: Option<Missing>,
     /// Instead of random schedules, go through all states that three replicas can come to by so many

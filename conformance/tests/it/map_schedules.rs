@@ -61,7 +61,7 @@ fn without_any_of_the_rules_schedules_fail() {
     }
 }
 
-const SEEDS: [(Missing, &[u64]); 8] = [
+const SEEDS: [(Missing, &[u64]); 9] = [
     (Missing::Lists, &[109, REPAIR + 155]),
     (Missing::AllOrigins, &[122, REPAIR + 155]),
     (Missing::Contexts, &[8, REPAIR + 167]),
@@ -70,6 +70,7 @@ const SEEDS: [(Missing, &[u64]); 8] = [
     (Missing::Gaps, &[46, REPAIR + 194]),
     (Missing::Names, &[122, REPAIR + 9_217]),
     (Missing::Graves, &[457, REPAIR + 221]),
+    (Missing::Deaths, &[REPAIR + 144_884]),
 ];
 
 /// All states that three replicas come to by a write, a delete, a collection and a crash, with any

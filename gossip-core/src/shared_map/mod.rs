@@ -5,15 +5,18 @@
 //! - `sending` answers requests with deltas,
 //! - `receiving` asks one peer at a time for a delta, and asks again for what does not arrive,
 //! - `repair` keeps the runs that came by lately, and asks for those that are missing,
+//! - `writing` writes the messages,
 //! - `upkeep` looks after the logs of nodes that are gone.
 //!
 //! The conversation:
 //! - A SYN tells the map's summary (hash and prune stamp), unless the map is empty, and the frontiers that
 //!   rose lately.
-//! - A node that sees a difference sends the peer what the peer lacks, and asks for what it lacks itself.
+//! - A node that sees a difference sends the peer what the peer lacks, and asks for what it lacks itself. A peer
+//!   that has missed only the latest gets runs, another one a delta.
 //! - If the frontiers that were told do not explain the peer's hash, the node tells all of its own
 //!   frontiers, which may take several datagrams.
-//! - A delta is asked for a window of datagrams at a time, from one peer at a time.
+//! - A delta is asked for a window of datagrams at a time, from one peer at a time. The window adapts to what
+//!   arrives.
 //! - New writes go down the same trees as other news. What is missed there is asked for by name.
 
 #[cfg(feature = "map")]
