@@ -65,9 +65,8 @@ fn note(dots: &mut DotList, (origin, version): (Origin, u64)) {
 }
 
 impl Map {
-    /// Writes a key. The write replaces everything that is known of the key, but no more than some of the
-    /// last-write-wins siblings: see [`context_to_replace`](Self::context_to_replace). `stamp` must be later than every
-    /// stamp seen. Returns the version.
+    /// Writes a key. The write replaces everything that is known of the key, but at most 32 of its
+    /// last-write-wins siblings, the latest. `stamp` must be later than every stamp seen. Returns the version.
     pub fn put(&mut self, stamp: Stamp, key: &Key, put: Put<'_>) -> u64 {
         let key = key.as_str().as_bytes();
         let place = self.key_index.find(&self.slab, key);
