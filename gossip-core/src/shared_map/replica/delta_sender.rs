@@ -214,26 +214,26 @@ impl Session {
     /// Otherwise adds what has died since the last time.
     fn update_live_set(&mut self, map: &Map) {
         debug_assert!(self.known, "the vector is the peer's");
-        match &mut self.basis {
-            Basis::Contexts { epoch } if *epoch == map.epoch => {}
+        let died_since = match &self.basis {
+            Basis::Contexts { epoch } if *epoch == map.epoch => return,
             Basis::LiveSet {
                 parts,
                 unnoted,
                 died,
             } if *unnoted == map.unnoted
-                && self.segments.len() <= parts.saturating_add(MOST_DIED.max(*parts))
-                && let Some(dots) = map.died.after(*died) =>
+                && self.segments.len() <= parts.saturating_add(MOST_DIED.max(*parts)) =>
             {
-                push_died(&mut self.segments, dots);
-                *died = map.died.count();
+                map.died.after(*died)
             }
-            Basis::Unknown | Basis::Contexts { .. } | Basis::LiveSet { .. } => {
-                if map.is_below_a_floor(&self.vector, self.prune_stamp) {
-                    self.make_live_set(map);
-                } else {
-                    self.basis = Basis::Contexts { epoch: map.epoch };
-                }
-            }
+            Basis::Unknown | Basis::Contexts { .. } | Basis::LiveSet { .. } => None,
+        };
+        if let (Some(dots), Basis::LiveSet { died, .. }) = (died_since, &mut self.basis) {
+            push_died(&mut self.segments, dots);
+            *died = map.died.count();
+        } else if map.is_below_a_floor(&self.vector, self.prune_stamp) {
+            self.make_live_set(map);
+        } else {
+            self.basis = Basis::Contexts { epoch: map.epoch };
         }
     }
 
