@@ -386,14 +386,15 @@ impl RecentRuns {
         self.order.iter().rev().copied()
     }
 
-    /// The last run of the origin after this one, or of the first one: its origin and its last version.
+    /// The last applied run of the origin after this one, or of the first one: its origin and its last version.
     #[must_use]
     pub fn last_of_next(&self, after: Option<Origin>) -> Option<(Origin, u64)> {
+        let applied = |(id, run): (&RunId, &RecentRun)| run.waits_for.is_none().then_some(*id);
         let from = after.map_or((FIRST, 0), |origin| (origin, u64::MAX));
-        let mut rest = self.runs.range((Bound::Excluded(from), Bound::Unbounded));
-        let (next, _) = rest.next().map(|(id, _)| *id)?;
-        let last = self.runs.range(..=(next, u64::MAX)).next_back();
-        last.map(|(id, _)| *id)
+        let rest = self.runs.range((Bound::Excluded(from), Bound::Unbounded));
+        let (next, _) = rest.filter_map(applied).next()?;
+        let of_next = self.runs.range((next, 0)..=(next, u64::MAX));
+        of_next.filter_map(applied).next_back()
     }
 
     /// Whether runs wait.
@@ -431,8 +432,14 @@ impl RecentRuns {
             })
             .map(|(id, _)| *id)
             .collect();
-        for id in old {
-            self.drop_run(id);
+        for (origin, upto) in old {
+            let was_early = map.known(origin) < upto;
+            self.drop_run((origin, upto));
+            // What it built on has not come. A node that asked for it again would get it again from one that
+            // has asked for it later, and so on without end.
+            if was_early && self.told.get(&origin).is_some_and(|told| *told <= upto) {
+                self.told.remove(&origin);
+            }
         }
         self.order.retain(|id| self.runs.contains_key(id));
         if self.order.is_empty() {

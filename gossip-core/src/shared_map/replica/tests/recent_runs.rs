@@ -212,6 +212,26 @@ fn early_runs_that_never_fit_are_bounded_and_dropped_in_time() {
 }
 
 #[test]
+fn an_early_run_is_not_told_of_and_once_dropped_is_not_asked_for_again() {
+    let (mut taker, mut runs) = (map(9), RecentRuns::default());
+    let (sent, _) = chain(3);
+    let (applied, early) = (&sent[1], &sent[2]);
+    runs.take(&mut taker, &applied.run(), Some(0));
+    assert!(runs.note_told(&taker, early.origin, early.upto));
+    runs.take(&mut taker, &early.run(), Some(0));
+    assert!(runs.has_early());
+    assert_eq!(runs.last_of_next(None), Some((applied.origin, 1)));
+    assert_eq!(runs.last_of_next(Some(applied.origin)), None);
+    // What it builds on never comes. Peers that have asked for the run meanwhile hold it for longer, so asking
+    // for it again would keep it going round for ever.
+    for _ in 0..17 {
+        runs.begin_round(&mut taker);
+    }
+    assert_eq!(runs.missing(&taker), []);
+    runs.check(&taker);
+}
+
+#[test]
 fn an_early_run_is_tried_again_after_a_delta_and_in_each_round() {
     for is_told in [true, false] {
         let (sent, truth) = chain(6);
