@@ -12,6 +12,7 @@ mod fetch;
 mod join;
 mod load;
 mod loss;
+mod newcomer;
 mod partition;
 mod report;
 mod restart;
@@ -31,6 +32,7 @@ pub use fetch::Fetch;
 pub use join::Join;
 pub use load::{Load, Target};
 pub use loss::{Loss, Whose};
+pub use newcomer::Newcomer;
 pub use partition::Partition;
 pub use report::{Curve, Figure, Panel, Report};
 pub use restart::Restart;
@@ -46,6 +48,8 @@ use crate::sim::{Finding, TraceHash};
 pub enum Scenario {
     /// All nodes start at once.
     Join(Join),
+    /// One node joins others that have much to tell.
+    Newcomer(Newcomer),
     /// Nothing changes.
     Steady(Steady),
     /// Nodes write.
@@ -109,6 +113,7 @@ impl Scenario {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Join(_) => "join",
+            Self::Newcomer(_) => "newcomer",
             Self::Steady(_) => "steady",
             Self::Spread(_) => "spread",
             Self::Load(_) => "load",
@@ -147,6 +152,7 @@ impl Scenario {
     ) -> Result<Outcome, Unplayable> {
         match self {
             Self::Join(join) => join.play(setup, clock, gauges),
+            Self::Newcomer(newcomer) => newcomer.play(setup, clock),
             Self::Steady(steady) => steady.play(setup, clock, gauges),
             Self::Spread(spread) => spread.play(setup, clock),
             Self::Load(load) => load.play(setup, clock),

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use conformance::scenario::{
-    Churn, Crash, Datacenters, Disturb, Disturbance, Fetch, Join, Load, Loss, Partition, Place,
-    Restart, Scenario, Setup, Soak, Spread, Steady, Target, Whose,
+    Churn, Crash, Datacenters, Disturb, Disturbance, Fetch, Join, Load, Loss, Newcomer, Partition,
+    Place, Restart, Scenario, Setup, Soak, Spread, Steady, Target, Whose,
 };
 use conformance::sim::Scrutiny;
 use conformance::sim::network::Delay;
@@ -30,6 +30,15 @@ pub(crate) enum Command {
     /// All nodes start within a second and know only the seeds.
     #[command(after_help = help::JOIN)]
     Join(Common),
+    /// How soon one more node knows the attributes of all, and what that costs each peer.
+    #[command(after_help = help::NEWCOMER)]
+    Newcomer {
+        #[command(flatten)]
+        common: Common,
+        /// Bytes of the attributes of each node
+        #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+        state: u32,
+    },
     /// What a cluster costs when nothing changes.
     #[command(after_help = help::STEADY)]
     Steady(Common),
@@ -368,6 +377,14 @@ impl Command {
             Self::Join(common) => {
                 let limit = common.seconds(300);
                 (Scenario::Join(Join { limit }), common)
+            }
+            Self::Newcomer { common, state } => {
+                let newcomer = Newcomer {
+                    warm_up: common.warm_up(RESTED),
+                    state: *state,
+                    limit: common.seconds(120),
+                };
+                (Scenario::Newcomer(newcomer), common)
             }
             Self::Steady(common) => {
                 let steady = Steady {

@@ -24,6 +24,19 @@ Figures (--seconds: the time they may take, 300 by default):
   heap_bytes_per_member  memory in the end, divided by nodes squared
   heap_peak_bytes        the most memory this process ever used";
 
+pub(crate) const NEWCOMER: &str = "\
+The nodes write --state bytes of attributes each, in values of 1000 bytes. When all is at rest (--warm-up: \
+20 intervals), one more node joins.
+
+Figures (--seconds: the time that it may take, 120 by default):
+  joined_s               seconds from its start until it takes part
+  complete_s             until it also holds all that the others hold
+  state_kb               kilobytes of that
+  taken_kb, sent_kb      kilobytes that it was sent, and that it sent
+  max_kb_per_peer        the most that one peer sent meanwhile, what it sends at rest included
+  max_kb_per_peer_and_s  likewise within any second
+  wrong_down             wrong verdicts";
+
 pub(crate) const STEADY: &str = "\
 Figures (--seconds: how long it is measured, 60 by default; --warm-up: 20 intervals):
   bytes_per_node_per_s        sent by each node while nothing changes
