@@ -1,7 +1,7 @@
 //! Small runs of the scenarios: the figures that a reader relies on.
 
 use conformance::scenario::{
-    Crash, Join, Load, Partition, Place, Restart, Scenario, Setup, Spread, Steady, Target,
+    Crash, Join, Load, Newcomer, Partition, Place, Restart, Scenario, Setup, Spread, Steady, Target,
 };
 use conformance::testkit::{MILLI, SECOND};
 use gossip_core::{Dissemination, Mode};
@@ -22,6 +22,23 @@ fn twenty_nodes_join_within_five_seconds_and_no_datagram_is_too_long() {
     assert!(figure(&outcome, "converged_s") <= 5.0);
     assert!(figure(&outcome, "max_datagram") <= 1400.0);
     assert_eq!(figure(&outcome, "known_share"), 1.0);
+}
+
+#[test]
+fn a_newcomer_soon_knows_ten_kilobytes_of_each() {
+    let newcomer = Scenario::Newcomer(Newcomer {
+        warm_up: 10 * SECOND,
+        state: 10_000,
+        limit: 60 * SECOND,
+    });
+    for (loss, within) in [(0.0, 1.5), (0.1, 3.5)] {
+        let setup = Setup { loss, ..nodes(50) };
+        let outcome = play(newcomer, &setup);
+        assert!(figure(&outcome, "complete_s") <= within, "{loss}");
+        assert!(figure(&outcome, "joined_s") <= within, "{loss}");
+        assert!(figure(&outcome, "max_kb_per_peer_and_s") <= 200.0, "{loss}");
+        assert_eq!(figure(&outcome, "wrong_down"), 0.0, "{loss}");
+    }
 }
 
 /// With one write at a time and no loss, any way of spreading writes looks good.

@@ -195,6 +195,9 @@ impl Node {
         let learns = self.local.standing() == Standing::Joining || self.context.table.len() <= 1;
         if learns && self.list_fits(Region::ALL, &encoder) {
             self.write_list(&mut encoder, Region::ALL);
+        } else if self.sync.is_behind() {
+            // Recent changes do not explain what a node that is far behind lacks.
+            self.write_planned(&mut encoder, Planned::Split(Region::ALL), Cut::Refused);
         } else {
             let loss = self.failure.measured_loss_share();
             let news = self.sync.news_lasts(&self.context, now, loss);

@@ -145,7 +145,7 @@ impl Node {
         table.change_log(own, |held| *held = log);
         let mut node = Self {
             failure: Failure::new(&config),
-            sync: Sync::new(now),
+            sync: Sync::new(),
             push: Push::default(),
             removal: Removal::default(),
             local: Local::new(),

@@ -81,14 +81,14 @@ fn votes_in(run: &[u8]) -> usize {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::context::testing::{WALL, at, context, generation, log_of};
+    use crate::context::testing::{WALL, context, generation, log_of};
     use crate::event::Event;
     use crate::hlc::Stamp;
     use crate::identity::{Generation, NodeId};
     use crate::membership::Condition;
     use crate::state::attribute::Declared;
     use crate::state::log::Log;
-    use crate::time::{Instant, UnixTime};
+    use crate::time::UnixTime;
 
     pub(in crate::sync) const ID: NodeId = NodeId::from_u64(1);
 
@@ -126,7 +126,7 @@ pub(super) mod tests {
     #[test]
     fn a_whole_delta_takes_effect_at_once() {
         let mut context = context(|_| ());
-        let (mut sync, log) = (Sync::new(at(0)), member());
+        let (mut sync, log) = (Sync::new(), member());
         let mut room = Room::of(1400);
         let all = delta(&log, 0, 2);
         let (taken, change) = sync.accept(&mut context, &all, Sent::Alone, false, &mut room);
@@ -139,7 +139,7 @@ pub(super) mod tests {
     #[test]
     fn parts_wait_for_one_another_and_a_part_alone_is_asked_about() {
         let mut context = context(|_| ());
-        let (mut sync, log) = (Sync::new(at(0)), member());
+        let (mut sync, log) = (Sync::new(), member());
         let (first, second) = (delta(&log, 0, 1), delta(&log, 1, 2));
         let sent = Sent::InParts;
         assert_eq!(
@@ -150,7 +150,7 @@ pub(super) mod tests {
             accept(&mut context, &mut sync, &first, sent),
             (Taken::Done, true)
         );
-        let mut sync = Sync::new(at(0));
+        let mut sync = Sync::new();
         let mut other = crate::context::testing::context(|_| ());
         let alone = accept(&mut other, &mut sync, &first, Sent::Alone);
         assert_eq!(alone, (Taken::Lacks, false));
@@ -162,7 +162,7 @@ pub(super) mod tests {
     #[test]
     fn a_generation_from_the_far_future_is_refused_counted_and_told() {
         let mut context = context(|_| ());
-        let mut sync = Sync::new(at(0));
+        let mut sync = Sync::new();
         let year = UnixTime::from_millis(WALL.as_millis() + 365 * 86_400_000);
         let log = log_of(Generation::new(Stamp::at(year)), 1, Declared::Up);
         let all = delta(&log, 0, 2);
@@ -176,7 +176,7 @@ pub(super) mod tests {
     #[test]
     fn a_full_table_and_a_pruned_tombstone_keep_out_unknown_members_alone() {
         let mut context = context(|config| config.max_members = 2);
-        let mut sync = Sync::new(at(0));
+        let mut sync = Sync::new();
         let log = member();
         let all = delta(&log, 0, 2);
         let mut room = Room::of(1400);
@@ -200,7 +200,7 @@ pub(super) mod tests {
     #[test]
     fn a_datagram_brings_only_as_many_members_as_it_has_room_for() {
         let mut context = context(|_| ());
-        let (mut sync, log) = (Sync::new(at(0)), member());
+        let (mut sync, log) = (Sync::new(), member());
         let mut room = Room::of(0);
         let mut brought = 0;
         for n in 1..100 {
@@ -218,7 +218,7 @@ pub(super) mod tests {
     #[test]
     fn a_log_that_outgrows_its_limit_is_refused_with_all_its_parts() {
         let mut context = context(|config| config.max_state = 0);
-        let mut sync = Sync::new(Instant::ORIGIN);
+        let mut sync = Sync::new();
         let mut log = member();
         for n in 0..40_u8 {
             log.write(0, &[n + 32], Some(&[0; 1000]));

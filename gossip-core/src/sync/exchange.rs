@@ -12,23 +12,19 @@
 //! one, up to [`LAST_LEG`]. What is still open then is left to the next exchange.
 
 use core::net::SocketAddr;
-use core::time::Duration;
 
 use smallvec::SmallVec;
 
 use super::Sync;
+use super::catch_up::Brought;
 use super::leg::{FIRST_LEG, LAST_LEG, Learned, Leg};
 use super::narrowing::{give_what_is_not_named, narrow_down};
-use super::peers::sample;
-use crate::context::{Answer, Context, Outgoing, Planned, Timer};
+use crate::context::{Answer, Context, Outgoing, Planned};
 use crate::identity::{Generation, NodeId};
 use crate::membership::Condition;
+use crate::rng::below;
 use crate::state::table_hash::Salt;
 use crate::wire::message::{ExchangeHead, Extent, Item, Sender, Summary};
-
-/// Time between two exchanges of a node that is far behind. One exchange can bring within it what it
-/// brings.
-const CATCH_UP: Duration = Duration::from_millis(50);
 
 /// Whether a SYN ends an exchange at once: its sender is a member and holds the same table.
 pub(crate) fn agrees(context: &Context, sender: Sender, head: &ExchangeHead) -> bool {
@@ -119,12 +115,15 @@ impl Sync {
         if !leg.is_explained() {
             self.explain(context, leg, loss);
         }
-        narrow_down(context, leg);
-        leg.learned()
+        // Nobody answers the last leg.
+        if leg.head.leg.saturating_add(1) < LAST_LEG {
+            narrow_down(context, leg);
+        }
+        leg.learned(context)
     }
 
     /// Answers a leg, and sees to it that what is still missing is asked for.
-    pub(crate) fn answer(&self, context: &mut Context, mut leg: Leg) {
+    pub(crate) fn answer(&mut self, context: &mut Context, mut leg: Leg) {
         let head = leg.head;
         let greet = leg.is_stranger && head.leg == FIRST_LEG;
         if greet && !leg.may_ask {
@@ -136,13 +135,22 @@ impl Sync {
             Extent::Whole => leg.full,
             Extent::Part => false,
         };
-        if more && leg.progress && leg.theirs() != context.table.hash() {
-            let next = self.caught_up.max(context.now);
-            context.timers.advance(Timer::CatchUp, next);
-        }
-        if head.leg < LAST_LEG && (greet || !leg.plan.is_empty()) {
+        let answers = head.leg < LAST_LEG && (greet || !leg.plan.is_empty());
+        let brought = Brought {
+            bytes: leg.brought,
+            new: leg.brought_new,
+            ends: !answers && head.extent != Extent::Part,
+            leaves_more: more && leg.theirs() != context.table.hash(),
+        };
+        self.catch_up.on_leg(context, leg.from, brought);
+        if answers {
             // An answer takes what it says next off the end of its plan.
             leg.plan.reverse();
+            if self.catch_up.is_behind() {
+                // Each peer that is asked at the same time is to bring something else.
+                let start = below(&mut context.rng, leg.plan.len());
+                leg.plan.rotate_left(start);
+            }
             context.send(Outgoing::Answer(Answer {
                 to: leg.from,
                 leg: head.leg.saturating_add(1),
@@ -167,15 +175,9 @@ impl Sync {
         }
     }
 
-    /// There is more to learn. Asks another peer than before, so that no peer bears it all.
+    /// Exchanges of a node that is far behind have taken too long, or peers have rested.
     pub(crate) fn on_catch_up_due(&mut self, context: &mut Context) {
-        self.caught_up = context.now.saturating_add(CATCH_UP);
-        let members = context.table.home(context.own).live();
-        let peers = sample(members, context.own, 1, &mut context.rng);
-        match peers.first() {
-            Some(peer) => context.begin_exchange_with(*peer),
-            None => context.ask_all_seeds(),
-        }
+        self.catch_up.on_due(context);
     }
 }
 
@@ -209,10 +211,9 @@ fn is_removed(context: &Context, sender: Sender) -> bool {
 mod tests {
     use super::super::leg::testing::{STRANGER, head, leg, summary};
     use super::*;
-    use crate::context::testing::{OWN, address, at, context, generation, log_of};
+    use crate::context::testing::{OWN, address, context, generation, log_of};
     use crate::state::attribute::Declared;
     use crate::sync::staging::Sent;
-    use crate::time::Instant;
     use crate::wire::message::{Delta, ModeTag};
     use std::vec::Vec;
 
@@ -220,7 +221,7 @@ mod tests {
     const HASH: u128 = 5;
 
     fn sync() -> Sync {
-        Sync::new(Instant::ORIGIN)
+        Sync::new()
     }
 
     /// The answers that were noted: leg and plan, in the order in which it is carried out.
@@ -341,29 +342,22 @@ mod tests {
         let mut room = crate::sync::Room::of(1400);
         let (taken, _) = sync.accept(&mut context, &delta, Sent::InParts, false, &mut room);
         leg.applied(&context, &delta, before, taken);
-        assert!(leg.progress);
+        assert!(leg.brought_new > 0);
         assert_eq!(sync.conclude(&mut context, &mut leg, 0.0), Learned::Part);
         assert_eq!(leg.plan, [Planned::Want(id)]);
     }
 
     #[test]
-    fn a_node_that_is_behind_asks_on_at_once_and_then_at_a_pace() {
+    fn a_node_that_is_behind_asks_another_peer_at_once() {
         let mut context = context(|_| ());
         let mut sync = sync();
-        let behind = |sync: &Sync, context: &mut Context| {
-            let mut leg = leg(context, 2, BOTH, HASH);
-            leg.head.extent = Extent::Last;
-            leg.progress = true;
-            sync.answer(context, leg);
-            context.timers.next()
-        };
-        context.timers.clear();
-        assert_eq!(behind(&sync, &mut context), Some(at(0)));
-        context.timers.clear();
         context.learn(2);
-        sync.on_catch_up_due(&mut context);
+        let mut leg = leg(&context, 2, BOTH, HASH);
+        leg.head.extent = Extent::Last;
+        (leg.brought, leg.brought_new) = (1000, 1000);
+        sync.answer(&mut context, leg);
+        assert!(sync.is_behind());
         let asked = context.drain_messages().last();
         assert!(matches!(asked, Some(Outgoing::Syn { to }) if to == address(2)));
-        assert_eq!(behind(&sync, &mut context), Some(at(50)));
     }
 }

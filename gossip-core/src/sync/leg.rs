@@ -24,7 +24,9 @@ use crate::identity::{Generation, NodeId};
 use crate::membership::Region;
 use crate::membership::region::PARTS;
 use crate::state::table_hash::{DIGEST, Salt};
-use crate::wire::message::{Delta, ExchangeHead, Extent, ModeTag, Resume, Sender, Split, Summary};
+use crate::wire::message::{
+    DELTA_HEAD, Delta, ExchangeHead, Extent, ModeTag, Resume, Sender, Split, Summary,
+};
 
 /// The SYN.
 pub(crate) const FIRST_LEG: u8 = 1;
@@ -68,8 +70,9 @@ pub(crate) struct Leg {
     pub(super) complete: SmallVec<[Region; 2]>,
     /// Whether the leg narrows a difference down, or tells of something that can only be asked for.
     pub(super) narrows: bool,
-    /// Whether the leg brought something new.
-    pub(super) progress: bool,
+    /// Bytes of the deltas that the leg brought, and of those among them that were new.
+    pub(super) brought: usize,
+    pub(super) brought_new: usize,
     /// Whether the leg brought more than this node takes from one datagram.
     pub(super) full: bool,
     /// The regions that differ.
@@ -120,7 +123,8 @@ impl Leg {
             unknown: SmallVec::new(),
             complete: SmallVec::new(),
             narrows: false,
-            progress: false,
+            brought: 0,
+            brought_new: 0,
             full: false,
             differing: SmallVec::new(),
             compared: 0,
@@ -198,18 +202,22 @@ impl Leg {
         let origin = delta.origin;
         let told = (delta.generation, delta.frontier);
         match taken {
-            Taken::Waits => self.progress = true,
             Taken::Lacks => self.ask(origin),
             Taken::Full => self.full = true,
             // Only a delta tells which of two generations is the newer one.
             Taken::Done if told < before && !self.unknown.contains(&origin) => {
                 self.compare(context, origin, told);
             }
-            Taken::Done => {}
+            Taken::Waits | Taken::Done => {}
         }
         let known = context.known(origin);
         debug_assert!(known >= before, "applying a delta forgets nothing");
-        self.progress |= known > before;
+        let is_new = known > before || taken == Taken::Waits;
+        let size = delta.entries.len().saturating_add(DELTA_HEAD);
+        self.brought = self.brought.saturating_add(size);
+        self.brought_new = self
+            .brought_new
+            .saturating_add(if is_new { size } else { 0 });
     }
 
     /// The sender knows this origin so far.
@@ -322,12 +330,15 @@ impl Leg {
             .find(|(id, generation)| self.salt.check(*id, *generation) == told.check)
     }
 
-    /// Whether a newcomer has learned the whole table. That is so once an answer leaves it nothing to ask
-    /// for.
+    /// Whether a newcomer has learned the whole table. That is so once a member has the same one, or an answer
+    /// leaves the newcomer nothing to ask for.
     ///
     /// The last of several datagrams may come first. A newcomer that announced itself then would tell only
     /// the members that it knows already.
-    pub(super) fn learned(&self) -> Learned {
+    pub(super) fn learned(&self, context: &Context) -> Learned {
+        if !self.is_stranger && self.theirs() == context.table.hash() {
+            return Learned::All;
+        }
         let answers_me = self.head.leg.is_multiple_of(2) && self.head.extent != Extent::Part;
         let asks = self
             .plan
@@ -389,9 +400,9 @@ pub(super) mod testing {
 
 #[cfg(test)]
 mod tests {
-    use super::testing::{leg, summary};
+    use super::testing::{head, leg, summary};
     use super::*;
-    use crate::context::testing::{context, generation};
+    use crate::context::testing::{address, context, generation};
 
     const HASH: u128 = 5;
 
@@ -535,7 +546,7 @@ mod tests {
             let mut leg = leg(&context, number, ModeTag::PushPull, HASH);
             leg.head.extent = extent;
             leg.plan.extend(planned);
-            leg.learned()
+            leg.learned(&context)
         };
         let own = context.own;
         let give = Planned::Delta {
@@ -549,5 +560,24 @@ mod tests {
         assert_eq!(learned(1, Extent::Whole, None), Learned::Part, "a question");
         let want = Some(Planned::Want(own));
         assert_eq!(learned(2, Extent::Whole, want), Learned::Part);
+    }
+
+    #[test]
+    fn a_newcomer_has_learned_the_table_when_a_member_has_the_same() {
+        let mut context = context(|_| ());
+        let id = context.learn(1);
+        let head = head(4, ModeTag::PushPull, context.table.hash());
+        let generation = generation();
+        let learned = |context: &Context, id| {
+            let sender = Sender { id, generation };
+            let mut leg = Leg::new(context, address(1), sender, head);
+            leg.head.extent = Extent::Truncated;
+            leg.learned(context)
+        };
+        assert_eq!(learned(&context, id), Learned::All);
+        let stranger = NodeId::from_u64(2);
+        assert_eq!(learned(&context, stranger), Learned::Part);
+        context.learn(3);
+        assert_eq!(learned(&context, id), Learned::Part, "another table");
     }
 }

@@ -8,6 +8,7 @@
 //! - [news] is what a node tells unasked;
 //! - [narrowing] finds differences that nobody has told of;
 //! - [accept] decides what becomes of a delta, and [staging] keeps the parts of claims;
+//! - [catch_up] asks several peers at a time, where this node is far behind;
 //! - [apply] is what a whole claim means for the table and for the application;
 //! - [peers] chooses whom a round meets.
 //!
@@ -19,6 +20,7 @@
 
 pub(crate) mod accept;
 pub(crate) mod apply;
+mod catch_up;
 pub(crate) mod exchange;
 pub(crate) mod leg;
 mod narrowing;
@@ -34,6 +36,7 @@ use crate::membership::{Condition, Record, Table};
 use crate::state::log::Log;
 use crate::state::room::Room;
 use crate::time::Instant;
+use catch_up::CatchUp;
 use staging::{Begun, Staging};
 
 /// The anti-entropy of a node. See the [module](self).
@@ -42,8 +45,7 @@ pub(crate) struct Sync {
     staging: Staging,
     /// When an exchange last found a difference that the peer had not explained.
     differed: Option<Instant>,
-    /// When this node may meet another peer, if it is far behind.
-    caught_up: Instant,
+    catch_up: CatchUp,
 }
 
 /// What became of a delta.
@@ -61,12 +63,17 @@ pub(crate) enum Taken {
 }
 
 impl Sync {
-    pub(crate) fn new(now: Instant) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             staging: Staging::default(),
             differed: None,
-            caught_up: now,
+            catch_up: CatchUp::default(),
         }
+    }
+
+    /// Whether this node is far behind.
+    pub(crate) const fn is_behind(&self) -> bool {
+        self.catch_up.is_behind()
     }
 
     /// How many partial claims were dropped to make room.

@@ -128,7 +128,7 @@ mod tests {
 
     /// The plan of a node that hears a SYN which does not explain the difference.
     fn explained(context: &Context) -> (Vec<Planned>, usize) {
-        let mut sync = Sync::new(Instant::ORIGIN);
+        let mut sync = Sync::new();
         let mut leg = leg(context, 1, MODE, 5);
         sync.explain(context, &mut leg, 0.0);
         (leg.plan, leg.differing.len())
@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn a_change_is_told_for_longer_while_tables_differ() {
         let mut context = context(|_| ());
-        let mut sync = Sync::new(Instant::ORIGIN);
+        let mut sync = Sync::new();
         let interval = context.config.interval;
         assert_eq!(
             sync.news_lasts(&context, context.now, 0.0),

@@ -29,7 +29,7 @@ fn whole(log: &Log) -> Delta<'_> {
 }
 
 fn accept(context: &mut Context, delta: &Delta<'_>) -> (Taken, Option<MemberChange>) {
-    let mut sync = Sync::new(context.now);
+    let mut sync = Sync::new();
     let mut room = Room::of(delta.entries.len());
     sync.accept(context, delta, Sent::Alone, false, &mut room)
 }
@@ -92,7 +92,7 @@ fn in_push_mode_a_change_is_news_for_as_many_rounds_as_it_takes() {
         for number in 2..=members {
             context.learn(number);
         }
-        let lasts = Sync::new(context.now).news_lasts(&context, context.now, loss);
+        let lasts = Sync::new().news_lasts(&context, context.now, loss);
         lasts.as_secs_f64() / context.config.interval.as_secs_f64()
     };
     // ln(100 * 1000) / 3 and / 1.5.
