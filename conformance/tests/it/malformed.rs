@@ -29,7 +29,8 @@ fn talkative(number: usize, grain: usize) -> (Loopback, Vec<Vec<u8>>) {
     kinds.sort_by_key(kind);
     kinds.dedup_by_key(|bytes| kind(bytes));
     let seen: BTreeSet<u8> = kinds.iter().map(|bytes| kind(bytes).0).collect();
-    // All but the claim of a name that somebody else holds.
+    // All but the claim of a name that somebody else holds. Nothing is lost here, so writes of the map are
+    // asked for only where one overtakes another.
     let expected = [
         message::HEARTBEAT,
         message::PING,
@@ -39,7 +40,7 @@ fn talkative(number: usize, grain: usize) -> (Loopback, Vec<Vec<u8>>) {
         message::MAP_PULL,
         message::MAP_CHUNK,
     ];
-    assert_eq!(seen, BTreeSet::from(expected));
+    assert!(seen.is_superset(&BTreeSet::from(expected)), "{seen:?}");
     (cluster, kinds)
 }
 

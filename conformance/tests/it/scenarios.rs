@@ -68,6 +68,37 @@ fn sustained_writes_with_loss_are_read_soon_and_by_all() {
     }
 }
 
+/// A write is pushed whatever passes through its writer, and what is missed is asked for.
+#[test]
+fn sustained_writes_of_attributes_are_read_soon_and_by_all() {
+    for (size, rate, loss, p50, most) in [
+        (12, 100.0, 0.0, 0.02, 0.1),
+        (20, 40.0, 0.1, 0.1, 1.0),
+        (20, 40.0, 0.3, 0.3, 2.0),
+    ] {
+        let load = Scenario::Load(Load {
+            warm_up: 20 * SECOND,
+            rate,
+            value: 100,
+            keys: 200,
+            one_at_a_time: false,
+            to: Target::Attributes,
+            lasts: 10 * SECOND,
+        });
+        let setup = Setup {
+            loss,
+            ..nodes(size)
+        };
+        let outcome = play(load, &setup);
+        assert_eq!(figure(&outcome, "never"), 0.0, "{loss}");
+        assert_eq!(figure(&outcome, "wrong_down"), 0.0, "{loss}");
+        for (name, bound) in [("late_p50_s", p50), ("late_max_s", most)] {
+            let late = figure(&outcome, name);
+            assert!(late <= bound, "{name} {late} s at a loss of {loss}");
+        }
+    }
+}
+
 /// Who has just joined has heard too few heartbeats to know how many are lost, and its neighbours may
 /// not know it yet.
 #[test]

@@ -24,6 +24,8 @@ pub(crate) enum Timer {
     Round,
     /// A node that is far behind may meet another peer.
     CatchUp,
+    /// What pushes have shown has been missing for so long that it is asked for.
+    Missing,
     /// A part of the map's delta has been overtaken for so long that it counts as lost.
     Gap,
     /// Writes of the map have been missing for so long that they are asked for.
@@ -34,7 +36,7 @@ pub(crate) enum Timer {
     Flush,
 }
 
-const COUNT: usize = 12;
+const COUNT: usize = 13;
 
 impl Timer {
     /// All timers, in the order in which those due at the same time run.
@@ -47,6 +49,7 @@ impl Timer {
         Self::NameConflict,
         Self::Round,
         Self::CatchUp,
+        Self::Missing,
         Self::Gap,
         Self::Repair,
         Self::Leave,
@@ -71,6 +74,7 @@ impl Timers {
             name_conflict,
             round,
             catch_up,
+            missing,
             gap,
             repair,
             leave,
@@ -85,6 +89,7 @@ impl Timers {
             Timer::NameConflict => name_conflict,
             Timer::Round => round,
             Timer::CatchUp => catch_up,
+            Timer::Missing => missing,
             Timer::Gap => gap,
             Timer::Repair => repair,
             Timer::Leave => leave,
@@ -139,9 +144,9 @@ mod tests {
                 Some(Instant::from_nanos(100 - u64::try_from(n).unwrap())),
             );
         }
-        assert_eq!(timers.next(), Some(Instant::from_nanos(89)));
+        assert_eq!(timers.next(), Some(Instant::from_nanos(88)));
         timers.advance(Timer::Round, Instant::from_nanos(500));
-        assert_eq!(timers.next(), Some(Instant::from_nanos(89)));
+        assert_eq!(timers.next(), Some(Instant::from_nanos(88)));
         timers.advance(Timer::Round, Instant::from_nanos(3));
         assert!(!timers.take_due(Timer::Round, Instant::from_nanos(2)));
         assert!(timers.take_due(Timer::Round, Instant::from_nanos(3)));

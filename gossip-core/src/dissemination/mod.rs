@@ -13,6 +13,7 @@
 //! starts, news for the same segment waits a few milliseconds and shares datagrams.
 
 pub(crate) mod broadcast;
+mod repair;
 #[cfg(test)]
 mod tests;
 
@@ -22,14 +23,14 @@ use core::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::context::{Answer, Context, News, Outgoing, Planned, Timer};
+use crate::context::{Context, News, Outgoing, Timer};
 use crate::failure::votes::Votes;
-use crate::identity::NodeId;
+use crate::identity::{Generation, NodeId};
 use crate::membership::segment::{Delegation, Division, Segment, divide};
-use crate::sync::leg::LAST_LEG;
 use crate::sync::peers::handovers;
 use crate::time::Instant;
-use crate::wire::message::{Delta, ModeTag, PushHead};
+use crate::wire::message::{Delta, PushHead};
+use repair::Repair;
 
 /// Time between two rounds of passing news on. Short beside the time a hop takes, long beside the
 /// time between two datagrams in a storm.
@@ -38,12 +39,29 @@ const PACE: Duration = Duration::from_millis(5);
 /// News that waits for the same segment before it goes on at once: a few datagrams full.
 const ENOUGH: usize = 64;
 
+/// The most pieces of news that wait for what comes before them.
+const MOST_EARLY: usize = 64;
+
 /// The eager dissemination of a node. See the [module](self).
 #[derive(Debug, Default)]
 pub(crate) struct Push {
     relay: Relay,
+    /// News that this node could not apply when it came, the latest last.
+    early: Vec<Early>,
+    repair: Repair,
     /// How much of the own log has been pushed.
     pushed: u64,
+}
+
+/// News that is to be served once this node knows what comes before it.
+#[derive(Debug)]
+struct Early {
+    tree: u8,
+    segment: Segment,
+    origin: NodeId,
+    after: u64,
+    /// How far the log is known by the node that has pushed it.
+    known: (Generation, u64),
 }
 
 /// News on its way through this node.
@@ -99,13 +117,19 @@ impl Relay {
 #[derive(Debug, Default)]
 pub(crate) struct Arrived {
     news: News,
-    gaps: SmallVec<[NodeId; 8]>,
+    early: SmallVec<[Early; 2]>,
 }
 
 impl Arrived {
-    /// Notes that what lies around a delta of this origin is missing.
-    pub(crate) fn note_gap(&mut self, origin: NodeId) {
-        self.gaps.push(origin);
+    /// A delta is to be passed on once what comes before it has arrived.
+    pub(crate) fn serve_later(&mut self, head: PushHead, delta: &Delta<'_>) {
+        self.early.push(Early {
+            tree: head.tree,
+            segment: head.segment,
+            origin: delta.origin,
+            after: delta.after,
+            known: (delta.generation, delta.frontier),
+        });
     }
 
     /// A delta is to be passed on.
@@ -154,7 +178,6 @@ impl Push {
 
     /// Hands on all that waits.
     fn pass_on(&mut self, context: &mut Context, votes: &Votes) {
-        context.timers.set(Timer::Flush, None);
         self.relay.ready = context.now.saturating_add(PACE);
         while let Some(batch) = self.relay.take() {
             let Division { delegations, own } = split(context, votes, batch.segment);
@@ -171,33 +194,79 @@ impl Push {
         }
     }
 
-    /// News has come down a tree and has been applied. Asks for what is missing, and serves the segment
-    /// that was handed to this node.
+    /// Another node knows so much of a log. Sees to it that this node asks for what it misses.
+    pub(crate) fn note_known(
+        &mut self,
+        context: &mut Context,
+        origin: NodeId,
+        known: (Generation, u64),
+        by: NodeId,
+    ) {
+        self.repair.note(context, origin, known, by);
+    }
+
+    /// A peer misses something, so others may, too.
+    pub(crate) fn on_asked(&mut self, context: &Context) {
+        self.repair.tell_for_some_time(context);
+    }
+
+    /// A peer has answered what this node has asked.
+    pub(crate) fn on_answered(&mut self, context: &Context, from: SocketAddr) {
+        self.repair.on_answer(context, from);
+    }
+
+    /// Something has been missing for so long that it is asked for.
+    pub(crate) fn on_missing_due(&mut self, context: &mut Context) {
+        self.repair.on_due(context);
+    }
+
+    /// The logs that the next push tells of beside its news.
+    pub(crate) fn tell(&mut self, context: &Context) -> SmallVec<[NodeId; 4]> {
+        self.repair.tell(context)
+    }
+
+    /// News has come down a tree and has been applied. Serves the segment that was handed to this node.
     pub(crate) fn on_push(
         &mut self,
         context: &mut Context,
         votes: &Votes,
-        from: SocketAddr,
         head: PushHead,
         arrived: Arrived,
     ) {
-        let Arrived { news, gaps } = arrived;
-        if !gaps.is_empty() {
-            context.send(Outgoing::Answer(Answer {
-                to: from,
-                leg: LAST_LEG.saturating_sub(1),
-                mode: ModeTag::PushPull,
-                plan: gaps.into_iter().map(Planned::Want).collect(),
-                sent: 0,
-                truncated: false,
-            }));
-        }
+        let Arrived { news, early } = arrived;
         let members = context.table.home(context.own).live();
         let served = head.segment.is_empty_but_for(context.own, members);
-        if news.is_empty() || served || !context.is_eager() {
+        if served || !context.is_eager() {
             return;
         }
-        let enough = self.relay.add(head.tree, head.segment, &news);
+        self.early.extend(early);
+        let excess = self.early.len().saturating_sub(MOST_EARLY);
+        self.early.drain(..excess);
+        if !news.is_empty() {
+            self.serve(context, votes, head.tree, head.segment, &news);
+        }
+    }
+
+    /// More is known of some logs. Serves what came too early.
+    pub(crate) fn serve_early(&mut self, context: &mut Context, votes: &Votes) {
+        let is_known = |early: &mut Early| context.known(early.origin) >= early.known;
+        let known: SmallVec<[Early; 4]> = self.early.extract_if(.., is_known).collect();
+        for early in known {
+            let news = [(early.origin, early.after)];
+            self.serve(context, votes, early.tree, early.segment, &news);
+        }
+    }
+
+    /// Passes news on to a segment at once, or with what else comes within a moment.
+    fn serve(
+        &mut self,
+        context: &mut Context,
+        votes: &Votes,
+        tree: u8,
+        segment: Segment,
+        news: &[(NodeId, u64)],
+    ) {
+        let enough = self.relay.add(tree, segment, news);
         if enough || self.relay.ready <= context.now {
             self.pass_on(context, votes);
         } else {
@@ -206,17 +275,23 @@ impl Push {
     }
 }
 
-/// Notes that this node serves a delta in this tree. Tells whether it is to do so: the delta is the
-/// latest news of its origin, and this node has not served it in this tree. A change comes down several
-/// trees and is passed on in each; a repetition is not.
-pub(crate) fn note_served(context: &mut Context, tree: u8, delta: &Delta<'_>) -> bool {
+/// Notes that this node serves a delta in this tree. Tells whether it is to do so: the delta has just
+/// changed what this node knows, or it is the latest news of its origin and this node has not served it in
+/// this tree. A change comes down several trees and is passed on in each; a repetition is not.
+pub(crate) fn note_served(
+    context: &mut Context,
+    tree: u8,
+    delta: &Delta<'_>,
+    is_new: bool,
+) -> bool {
     let bit = 1_u8.checked_shl(u32::from(tree)).unwrap_or(0);
     let own = context.own;
     let Some(record) = context.table.get_mut(delta.origin) else {
         return false;
     };
     let known = (record.log.generation(), record.log.frontier());
-    let first = known == (delta.generation, delta.frontier) && record.served & bit == 0;
+    let is_latest = known == (delta.generation, delta.frontier);
+    let first = is_new || is_latest && record.served & bit == 0;
     if first {
         record.served |= bit;
     }

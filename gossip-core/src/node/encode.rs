@@ -152,7 +152,9 @@ impl Node {
             } => {
                 let to = self.address_of(delegation.to)?;
                 let segment = delegation.segment;
-                let len = self.write_push(PushHead { tree, segment }, &mut news, body)?;
+                let told = self.push.tell(&self.context);
+                let head = PushHead { tree, segment };
+                let len = self.write_push(head, &mut news, &told, body)?;
                 let rest = if news.is_empty() {
                     None
                 } else {
@@ -371,8 +373,15 @@ impl Node {
         }
     }
 
-    /// Writes as much of the news as one datagram holds, and takes that off the list.
-    fn write_push(&self, head: PushHead, news: &mut News, body: &mut [u8]) -> Option<usize> {
+    /// Writes as much of the news as one datagram holds, and takes that off the list. Then tells how far
+    /// some other logs are known.
+    fn write_push(
+        &self,
+        head: PushHead,
+        news: &mut News,
+        told: &[NodeId],
+        body: &mut [u8],
+    ) -> Option<usize> {
         let mut encoder = Encoder::new(body, self.context.sender(), Message::Push(head))?;
         let head = encoder.len();
         while let Some((origin, after)) = news.last() {
@@ -385,7 +394,14 @@ impl Node {
             }
             news.pop();
         }
-        (encoder.len() > head).then_some(encoder.len())
+        if encoder.len() == head {
+            return None;
+        }
+        let salt = Salt::of_sender(self.context.own, self.context.generation);
+        for origin in told {
+            encoder.item(&Item::Summary(self.summary(salt, *origin)));
+        }
+        Some(encoder.len())
     }
 
     /// The salt with which this datagram shortens hashes.

@@ -15,11 +15,12 @@ use crate::membership::Condition;
 use crate::shared_map::Peer;
 use crate::state::attribute::VOTES;
 use crate::state::room::Room;
+use crate::state::table_hash::Salt;
 use crate::sync::apply::{MemberChange, tell_attributes, tell_status};
 use crate::sync::exchange::agrees;
 #[cfg(feature = "map")]
 use crate::sync::leg::FIRST_LEG;
-use crate::sync::leg::{Learned, OVERTAKING};
+use crate::sync::leg::{LAST_LEG, Learned, OVERTAKING, recognise};
 use crate::sync::staging::Sent;
 use crate::sync::{Sync, Taken};
 use crate::wire::datagram::Datagram;
@@ -60,6 +61,11 @@ impl Node {
             // A node that agrees with a member knows the table, whichever of them began.
             return self.local.announce(&mut self.context);
         }
+        if head.leg == LAST_LEG {
+            self.push.on_answered(&self.context, from);
+        } else if head.leg.saturating_add(1) == LAST_LEG {
+            self.push.on_asked(&self.context);
+        }
         let mut leg = Sync::begin_leg(&self.context, from, sender, head);
         for item in datagram.items {
             match item {
@@ -83,6 +89,8 @@ impl Node {
             Learned::Part => {}
         }
         self.sync.answer(&mut self.context, leg);
+        let votes = self.failure.votes();
+        self.push.serve_early(&mut self.context, votes);
     }
 
     /// Whether a leg is not answered, because its sender is a member and holds the same table and map.
@@ -121,22 +129,41 @@ impl Node {
         head: PushHead,
         room: &mut Room,
     ) {
+        let sender = datagram.sender;
         let mut arrived = Arrived::default();
         for item in datagram.items {
             let Item::Delta(delta) = item else { continue };
-            if self.on_delta(&delta, Sent::Alone, room) == Taken::Lacks {
-                arrived.note_gap(delta.origin);
+            let before = self.context.known(delta.origin);
+            let taken = self.on_delta(&delta, Sent::Alone, room);
+            if taken == Taken::Lacks {
+                let known = (delta.generation, delta.frontier);
+                self.push
+                    .note_known(&mut self.context, delta.origin, known, sender.id);
+                arrived.serve_later(head, &delta);
             }
-            if note_served(&mut self.context, head.tree, &delta) {
+            let is_new = self.context.known(delta.origin) > before;
+            if note_served(&mut self.context, head.tree, &delta, is_new) {
                 arrived.serve(&delta);
             }
         }
+        let salt = Salt::of_sender(sender.id, sender.generation);
+        let is_believed = self.is_where_it_says(from, sender);
+        for item in datagram.items {
+            if let Item::Summary(told) = item
+                && is_believed
+                && let Some((origin, generation)) = recognise(&self.context, salt, told)
+            {
+                let known = (generation, told.frontier);
+                self.push
+                    .note_known(&mut self.context, origin, known, sender.id);
+            }
+        }
         let votes = self.failure.votes();
-        self.push
-            .on_push(&mut self.context, votes, from, head, arrived);
+        self.push.serve_early(&mut self.context, votes);
+        self.push.on_push(&mut self.context, votes, head, arrived);
         #[cfg(feature = "map")]
         {
-            let peer = self.map_peer(from, datagram.sender);
+            let peer = self.map_peer(from, sender);
             let votes = self.failure.votes();
             let items = datagram.items;
             self.shared_map

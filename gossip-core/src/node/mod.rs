@@ -379,6 +379,7 @@ impl Node {
             Timer::NameConflict => self.local.on_name_conflict_due(context),
             Timer::Leave => self.on_leave_due(),
             Timer::CatchUp => self.sync.on_catch_up_due(context),
+            Timer::Missing => self.push.on_missing_due(context),
             #[cfg(feature = "map")]
             Timer::Gap => self.shared_map.on_gap_due(context),
             #[cfg(feature = "map")]

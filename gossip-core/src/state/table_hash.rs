@@ -69,6 +69,13 @@ impl Salt {
         Self(SipHasher13::new_with_key(hash))
     }
 
+    /// The salt of a push, which tells no table hash.
+    pub(crate) fn of_sender(id: NodeId, generation: Generation) -> Self {
+        let generation = u128::from(generation.stamp().to_bits());
+        let both = u128::from(id.as_u64()) | generation << 64;
+        Self::of(&both.to_le_bytes())
+    }
+
     /// A check by which a receiver tells apart the generations of an origin, and origins whose ids begin
     /// alike.
     pub(crate) fn check(&self, origin: NodeId, generation: Generation) -> u16 {

@@ -323,11 +323,7 @@ impl Leg {
         context: &Context,
         told: Summary,
     ) -> Option<(NodeId, Generation)> {
-        let alike = context.table.region(Region::with_prefix(told.prefix));
-        let identities = alike.map(|record| (record.id, record.log.generation()));
-        identities
-            .take(MAX_ALIKE)
-            .find(|(id, generation)| self.salt.check(*id, *generation) == told.check)
+        recognise(context, self.salt, told)
     }
 
     /// Whether a newcomer has learned the whole table. That is so once a member has the same one, or an answer
@@ -352,6 +348,19 @@ impl Leg {
             Learned::All
         }
     }
+}
+
+/// The origin that a summary hints at, if this node knows it under the same generation.
+pub(crate) fn recognise(
+    context: &Context,
+    salt: Salt,
+    told: Summary,
+) -> Option<(NodeId, Generation)> {
+    let alike = context.table.region(Region::with_prefix(told.prefix));
+    let identities = alike.map(|record| (record.id, record.log.generation()));
+    identities
+        .take(MAX_ALIKE)
+        .find(|(id, generation)| salt.check(*id, *generation) == told.check)
 }
 
 /// What tests of legs share.
