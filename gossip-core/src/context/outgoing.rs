@@ -144,12 +144,15 @@ pub(crate) enum MapOutgoing {
         after: Option<Origin>,
         ask: bool,
     },
-    /// A run on its way down a tree.
-    Run {
+    /// Runs on their way down a tree, without so many of the first: these are sent.
+    Push {
         tree: u8,
         delegation: Delegation,
-        run: SharedRun,
+        runs: Arc<[SharedRun]>,
+        sent: usize,
     },
+    /// How far this node has the runs of some origins.
+    Told { to: NodeId, told: Vec<VectorItem> },
     /// Asks for versions that this node lacks.
     Want { to: SocketAddr, wanted: Vec<Wanted> },
     /// Runs that a peer has asked for, each as its origin and its last version, the next one last.

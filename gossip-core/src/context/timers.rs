@@ -28,6 +28,8 @@ pub(crate) enum Timer {
     Missing,
     /// A part of the map's delta has been overtaken for so long that it counts as lost.
     Gap,
+    /// No run of the map has come for a while, so others are told of the latest ones.
+    TellRuns,
     /// Writes of the map have been missing for so long that they are asked for.
     Repair,
     /// The next step of leaving is due.
@@ -36,7 +38,7 @@ pub(crate) enum Timer {
     Flush,
 }
 
-const COUNT: usize = 13;
+const COUNT: usize = 14;
 
 impl Timer {
     /// All timers, in the order in which those due at the same time run.
@@ -51,6 +53,7 @@ impl Timer {
         Self::CatchUp,
         Self::Missing,
         Self::Gap,
+        Self::TellRuns,
         Self::Repair,
         Self::Leave,
         Self::Flush,
@@ -76,6 +79,7 @@ impl Timers {
             catch_up,
             missing,
             gap,
+            tell_runs,
             repair,
             leave,
             flush,
@@ -91,6 +95,7 @@ impl Timers {
             Timer::CatchUp => catch_up,
             Timer::Missing => missing,
             Timer::Gap => gap,
+            Timer::TellRuns => tell_runs,
             Timer::Repair => repair,
             Timer::Leave => leave,
             Timer::Flush => flush,
@@ -144,9 +149,9 @@ mod tests {
                 Some(Instant::from_nanos(100 - u64::try_from(n).unwrap())),
             );
         }
-        assert_eq!(timers.next(), Some(Instant::from_nanos(88)));
+        assert_eq!(timers.next(), Some(Instant::from_nanos(87)));
         timers.advance(Timer::Round, Instant::from_nanos(500));
-        assert_eq!(timers.next(), Some(Instant::from_nanos(88)));
+        assert_eq!(timers.next(), Some(Instant::from_nanos(87)));
         timers.advance(Timer::Round, Instant::from_nanos(3));
         assert!(!timers.take_due(Timer::Round, Instant::from_nanos(2)));
         assert!(timers.take_due(Timer::Round, Instant::from_nanos(3)));

@@ -1,25 +1,23 @@
 //! Eager dissemination: a change travels at once, down trees over the id space.
 //!
-//! The writer divides the id space into `push_fanout` segments. It hands each segment to a random member of
-//! the segment, which does the same with its part. There are `push_trees` independent trees, so one lost
-//! datagram harms few. Each tree costs one payload for each member. Where a tree breaks, or where views
-//! differ, periodic exchanges repair that. Writes of the shared map go down the same trees, and what is
-//! missed of them is asked for by name.
+//! The writer divides the members into `push_fanout` segments of the id space. It hands each segment to a member
+//! of it, the delegate, which does the same with its part. All nodes choose the same delegates, so news of many
+//! writers meets in them and shares datagrams; in each interval they are others. There are `push_trees`
+//! independent trees, so one lost datagram harms few. Each tree costs one payload for each member. Where a tree
+//! breaks, or where views differ, what is missed is asked for by name, and periodic exchanges repair the rest.
+//! Writes of the shared map go down one tree.
 //!
 //! The trees stand in the writer's datacenter. To each other datacenter the writer hands one copy for
 //! each tree, to a bridge, which divides the id space among the members there.
-//!
-//! While little news passes through a node, it goes on at once. While much does, as when a whole cluster
-//! starts, news for the same segment waits a few milliseconds and shares datagrams.
 
 pub(crate) mod broadcast;
+pub(crate) mod relay;
 mod repair;
 #[cfg(test)]
 mod tests;
 
 use alloc::vec::Vec;
 use core::net::SocketAddr;
-use core::time::Duration;
 
 use smallvec::SmallVec;
 
@@ -28,13 +26,9 @@ use crate::failure::votes::Votes;
 use crate::identity::{Generation, NodeId};
 use crate::membership::segment::{Delegation, Division, Segment, divide};
 use crate::sync::peers::handovers;
-use crate::time::Instant;
 use crate::wire::message::{Delta, PushHead};
+use relay::Relay;
 use repair::Repair;
-
-/// Time between two rounds of passing news on. Short beside the time a hop takes, long beside the
-/// time between two datagrams in a storm.
-const PACE: Duration = Duration::from_millis(5);
 
 /// News that waits for the same segment before it goes on at once: a few datagrams full.
 const ENOUGH: usize = 64;
@@ -45,7 +39,7 @@ const MOST_EARLY: usize = 64;
 /// The eager dissemination of a node. See the [module](self).
 #[derive(Debug, Default)]
 pub(crate) struct Push {
-    relay: Relay,
+    relay: Relay<News>,
     /// News that this node could not apply when it came, the latest last.
     early: Vec<Early>,
     repair: Repair,
@@ -62,55 +56,6 @@ struct Early {
     after: u64,
     /// How far the log is known by the node that has pushed it.
     known: (Generation, u64),
-}
-
-/// News on its way through this node.
-#[derive(Debug, Default)]
-struct Relay {
-    waiting: Vec<Batch>,
-    /// Before this, news waits for more.
-    ready: Instant,
-}
-
-/// What is to be served to the members of a segment.
-#[derive(Debug)]
-struct Batch {
-    tree: u8,
-    segment: Segment,
-    news: News,
-}
-
-impl Relay {
-    /// Adds news for a segment. Tells whether that is enough to go on at once.
-    fn add(&mut self, tree: u8, segment: Segment, news: &[(NodeId, u64)]) -> bool {
-        let is_same = |batch: &Batch| (batch.tree, batch.segment) == (tree, segment);
-        let at = self.waiting.iter().position(is_same).unwrap_or_else(|| {
-            self.waiting.push(Batch {
-                tree,
-                segment,
-                news: News::new(),
-            });
-            self.waiting.len().saturating_sub(1)
-        });
-        let Some(batch) = self.waiting.get_mut(at) else {
-            return false;
-        };
-        // A datagram can bring many deltas of one origin; all that follows the first is given once.
-        for (origin, after) in news {
-            match batch.news.iter_mut().find(|(known, _)| known == origin) {
-                Some((_, known)) => *known = (*known).min(*after),
-                None => batch.news.push((*origin, *after)),
-            }
-        }
-        batch.news.len() >= ENOUGH
-    }
-
-    /// Takes what waits for the widest segment: a part of it may be another's whole.
-    fn take(&mut self) -> Option<Batch> {
-        let widths = self.waiting.iter().map(|batch| batch.segment.width());
-        let (widest, _) = widths.enumerate().max_by_key(|(_, width)| *width)?;
-        Some(self.waiting.swap_remove(widest))
-    }
 }
 
 /// What a push has brought, item by item.
@@ -165,7 +110,8 @@ impl Push {
     fn push_after(&mut self, context: &mut Context, after: u64) {
         let own = context.own;
         for tree in 0..context.config.push_trees {
-            self.relay.add(tree, Segment::ALL, &[(own, after)]);
+            let waiting = self.relay.batch(context.now, tree, Segment::ALL);
+            add(waiting, &[(own, after)]);
         }
         for (tree, delegation) in hand_over(context) {
             context.send(Outgoing::Push {
@@ -178,18 +124,19 @@ impl Push {
 
     /// Hands on all that waits.
     fn pass_on(&mut self, context: &mut Context, votes: &Votes) {
-        self.relay.ready = context.now.saturating_add(PACE);
-        while let Some(batch) = self.relay.take() {
-            let Division { delegations, own } = split(context, votes, batch.segment);
+        let now = context.now;
+        while let Some(batch) = self.relay.take(now) {
+            let tree = batch.tree;
+            let Division { delegations, own } = split(context, votes, tree, batch.segment);
             for delegation in delegations {
                 context.send(Outgoing::Push {
-                    tree: batch.tree,
+                    tree,
                     delegation,
                     news: batch.news.clone(),
                 });
             }
             if let Some(segment) = own {
-                self.relay.add(batch.tree, segment, &batch.news);
+                add(self.relay.batch(now, tree, segment), &batch.news);
             }
         }
     }
@@ -266,11 +213,23 @@ impl Push {
         segment: Segment,
         news: &[(NodeId, u64)],
     ) {
-        let enough = self.relay.add(tree, segment, news);
-        if enough || self.relay.ready <= context.now {
-            self.pass_on(context, votes);
-        } else {
-            context.timers.advance(Timer::Flush, self.relay.ready);
+        let waiting = self.relay.batch(context.now, tree, segment);
+        add(waiting, news);
+        let is_enough = waiting.len() >= ENOUGH;
+        match self.relay.due().filter(|due| *due > context.now) {
+            Some(due) if !is_enough => context.timers.advance(Timer::Flush, due),
+            _ => self.pass_on(context, votes),
+        }
+    }
+}
+
+/// Adds news to other news. A datagram can bring many deltas of one origin; all that follows the first is given
+/// once.
+fn add(waiting: &mut News, news: &[(NodeId, u64)]) {
+    for (origin, after) in news {
+        match waiting.iter_mut().find(|(known, _)| known == origin) {
+            Some((_, known)) => *known = (*known).min(*after),
+            None => waiting.push((*origin, *after)),
         }
     }
 }
@@ -312,9 +271,9 @@ pub(crate) fn hand_over(context: &mut Context) -> impl Iterator<Item = (u8, Dele
         .map(move |(tree, to)| (tree, all_of_it(to)))
 }
 
-/// Divides a segment among its members. A member that somebody votes against relays nothing where
+/// Divides a segment of a tree among its members. A member that somebody votes against relays nothing where
 /// another can.
-pub(crate) fn split(context: &mut Context, votes: &Votes, segment: Segment) -> Division {
+pub(crate) fn split(context: &Context, votes: &Votes, tree: u8, segment: Segment) -> Division {
     let fanout = usize::from(context.config.push_fanout);
     let members = context.table.home(context.own).live();
     let is_doubted = |id| !votes.against(id).is_empty();
@@ -323,7 +282,7 @@ pub(crate) fn split(context: &mut Context, votes: &Votes, segment: Segment) -> D
         context.own,
         segment,
         fanout,
+        context.tree(tree),
         is_doubted,
-        &mut context.rng,
     )
 }

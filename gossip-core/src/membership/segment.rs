@@ -1,32 +1,33 @@
 //! Segments of the id space: how a push tree divides the members.
 //!
-//! A node that serves a segment splits it into equal parts. It hands each part to a random member of the
-//! part, which does the same with it. The part that contains the node itself stays with the node. A member
-//! in doubt relays nothing if another member of its part can: news of a death must not go by way of the
-//! dead.
+//! A node that serves a segment splits it into parts with about as many members each. It hands each part to a
+//! member of the part, which does the same with it. The part that contains the node itself stays with the node,
+//! unless the node begins the push: then its part goes the way that all news takes. A member in doubt relays
+//! nothing if another member of its part can: news of a death must not go by way of the dead.
 //!
-//! The bounds of the parts follow from the segment alone, so all nodes split alike. Changes of many origins
-//! that reach one node for the same segment of the same tree go on together.
+//! The parts and their delegates follow from the segment, the tree and the members alone, so all nodes that know
+//! the same members choose alike. Changes of many origins meet in one node, for the same segment of the same
+//! tree, and go on together.
 //!
 //! # Invariant
 //!
 //! Every part is smaller than the segment that was split. So a push ends, even if its segment was forged.
 
 use core::fmt;
+use core::hash::Hasher;
 
-use rand_core::Rng;
 use serde::{Deserialize, Serialize};
+use siphasher::sip::SipHasher13;
 use smallvec::SmallVec;
 
 use crate::identity::NodeId;
-use crate::rng::below;
 
 /// How many members of a part are tried before one in doubt is taken. If half of a cluster is in doubt, all
 /// of 32 are so once in four billion parts. If all of it is, the search would cost O(members).
 const DRAWN: usize = 32;
 
 /// The ids from `first` to `last`, both included. A forged segment whose `last` is smaller contains none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Segment {
     first: NodeId,
     last: NodeId,
@@ -53,6 +54,40 @@ pub(crate) struct Division {
     pub(crate) own: Option<Segment>,
 }
 
+/// A push tree.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tree {
+    /// Its number.
+    pub(crate) number: u8,
+    /// The interval in which it stands. Another one has other delegates, so none bears it all.
+    pub(crate) interval: u64,
+}
+
+impl Tree {
+    /// The index of the member that serves a part, among so many.
+    fn delegate(self, part: Segment, members: usize) -> usize {
+        self.draw(members, &[part.first, part.last])
+    }
+
+    /// How far from itself in the order of ids a node looks for the one that it tells of its latest news, among so
+    /// many others. It is as far for all nodes, so each is told by one.
+    pub(crate) fn distance(self, others: usize) -> usize {
+        self.draw(others, &[]).saturating_add(1)
+    }
+
+    /// A number below `n`, or 0. It is drawn anew for each tree, interval and `purpose`, and is the same on all
+    /// nodes.
+    fn draw(self, n: usize, purpose: &[NodeId]) -> usize {
+        let mut hasher = SipHasher13::new_with_keys(self.interval, u64::from(self.number));
+        for id in purpose {
+            hasher.write_u64(id.as_u64());
+        }
+        let wide = u64::try_from(n).unwrap_or(u64::MAX);
+        let product = u128::from(hasher.finish()).saturating_mul(u128::from(wide));
+        usize::try_from(product >> 64).unwrap_or(0)
+    }
+}
+
 impl Segment {
     /// The whole id space.
     pub(crate) const ALL: Self = Self {
@@ -60,7 +95,8 @@ impl Segment {
         last: NodeId::from_u64(u64::MAX),
     };
 
-    const fn only(id: NodeId) -> Self {
+    /// A member alone.
+    pub(crate) const fn only(id: NodeId) -> Self {
         Self {
             first: id,
             last: id,
@@ -90,40 +126,39 @@ impl Segment {
         self.of(members).iter().all(|id| *id == own)
     }
 
-    /// `count` parts of about the same width, or fewer if the segment has fewer ids. Part `n` begins at
-    /// `width * n / count`, computed without numbers that are wider than an id.
-    fn parts(self, count: usize) -> impl Iterator<Item = Self> {
-        let (first, last) = (self.first.as_u64(), self.last.as_u64());
-        let count = u64::try_from(count).unwrap_or(u64::MAX);
-        let (each, rest) = match last.checked_sub(first) {
-            Some(by) if count > 0 => (by.div_euclid(count), by.rem_euclid(count).saturating_add(1)),
-            _ => (0, 0),
+    /// `count` parts, each with about as many of the sorted `members`, which are all that lie in the segment.
+    /// Each part is given with its members. There are at least as many members as parts.
+    fn parts(self, members: &[NodeId], count: usize) -> impl Iterator<Item = (Self, &[NodeId])> {
+        debug_assert!(count > 0 && count <= members.len(), "no part is empty");
+        let bound = move |n: usize| {
+            members
+                .len()
+                .saturating_mul(n)
+                .checked_div(count)
+                .unwrap_or(0)
         };
-        let extra = move |n: u64| rest.saturating_mul(n).checked_div(count).unwrap_or(0);
-        let bound = move |n: u64| {
-            let by = each.wrapping_mul(n).wrapping_add(extra(n));
-            first.wrapping_add(by)
-        };
-        (0..count).filter_map(move |n| {
-            let next = n.saturating_add(1);
-            // The bound after the last part may lie one beyond the greatest id, which wraps to 0.
-            (each > 0 || extra(next) > extra(n)).then(|| Self {
-                first: NodeId::from_u64(bound(n)),
-                last: NodeId::from_u64(bound(next).wrapping_sub(1)),
-            })
+        (0..count).map(move |n| {
+            let (start, end) = (bound(n), bound(n.saturating_add(1)));
+            let begins = if n == 0 { None } else { members.get(start) };
+            let ends = members.get(end).map(|next| next.as_u64().wrapping_sub(1));
+            let part = Self {
+                first: begins.copied().unwrap_or(self.first),
+                last: ends.map_or(self.last, NodeId::from_u64),
+            };
+            (part, members.get(start..end).unwrap_or_default())
         })
     }
 }
 
-/// Divides a segment among those of the sorted `members` that lie in it, without `own`, into at most
-/// `fanout` parts. If it contains no more than `fanout` members, each of them is served alone.
+/// Divides a segment among those of the sorted `members` that lie in it, without `own`, into `fanout` parts. If it
+/// contains no more than `fanout` members, each of them is served alone.
 pub(crate) fn divide(
     members: &[NodeId],
     own: NodeId,
     segment: Segment,
     fanout: usize,
+    tree: Tree,
     is_doubted: impl Fn(NodeId) -> bool,
-    rng: &mut impl Rng,
 ) -> Division {
     debug_assert!(fanout >= 2, "a segment must become smaller");
     let mut division = Division::default();
@@ -137,15 +172,14 @@ pub(crate) fn divide(
         division.delegations = others.map(alone).collect();
         return division;
     }
-    for part in segment.parts(fanout) {
-        if part.contains(own) {
+    let begins = segment == Segment::ALL;
+    for (part, inside) in segment.parts(inside, fanout) {
+        debug_assert!(part.width() < segment.width(), "so a push ends");
+        let start = tree.delegate(part, inside.len());
+        if part.contains(own) && (!begins || inside.get(start) == Some(&own)) {
             division.own = Some(part);
             continue;
         }
-        debug_assert!(part.width() < segment.width(), "so a push ends");
-        let inside = part.of(inside);
-        let start = below(rng, inside.len());
-        debug_assert!(start <= inside.len());
         let (before, from) = inside.split_at(start.min(inside.len()));
         let mut drawn = from.iter().chain(before);
         let mut left = DRAWN;
@@ -161,6 +195,25 @@ pub(crate) fn divide(
         }
     }
     division
+}
+
+/// The widest part that a tree hands to `own`, whoever begins it. `None` if it hands it no part but its own.
+pub(crate) fn served(
+    members: &[NodeId],
+    own: NodeId,
+    fanout: usize,
+    tree: Tree,
+) -> Option<Segment> {
+    let (mut segment, mut inside) = (Segment::ALL, members);
+    while inside.len() > fanout {
+        (segment, inside) = segment
+            .parts(inside, fanout)
+            .find(|(part, _)| part.contains(own))?;
+        if inside.get(tree.delegate(segment, inside.len())) == Some(&own) {
+            return Some(segment);
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -179,15 +232,21 @@ mod tests {
         members
     }
 
+    const fn tree(interval: u64) -> Tree {
+        Tree {
+            number: 0,
+            interval,
+        }
+    }
+
     /// Follows a push to its end. How often each member was reached, and by how many hops at most.
     fn follow(
         members: &[NodeId],
         from: Delegation,
         fanout: usize,
         is_doubted: impl Fn(NodeId) -> bool,
-        seed: u64,
+        interval: u64,
     ) -> (BTreeMap<NodeId, u32>, u32) {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut reached: BTreeMap<NodeId, u32> = BTreeMap::new();
         let mut open = std::vec![(from, 0)];
         let mut deepest = 0;
@@ -196,7 +255,7 @@ mod tests {
             deepest = deepest.max(hops);
             let mut rest = Some(at.segment);
             while let Some(segment) = rest {
-                let division = divide(members, at.to, segment, fanout, &is_doubted, &mut rng);
+                let division = divide(members, at.to, segment, fanout, tree(interval), &is_doubted);
                 assert!(division.delegations.len() <= fanout);
                 for next in &division.delegations {
                     assert!(next.segment.width() < segment.width() || next.segment.width() == 1);
@@ -216,42 +275,58 @@ mod tests {
     }
 
     #[test]
-    fn the_parts_tile_the_segment() {
-        for (first, last) in [
-            (0, u64::MAX),
-            (7, 7),
-            (7, 8),
-            (3, 1000),
-            (u64::MAX - 2, u64::MAX),
-        ] {
+    fn the_parts_tile_the_segment_and_have_as_many_members_each() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let members = members((0..100).map(|_| rng.next_u64()));
+        for (first, last) in [(0, u64::MAX), (1 << 62, 1 << 63), (u64::MAX / 2, u64::MAX)] {
             let segment = Segment {
                 first: NodeId::from_u64(first),
                 last: NodeId::from_u64(last),
             };
-            for count in 1..12 {
-                let parts: Vec<_> = segment.parts(count).collect();
-                assert_eq!(parts.first().unwrap().first, segment.first);
-                assert_eq!(parts.last().unwrap().last, segment.last);
-                assert!(
-                    parts
-                        .windows(2)
-                        .all(|pair| { pair[0].last.as_u64() + 1 == pair[1].first.as_u64() })
-                );
-                assert_eq!(
-                    parts.iter().map(|part| part.width()).sum::<u128>(),
-                    segment.width()
-                );
-                let wide = u128::try_from(count).unwrap();
-                let bound = |n: u128| u128::from(first) + segment.width() * n / wide;
-                let begins = (0..wide).filter(|n| bound(*n) < bound(n + 1)).map(bound);
-                let first = |part: &Segment| u128::from(part.first.as_u64());
-                assert!(begins.eq(parts.iter().map(first)));
+            let inside = segment.of(&members);
+            for count in 2..12 {
+                let parts: Vec<_> = segment.parts(inside, count).collect();
+                assert_eq!(parts.len(), count);
+                assert_eq!(parts.first().unwrap().0.first, segment.first);
+                assert_eq!(parts.last().unwrap().0.last, segment.last);
+                let adjoin =
+                    |pair: &[(Segment, _)]| pair[0].0.last.as_u64() + 1 == pair[1].0.first.as_u64();
+                assert!(parts.windows(2).all(adjoin));
+                for (part, theirs) in parts {
+                    assert_eq!(part.of(&members), theirs);
+                    assert!(theirs.len() - inside.len() / count <= 1);
+                }
             }
         }
     }
 
     #[test]
-    fn a_thousand_members_are_reached_in_four_hops() {
+    fn all_nodes_choose_the_same_delegates_and_others_in_the_next_interval() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let members = members((0..100).map(|_| rng.next_u64()));
+        let delegates = |own, interval| {
+            let division = divide(&members, own, Segment::ALL, 10, tree(interval), |_| false);
+            let mut all: Vec<_> = division.delegations.iter().map(|d| d.to).collect();
+            // The part that stays is the one whose delegate the node is.
+            all.extend(division.own.map(|_| own));
+            all.sort_unstable();
+            all
+        };
+        let expected = delegates(members[0], 1);
+        assert_eq!(expected.len(), 10);
+        let mut served = 0;
+        for own in &members {
+            assert_eq!(delegates(*own, 1), expected);
+            let segment = super::served(&members, *own, 10, tree(1));
+            assert_eq!(segment.is_some(), expected.contains(own));
+            served += segment.map_or(0, |segment| segment.of(&members).len());
+        }
+        assert_eq!(served, members.len());
+        assert_ne!(delegates(members[0], 2), expected);
+    }
+
+    #[test]
+    fn a_thousand_members_are_reached_in_three_hops() {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let members = members((0..1000).map(|_| rng.next_u64()));
         let to = members[0];
@@ -265,7 +340,7 @@ mod tests {
             |_| false,
             1,
         );
-        assert_eq!((reached.len(), hops <= 4), (1000, true), "{hops}");
+        assert_eq!((reached.len(), hops), (1000, 3));
     }
 
     #[test]
@@ -276,14 +351,10 @@ mod tests {
             looks.set(looks.get() + 1);
             true
         };
-        let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let division = divide(&members, members[0], Segment::ALL, 10, is_doubted, &mut rng);
-        assert_eq!(
-            division.delegations.len(),
-            9,
-            "each part is served all the same"
-        );
-        assert!(looks.get() <= 9 * DRAWN, "{}", looks.get());
+        let division = divide(&members, members[0], Segment::ALL, 10, tree(1), is_doubted);
+        let served = division.delegations.len() + division.own.iter().len();
+        assert_eq!(served, 10, "each part is served all the same");
+        assert!(looks.get() <= 10 * DRAWN, "{}", looks.get());
     }
 
     #[test]
@@ -302,7 +373,7 @@ mod tests {
     }
 
     proptest! {
-        /// Without loss, a push reaches every member exactly once.
+        /// Without loss, a push reaches every member exactly once. It may come back to the one that began it.
         #[test]
         fn a_push_tree_reaches_everybody_once(
             ids in proptest::collection::btree_set(any::<u64>(), 1..200),
@@ -313,7 +384,8 @@ mod tests {
             let is_doubted = |id: NodeId| id.as_u64().is_multiple_of(doubted);
             let (reached, _) = follow(&members, Delegation { to, segment: Segment::ALL }, fanout, is_doubted, seed);
             prop_assert_eq!(reached.len(), ids.len());
-            prop_assert!(reached.values().all(|times| *times == 1));
+            let once = |(id, times): (&NodeId, &u32)| *times == 1 || *id == to && *times == 2;
+            prop_assert!(reached.iter().all(once));
         }
 
         /// Whatever segment a peer forges, it causes no more messages than there are members.

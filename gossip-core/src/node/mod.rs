@@ -302,8 +302,9 @@ impl Node {
             #[cfg(feature = "map")]
             Message::MapRuns => {
                 let peer = self.map_peer(from, sender);
+                let (votes, items) = (self.failure.votes(), datagram.items);
                 self.shared_map
-                    .on_runs(&mut self.context, peer, datagram.items, &mut room);
+                    .on_runs(&mut self.context, votes, peer, items, &mut room);
             }
             #[cfg(not(feature = "map"))]
             Message::MapPull | Message::MapChunk | Message::MapWant | Message::MapRuns => {}
@@ -381,11 +382,13 @@ impl Node {
             Timer::CatchUp => self.sync.on_catch_up_due(context),
             Timer::Missing => self.push.on_missing_due(context),
             #[cfg(feature = "map")]
+            Timer::TellRuns => self.shared_map.on_tell_runs_due(context),
+            #[cfg(feature = "map")]
             Timer::Gap => self.shared_map.on_gap_due(context),
             #[cfg(feature = "map")]
             Timer::Repair => self.shared_map.on_repair_due(context),
             #[cfg(not(feature = "map"))]
-            Timer::Gap | Timer::Repair => {}
+            Timer::Gap | Timer::TellRuns | Timer::Repair => {}
         }
     }
 

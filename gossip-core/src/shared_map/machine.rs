@@ -5,31 +5,22 @@ use core::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::limits::{limits, refuse_stamp};
+use super::pushing::Pushing;
 use super::receiving::{PULL_FRONTIERS, Receiving};
 use super::repair::Repair;
 use super::replica::{
-    ApplyLimits, DroppedValue, Map, MapChange, Origin, OwnLog, Pull, Pushed, Put, Run, Taken,
-    VectorItem, Write, read_pull, read_wanted,
+    DroppedValue, Map, MapChange, Origin, OwnLog, Pull, Put, VectorItem, read_pull, read_wanted,
 };
 use super::sending::{Peer, Sending, summary_of};
 use super::upkeep::{Upkeep, keep_own_log_open};
 use crate::command::{CommandError, Key, MAX_WATCHED, Policy, Value};
 use crate::config::{Config, Mode};
-use crate::context::{Context, MapOutgoing, Outgoing, SharedRun, Timer, count};
-use crate::dissemination::{hand_over, split};
+use crate::context::{Context, MapOutgoing, Outgoing};
 use crate::event::Event;
-use crate::failure::votes::Votes;
 use crate::identity::{Generation, NodeId};
 use crate::membership::Record;
-use crate::membership::segment::{Division, Segment};
-use crate::state::room::Room;
 use crate::wire::datagram::{Encoder, Items};
-use crate::wire::message::{Item, MapSummary, ModeTag, PushHead};
-
-/// The most runs that are pushed at a time, and the time until the next ones are. That is 2 MB a second.
-const RUNS: usize = 8;
-const PACE: Duration = Duration::from_millis(5);
+use crate::wire::message::{Item, MapSummary, ModeTag};
 
 /// A node's part in the shared map. See the [module](super).
 #[derive(Debug)]
@@ -38,9 +29,8 @@ pub(crate) struct SharedMap {
     pub(super) sending: Sending,
     pub(super) receiving: Receiving,
     pub(super) repair: Repair,
+    pub(super) pushing: Pushing,
     upkeep: Upkeep,
-    /// Room for the writes of a run.
-    buffer: Vec<u8>,
     /// The application is told of changes of keys that begin with one of these. If there are none, it is
     /// told of all changes.
     watched: Vec<Key>,
@@ -61,8 +51,8 @@ impl SharedMap {
             sending: Sending::default(),
             receiving: Receiving::default(),
             repair: Repair::default(),
+            pushing: Pushing::default(),
             upkeep: Upkeep::default(),
-            buffer: Vec::new(),
             watched: Vec::new(),
         }
     }
@@ -166,7 +156,7 @@ impl SharedMap {
     }
 
     /// Tells the application what has changed.
-    fn tell_changes(&mut self, context: &mut Context) {
+    pub(super) fn tell_changes(&mut self, context: &mut Context) {
         while let Some(change) = self.map.poll_change() {
             if !self.is_watched(&change) {
                 continue;
@@ -224,87 +214,8 @@ impl SharedMap {
     }
 }
 
-/// Pushes.
+/// What is missing.
 impl SharedMap {
-    /// Pushes what this node has written to the map since the last time.
-    pub(crate) fn flush(&mut self, context: &mut Context, votes: &Votes) {
-        if !context.is_eager() {
-            return self.map.drop_unpushed();
-        }
-        let limit = context.entry_limit();
-        for _ in 0..RUNS {
-            let Self { map, buffer, .. } = self;
-            let Some(run) = map.poll_push(limit, buffer) else {
-                context.metrics.map_pushes_skipped = map.skipped_pushes();
-                return;
-            };
-            let writes = self.repair.runs.keep_own(&run);
-            let run = SharedRun::new(run.origin, run.after, run.upto, writes);
-            for tree in 0..context.config.push_trees {
-                pass_on(context, votes, tree, Segment::ALL, &run);
-            }
-            for (tree, delegation) in hand_over(context) {
-                let run = run.clone();
-                context.send(Outgoing::Map(MapOutgoing::Run {
-                    tree,
-                    delegation,
-                    run,
-                }));
-            }
-        }
-        if self.map.has_unpushed() {
-            let next = context.now.saturating_add(PACE);
-            context.timers.advance(Timer::Flush, next);
-        }
-    }
-
-    /// Runs of the map have come down a tree.
-    pub(crate) fn on_push(
-        &mut self,
-        context: &mut Context,
-        votes: &Votes,
-        peer: Peer,
-        head: PushHead,
-        items: Items<'_>,
-        room: &mut Room,
-    ) {
-        let limits = limits(context, items.bytes().len());
-        for item in items {
-            match item {
-                Item::MapRun(run) => {
-                    let taken = self.on_run(context, peer, &run, Some(head.tree), limits, room);
-                    if taken && context.is_eager() {
-                        self.pass_on(context, votes, head, &run);
-                    }
-                }
-                Item::MapTold(told) => {
-                    let by = peer.origin.id;
-                    self.repair.note_told(context, &self.map, told, by);
-                }
-                _ => {}
-            }
-        }
-        self.tell_changes(context);
-    }
-
-    /// Runs have come in that this node has asked for.
-    pub(crate) fn on_runs(
-        &mut self,
-        context: &mut Context,
-        peer: Peer,
-        items: Items<'_>,
-        room: &mut Room,
-    ) {
-        self.repair.on_answer(context, peer.address);
-        let limits = limits(context, items.bytes().len());
-        for item in items {
-            if let Item::MapRun(run) = item {
-                self.on_run(context, peer, &run, None, limits, room);
-            }
-        }
-        self.tell_changes(context);
-    }
-
     /// A peer asks for versions that it lacks.
     pub(crate) fn on_want(&mut self, context: &mut Context, peer: Peer, items: Items<'_>) {
         // An answer is larger than the request, so it goes only to an address that the table knows.
@@ -336,57 +247,6 @@ impl SharedMap {
         if let Some((to, peer)) = named {
             let recent = self.sending.recent(&self.map, PULL_FRONTIERS);
             self.receiving.ask(context, to, peer, recent);
-        }
-    }
-
-    /// A run has come in: applies it, or lets it wait. Tells whether it has to be passed on.
-    ///
-    /// A run is passed on whether it could be applied or not. Otherwise what one node misses would be missed
-    /// by all nodes that it serves.
-    fn on_run(
-        &mut self,
-        context: &mut Context,
-        peer: Peer,
-        run: &Run<'_>,
-        tree: Option<u8>,
-        limits: ApplyLimits,
-        room: &mut Room,
-    ) -> bool {
-        let stamps = run.writes().filter_map(Write::decode).map(|w| w.stamp);
-        let latest = stamps.max().unwrap_or_default();
-        let latest = latest.max(run.origin.generation.stamp());
-        if latest > limits.stamp {
-            refuse_stamp(context, run.origin.id, latest);
-            return false;
-        }
-        let size = self.map.bytes().saturating_add(run.writes.len());
-        if size > limits.bytes || !room.take(run.overhead()) {
-            count(&mut context.metrics.refused_state);
-            return false;
-        }
-        let Taken { pushed, is_first } = self.repair.runs.take(&mut self.map, run, tree);
-        match pushed {
-            Pushed::Own => keep_own_log_open(context, &mut self.map, OwnLog::Contested),
-            Pushed::Applied => {
-                let _ = context.clock.observe(context.now, latest);
-            }
-            Pushed::Early(origin, _) => {
-                let _ = context.clock.observe(context.now, latest);
-                if is_first {
-                    count(&mut context.metrics.map_runs_held_back);
-                }
-                self.repair.note_missing(context, origin, peer.origin.id);
-            }
-            Pushed::Known | Pushed::Refused => {}
-        }
-        is_first
-    }
-
-    /// Passes a run on to the members of a segment, down one tree.
-    fn pass_on(&self, context: &mut Context, votes: &Votes, head: PushHead, run: &Run<'_>) {
-        if let Some(writes) = self.repair.runs.share(run.origin, run.upto) {
-            let run = SharedRun::new(run.origin, run.after, run.upto, writes);
-            pass_on(context, votes, head.tree, head.segment, &run);
         }
     }
 }
@@ -519,22 +379,6 @@ impl SharedMap {
             self.repair.runs.release_all(&mut self.map);
         }
         self.tell_changes(context);
-    }
-}
-
-/// Passes a run on to the members of a segment, down one tree.
-fn pass_on(context: &mut Context, votes: &Votes, tree: u8, segment: Segment, run: &SharedRun) {
-    let mut next = Some(segment);
-    while let Some(segment) = next {
-        let Division { delegations, own } = split(context, votes, segment);
-        for delegation in delegations {
-            context.send(Outgoing::Map(MapOutgoing::Run {
-                tree,
-                delegation,
-                run: run.clone(),
-            }));
-        }
-        next = own;
     }
 }
 

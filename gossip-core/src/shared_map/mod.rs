@@ -4,6 +4,7 @@
 //! that deals with it:
 //! - `sending` answers requests with deltas,
 //! - `receiving` asks one peer at a time for a delta, and asks again for what does not arrive,
+//! - `pushing` sends new writes down a tree,
 //! - `repair` keeps the runs that came by lately, and asks for those that are missing,
 //! - `writing` writes the messages,
 //! - `upkeep` looks after the logs of nodes that are gone.
@@ -17,12 +18,14 @@
 //!   frontiers, which may take several datagrams.
 //! - A delta is asked for a window of datagrams at a time, from one peer at a time. The window adapts to what
 //!   arrives.
-//! - New writes go down the same trees as other news. What is missed there is asked for by name.
+//! - New writes go down a push tree. What is missed there is asked for by name.
 
 #[cfg(feature = "map")]
 mod limits;
 #[cfg(feature = "map")]
 mod machine;
+#[cfg(feature = "map")]
+mod pushing;
 #[cfg(feature = "map")]
 mod receiving;
 #[cfg(feature = "map")]

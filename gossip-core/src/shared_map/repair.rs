@@ -13,13 +13,14 @@ use core::time::Duration;
 use smallvec::SmallVec;
 
 use super::replica::{Map, Origin, RecentRuns, VectorItem, Wanted};
-use crate::context::{Context, MapOutgoing, Outgoing, Timer, add, count};
+use crate::context::{Context, MapOutgoing, Outgoing, SharedRun, Timer, add, count};
 use crate::identity::NodeId;
 use crate::membership::{Condition, Record};
 use crate::rng::{below, jitter};
 use crate::time::{Instant, part};
 
-/// How long something has to be missing before it is asked for: it may be on its way down the other tree.
+/// How long something has to be missing before it is asked for: it may be on its way down the tree, overtaken by
+/// what tells of it.
 const GRACE: Duration = Duration::from_millis(15);
 
 /// The round trip that is reckoned with before one has been measured, and the shortest.
@@ -50,12 +51,13 @@ const ANSWERED: usize = 16 * 1400;
 /// What a run takes in an answer beyond its writes, at most: its kind, its origin and three numbers.
 const RUN_HEAD: usize = 40;
 
-/// For how many rounds after something was missed nodes tell of their latest runs.
-const TELLING: u32 = 3;
-
-/// Of how many origins a push tells then: those of the latest runs, and others in turn.
+/// Of how many origins a push tells: those of the latest runs, found among so many of these.
 const TOLD_LATEST: usize = 2;
+const LOOKED_AT: usize = 16;
+
+/// Of how many further origins a push tells in turn, for so many rounds after something was missed.
 const TOLD_IN_TURN: usize = 2;
+const TELLING: u32 = 3;
 
 /// The recent runs, and what has been asked for.
 #[derive(Debug)]
@@ -66,7 +68,7 @@ pub(super) struct Repair {
     last: Option<(SocketAddr, Instant)>,
     /// The usual time until an answer.
     trip: Duration,
-    /// For how many rounds to go on to tell of the latest runs.
+    /// For how many rounds to go on to tell of origins in turn.
     telling: u32,
     /// The origin that was told of last in its turn.
     turn: Option<Origin>,
@@ -122,23 +124,25 @@ impl Repair {
         }
     }
 
-    /// What a push tells of, beside the run of an origin: how far this node has the runs of some others.
-    pub(super) fn tell(&mut self, beside: Origin) -> SmallVec<[VectorItem; 4]> {
+    /// What a push tells of, beside its runs: how far this node has the runs of some other origins.
+    pub(super) fn tell(&mut self, beside: &[SharedRun]) -> SmallVec<[VectorItem; 4]> {
         let mut told = SmallVec::<[VectorItem; 4]>::new();
-        if self.telling == 0 {
-            return told;
-        }
-        let mut note = |(origin, upto): (Origin, u64)| {
-            let is_told = |told: &VectorItem| matches!(told, VectorItem::Frontier(other, _) if *other == origin);
-            if origin != beside && !told.iter().any(is_told) {
+        let is_told = |told: &[VectorItem], origin| {
+            let is_beside = beside.iter().any(|run| run.run().origin == origin);
+            is_beside || told.iter().any(|told| told.is_about(origin))
+        };
+        for (origin, upto) in self.runs.latest().take(LOOKED_AT) {
+            if told.len() < TOLD_LATEST && !is_told(&told, origin) {
                 told.push(VectorItem::Frontier(origin, upto));
             }
-        };
-        self.runs.latest().take(TOLD_LATEST).for_each(&mut note);
-        for _ in 0..TOLD_IN_TURN {
+        }
+        let in_turn = if self.telling > 0 { TOLD_IN_TURN } else { 0 };
+        for _ in 0..in_turn {
             let next = self.runs.last_of_next(self.turn);
             self.turn = next.map(|(origin, _)| origin);
-            next.into_iter().for_each(&mut note);
+            if let Some((origin, upto)) = next.filter(|(origin, _)| !is_told(&told, *origin)) {
+                told.push(VectorItem::Frontier(origin, upto));
+            }
         }
         told
     }

@@ -1,10 +1,12 @@
 //! How the messages about the map are written: from the map as it is when they leave.
 
+use alloc::sync::Arc;
 use core::net::SocketAddr;
 
 use super::machine::SharedMap;
 use super::replica::{ChunkEnd, write_pull, write_wanted};
-use crate::context::{Context, MapOutgoing};
+use crate::context::{Context, MapOutgoing, SharedRun};
+use crate::membership::segment::Segment;
 use crate::wire::datagram::Encoder;
 use crate::wire::message::{Item, Message, PushHead};
 
@@ -44,22 +46,44 @@ impl SharedMap {
                 });
                 Some((to, head.saturating_add(len), rest))
             }
-            MapOutgoing::Run {
+            MapOutgoing::Push {
                 tree,
                 delegation,
-                run,
+                runs,
+                sent,
             } => {
                 let to = context.table.get(delegation.to)?.address()?;
                 let segment = delegation.segment;
                 let push = PushHead { tree, segment };
                 let mut encoder = Encoder::new(body, sender, Message::Push(push))?;
-                if !encoder.item(&Item::MapRun(run.run())) {
+                let left = runs.get(sent..)?;
+                let fit = |run: &&SharedRun| encoder.item(&Item::MapRun(run.run()));
+                let written = left.iter().take_while(fit).count();
+                if written == 0 {
                     return None;
                 }
-                for told in self.repair.tell(run.run().origin) {
+                let (now, _) = left.split_at(written);
+                for told in self.repair.tell(now) {
                     encoder.item(&Item::MapTold(told));
                 }
-                Some((to, encoder.len(), None))
+                let rest = MapOutgoing::Push {
+                    tree,
+                    delegation,
+                    sent: sent.saturating_add(written),
+                    runs: Arc::clone(&runs),
+                };
+                let rest = (written < left.len()).then_some(rest);
+                Some((to, encoder.len(), rest))
+            }
+            MapOutgoing::Told { to, told } => {
+                let address = context.table.get(to)?.address()?;
+                let (tree, segment) = (0, Segment::only(to));
+                let push = PushHead { tree, segment };
+                let mut encoder = Encoder::new(body, sender, Message::Push(push))?;
+                for told in told {
+                    encoder.item(&Item::MapTold(told));
+                }
+                Some((address, encoder.len(), None))
             }
             MapOutgoing::Want { to, wanted } => {
                 let (head, room) = Encoder::split(body, sender, Message::MapWant)?;

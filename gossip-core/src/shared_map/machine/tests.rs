@@ -10,11 +10,16 @@ use std::vec;
 use super::*;
 use crate::context::Timer;
 use crate::context::testing::{OWN, WALL, address, at, context, log_of};
+use crate::failure::votes::Votes;
 use crate::hlc::Clock;
+use crate::membership::segment::Segment;
 use crate::state::attribute::Declared;
+use crate::state::room::Room;
 use crate::time::Instant;
 use crate::wire::datagram::Datagram;
-use crate::wire::message::Message;
+use crate::wire::message::{Message, PushHead};
+
+mod pushes;
 
 /// The number of the other node, which is its id and the port of its address.
 const OTHER: u16 = 2;
@@ -32,8 +37,6 @@ struct Side {
 fn pair(change: impl Fn(&mut Config)) -> (Side, Side) {
     let change = |config: &mut Config| {
         config.interval = Duration::from_millis(INTERVAL);
-        // Each run arrives once.
-        config.push_trees = 1;
         change(config);
     };
     let mut first = context(change);
@@ -138,7 +141,7 @@ impl Side {
             Message::MapWant => map.on_want(context, peer, items),
             Message::MapRuns => {
                 let mut room = Room::of(body.len());
-                map.on_runs(context, peer, items, &mut room);
+                map.on_runs(context, &Votes::default(), peer, items, &mut room);
             }
             other => panic!("{other:?}"),
         }
@@ -237,21 +240,6 @@ fn the_mode_of_a_syn_decides_who_gives() {
 }
 
 #[test]
-fn own_writes_are_pushed_applied_and_told() {
-    let (mut a, mut b) = pair(|_| ());
-    a.put("k", "v");
-    assert!(a.context.timers.next().is_some(), "a flush is due");
-    a.flush();
-    deliver(&mut a, &mut b);
-    assert_eq!(b.get("k").unwrap(), b"v");
-    let events = b.events();
-    let [Event::MapChanged { key, writer, .. }] = &events[..] else {
-        panic!("{events:?}");
-    };
-    assert_eq!((key.as_str(), *writer), ("k", OWN));
-}
-
-#[test]
 fn what_is_missing_before_a_run_is_asked_for_and_answered() {
     let (mut a, mut b) = pair(|_| ());
     a.put("first", "1");
@@ -271,34 +259,6 @@ fn what_is_missing_before_a_run_is_asked_for_and_answered() {
     assert_eq!(a.context.metrics.map_repairs_answered, 1);
     assert_eq!(b.get("second").unwrap(), b"2");
     assert_eq!(a.map.map().summary(), b.map.map().summary());
-}
-
-#[test]
-fn an_early_run_is_passed_on_once() {
-    let (mut a, mut b) = pair(|_| ());
-    b.context.learn(3);
-    a.put("first", "1");
-    a.flush();
-    a.messages();
-    a.put("second", "2");
-    a.flush();
-    let messages = a.messages();
-    let [MapOutgoing::Run { run, .. }] = &messages[..] else {
-        panic!("{messages:?}");
-    };
-    let mut body = [0; 500];
-    let (tree, segment) = (0, Segment::ALL);
-    let head = Message::Push(PushHead { tree, segment });
-    let mut encoder = Encoder::new(&mut body, a.context.sender(), head).unwrap();
-    assert!(encoder.item(&Item::MapRun(run.run())));
-    let len = encoder.len();
-    b.take(a.peer(), &body[..len]);
-    assert_eq!(b.get("second"), None, "it cannot be applied");
-    let passed_on = b.messages();
-    let is_run = |message: &MapOutgoing| matches!(message, MapOutgoing::Run { .. });
-    assert!(!passed_on.is_empty() && passed_on.iter().all(is_run));
-    b.take(a.peer(), &body[..len]);
-    assert!(b.messages().is_empty());
 }
 
 #[test]

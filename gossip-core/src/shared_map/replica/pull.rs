@@ -37,6 +37,14 @@ pub enum VectorItem {
     Complete(Option<Origin>, Option<Origin>),
 }
 
+impl VectorItem {
+    /// Whether it says how far this origin is known.
+    #[must_use]
+    pub fn is_about(&self, origin: Origin) -> bool {
+        matches!(self, Self::Frontier(other, _) if *other == origin)
+    }
+}
+
 /// The most bytes of a [`VectorItem::Frontier`]: its tag, an origin and a varint. A
 /// [`VectorItem::Complete`] takes at most twice as many.
 const FRONTIER_ITEM: usize = 1 + 16 + 10;
