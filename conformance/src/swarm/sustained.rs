@@ -54,7 +54,7 @@ pub(super) fn draw_sustained(
     let lasts = bound * 5 / 4;
     let (moments, at_once) = draw_rate(rng, lasts, hosts, most(lasts, delay));
     let writes = Writes::draw(rng, moments, at_once);
-    let soon = soon(config, &writes, loss);
+    let soon = soon(config, &writes, loss, delay);
     (lasts < LONGEST).then_some(Sustained {
         writes,
         lasts,
@@ -87,16 +87,31 @@ fn bound(config: &Config, hosts: usize, datacenters: usize, loss: f64) -> Durati
     config.interval.mul_f64(rounds)
 }
 
-/// How long after a write all must mostly have read it, where it is pushed: half an interval. So few writes wait for an
-/// exchange. That is not asked
-/// - of attributes, of which a lost push is not asked for again,
-/// - where one in ten is lost on all its trees, so that somebody waits for what comes after it, or
+/// How long after a write all must mostly have read it, where it is pushed: half an interval, so that few writes
+/// wait for an exchange. Where datagrams are lost, it may be as long as repairing once takes, if that is longer: a
+/// run goes down one tree, so that somebody lacks more than one in ten of the writes of a large cluster. It is not
+/// asked
+/// - of attributes, since no node tells of its latest ones when no further ones come,
+/// - where so much is lost that repairs are lost, too, or
 /// - where writes grow longer than a datagram, since a write that names many others is not pushed then.
-fn soon(config: &Config, writes: &Writes, loss: f64) -> Option<Duration> {
+fn soon(config: &Config, writes: &Writes, loss: f64, delay: &Delay) -> Option<Duration> {
     let is_pushed = config.dissemination == Dissemination::Eager && config.push_trees > 1;
     let is_short = config.max_datagram >= 1400 && writes.to == Target::Map(Policy::LastWriteWins);
-    (is_pushed && is_short && loss <= 0.05).then_some(config.interval / 2)
+    let repaired = if loss > 0.0 {
+        REPAIRED + delay.longest() * HOPS
+    } else {
+        Duration::ZERO
+    };
+    (is_pushed && is_short && loss <= 0.05).then_some((config.interval / 2).max(repaired))
 }
+
+/// What repairing once takes beside the time on the way: 50 ms without a run until a node tells of its latest, and
+/// 15 ms until the one that lacks them asks.
+const REPAIRED: Duration = Duration::from_millis(65);
+
+/// How often a datagram is on the way until a run that was lost is everywhere: four times down a tree that crosses
+/// to another datacenter, once to tell, twice for a request and its answer, and as often if that is lost.
+const HOPS: u32 = 9;
 
 /// The share of writes that must be read soon, in a hundred.
 const MOSTLY: usize = 90;
