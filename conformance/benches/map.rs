@@ -73,11 +73,12 @@ fn chunks(map: &Map) -> Vec<Vec<u8>> {
     let (mut serving, staging) = (DeltaSender::default(), DeltaReceiver::default());
     let other = Map::new(origin(2), "", 1000);
     let pull = staging.pull(&other, origin(1));
-    serving.on_pull(map, origin(2), &pull, core::iter::empty());
+    let reply = serving.on_pull(map, origin(2), &pull, core::iter::empty());
+    let session = (origin(2), reply.serve.unwrap());
     let mut chunks = Vec::new();
     loop {
         let mut buffer = vec![0; 1350];
-        let written = serving.write_chunk(map, origin(2), false, &mut buffer);
+        let written = serving.write_chunk(map, session, false, &mut buffer);
         let (len, extent) = written.unwrap();
         buffer.truncate(len);
         chunks.push(buffer);

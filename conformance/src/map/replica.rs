@@ -197,12 +197,13 @@ impl Replica {
         };
         let verdict = self.serving.on_pull(&self.map, from, &pull, told);
         let mut datagrams = Vec::new();
-        if !verdict.serve {
+        let Some(number) = verdict.serve else {
             return datagrams;
-        }
+        };
+        let session = (from, number);
         if let Some(runs) = &self.runs
             && pull.session == 0
-            && let Some(lacking) = self.serving.lacking(&self.map, from)
+            && let Some(lacking) = self.serving.lacking(&self.map, session)
             && lacking.iter().all(|wanted| runs.cover(&self.map, *wanted))
         {
             return held(runs, lacking.into_iter());
@@ -210,8 +211,10 @@ impl Replica {
         for n in 1..=window {
             let mut buffer = vec![0; room];
             let last = n == window;
-            let Some((len, extent)) = self.serving.write_chunk(&self.map, from, last, &mut buffer)
-            else {
+            let written = self
+                .serving
+                .write_chunk(&self.map, session, last, &mut buffer);
+            let Some((len, extent)) = written else {
                 break;
             };
             buffer.truncate(len);

@@ -126,10 +126,10 @@ pub(crate) enum Planned {
 #[cfg(feature = "map")]
 #[derive(Debug)]
 pub(crate) enum MapOutgoing {
-    /// So many chunks of a delta.
+    /// So many chunks of a delta, in the session with a peer that has this number.
     Chunks {
         to: SocketAddr,
-        peer: Origin,
+        session: (Origin, u32),
         left: u32,
     },
     /// A request for a delta. It tells this much of the own knowledge.

@@ -326,10 +326,10 @@ impl SharedMap {
     ) {
         let to = peer.address;
         let reply = self.sending.on_pull(&self.map, peer, pull, told);
-        if reply.serve {
+        if let Some(number) = reply.serve {
             let window = window
                 .unwrap_or_else(|| self.sending.window(context.now, peer.origin, reply.goes_on));
-            self.serve(context, peer, pull, window);
+            self.serve(context, peer, number, pull, window);
         }
         let is_table = (told.iter()).any(|item| matches!(item, VectorItem::Complete(..)));
         if let Some(differs) = reply.ask {
@@ -347,9 +347,10 @@ impl SharedMap {
 
     /// Sends a peer what it lacks, in `window` datagrams at most: runs where it has missed only the latest,
     /// otherwise a delta.
-    fn serve(&self, context: &mut Context, peer: Peer, pull: &Pull, window: u32) {
+    fn serve(&self, context: &mut Context, peer: Peer, number: u32, pull: &Pull, window: u32) {
+        let session = (peer.origin, number);
         let lacking = (pull.session == 0)
-            .then(|| self.sending.lacking(&self.map, peer))
+            .then(|| self.sending.lacking(&self.map, session))
             .flatten();
         let datagrams = usize::try_from(window).unwrap_or(usize::MAX);
         let bytes = context.entry_limit().saturating_mul(datagrams);
@@ -360,7 +361,7 @@ impl SharedMap {
         if !is_served {
             context.send(Outgoing::Map(MapOutgoing::Chunks {
                 to: peer.address,
-                peer: peer.origin,
+                session,
                 left: window,
             }));
         }

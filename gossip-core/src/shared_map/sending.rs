@@ -153,20 +153,20 @@ impl Sending {
     }
 
     /// The versions that a peer lacks. `None` if it needs a delta.
-    pub(super) fn lacking(&self, map: &Map, peer: Peer) -> Option<Vec<Wanted>> {
-        self.sender.lacking(map, peer.origin)
+    pub(super) fn lacking(&self, map: &Map, session: (Origin, u32)) -> Option<Vec<Wanted>> {
+        self.sender.lacking(map, session)
     }
 
-    /// Writes the next chunk for a peer. After the `last` one the peer has to ask again. Returns the
+    /// Writes the next chunk of a session with a peer. After the `last` one the peer has to ask again. Returns the
     /// length and what follows.
     pub(super) fn write_chunk(
         &mut self,
         map: &Map,
-        peer: Origin,
+        session: (Origin, u32),
         last: bool,
         buffer: &mut [u8],
     ) -> Option<(usize, ChunkEnd)> {
-        self.sender.write_chunk(map, peer, last, buffer)
+        self.sender.write_chunk(map, session, last, buffer)
     }
 }
 

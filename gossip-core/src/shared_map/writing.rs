@@ -20,12 +20,12 @@ impl SharedMap {
     ) -> Option<(SocketAddr, usize, Option<MapOutgoing>)> {
         let sender = context.sender();
         match message {
-            MapOutgoing::Chunks { to, peer, left } => {
+            MapOutgoing::Chunks { to, session, left } => {
                 let (head, room) = Encoder::split(body, sender, Message::MapChunk)?;
                 let last = left <= 1;
-                let (len, end) = self.sending.write_chunk(&self.map, peer, last, room)?;
+                let (len, end) = self.sending.write_chunk(&self.map, session, last, room)?;
                 let left = left.saturating_sub(1);
-                let rest = MapOutgoing::Chunks { to, peer, left };
+                let rest = MapOutgoing::Chunks { to, session, left };
                 let rest = (end == ChunkEnd::More).then_some(rest);
                 Some((to, head.saturating_add(len), rest))
             }

@@ -262,9 +262,10 @@ mod tests {
             write_pull(&pull, &told, room).unwrap().0
         });
         let mut serving = DeltaSender::default();
-        assert!(serving.on_pull(&map, other, &pull, told.into_iter()).serve);
+        let reply = serving.on_pull(&map, other, &pull, told.into_iter());
+        let session = (other, reply.serve.unwrap());
         let delta = body(Message::MapChunk, |room| {
-            serving.write_chunk(&map, other, true, room).unwrap().0
+            serving.write_chunk(&map, session, true, room).unwrap().0
         });
         [rich_body(), push, request, delta]
     }

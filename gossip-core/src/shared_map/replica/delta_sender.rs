@@ -5,7 +5,8 @@
 //! the peer asks again, and the stream goes on where it was.
 //!
 //! Invariants:
-//! - Each peer has one session at most.
+//! - Each peer has three sessions at most. A peer that goes on with one of them also tells summaries, which may lead
+//!   to others.
 //! - The vector of a `known` session has the peer's hash.
 
 use alloc::vec::Vec;
@@ -23,14 +24,15 @@ use super::slab::Held;
 use super::version_vector::VersionVector;
 use crate::identity::Generation;
 
-/// The most peers that are served at a time. The peer that has not asked for the longest time makes room.
+/// The most sessions, and the most of one peer. The one that has not been used for the longest time makes room.
 const SESSIONS: usize = 8;
+const SESSIONS_OF_ONE: usize = 3;
 
 /// What a request, or a summary, leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PullReply {
-    /// The peer lacks something and has asked for it: chunks are ready for it.
-    pub serve: bool,
+    /// The peer lacks something and has asked for it: chunks are ready for it in the session of this number.
+    pub serve: Option<u32>,
     /// The peer has something that this replica lacks: what to tell the peer when asking for it.
     pub ask: Option<Vec<VectorItem>>,
     /// The frontiers that were told do not explain the peer's hash.
@@ -42,7 +44,7 @@ pub struct PullReply {
 /// The sessions of one replica.
 #[derive(Clone, Debug, Default)]
 pub struct DeltaSender {
-    /// The peer that has not asked for the longest time comes first.
+    /// The one that has not been used for the longest time comes first.
     sessions: Vec<Session>,
     /// The number of the latest session.
     latest: u32,
@@ -97,32 +99,29 @@ impl DeltaSender {
         told: impl Iterator<Item = VectorItem> + Clone,
     ) -> PullReply {
         let goes_on = pull.session != 0 && told.clone().next().is_none();
-        let found = self
-            .sessions
-            .iter()
-            .position(|session| session.peer == peer);
-        if let Some(mut session) = found.map(|at| self.sessions.remove(at)) {
-            let same = session.known && session.hash == pull.hash;
-            let asks_anew = same && pull.session == 0;
-            if goes_on && session.known && session.number == pull.session || asks_anew {
-                let has_all = session.cursor == pull.cursor;
-                // A peer that asks anew may have lost what was sent, or be about to go on with it.
-                session.go_to(pull.cursor);
-                let ask = asks_anew && map.lacks_of(&session.vector, session.prune_stamp);
-                let reply = PullReply {
-                    serve: pull.ask && map.has_news_for(&session.vector, session.prune_stamp),
-                    ask: ask.then(|| map.difference(&session.vector)),
-                    unexplained: false,
-                    goes_on: (!asks_anew).then_some(has_all),
-                };
-                self.sessions.push(session);
-                return reply;
-            }
-            // The parts of a table may arrive in any order.
-            if !session.known && session.hash == pull.hash {
-                session.vector.learn(map, told);
-                return self.conclude(map, pull, session);
-            }
+        let is_same = |session: &Session| session.peer == peer && session.hash == pull.hash;
+        if goes_on
+            && let Some(mut session) =
+                self.take_session(|session| session.is_with(peer, pull.session) && session.known)
+        {
+            let has_all = session.cursor == pull.cursor;
+            session.go_to(pull.cursor);
+            return self.serve(map, pull, session, Some(has_all), None);
+        }
+        if pull.session == 0
+            && let Some(mut session) =
+                self.take_session(|session| is_same(session) && session.known)
+        {
+            // A peer that asks anew may have lost what was sent, or be about to go on with it.
+            session.go_to(pull.cursor);
+            let ask = map.lacks_of(&session.vector, session.prune_stamp);
+            let ask = ask.then(|| map.difference(&session.vector));
+            return self.serve(map, pull, session, None, ask);
+        }
+        // The parts of a table may arrive in any order.
+        if let Some(mut session) = self.take_session(|session| is_same(session) && !session.known) {
+            session.vector.learn(map, told);
+            return self.conclude(map, pull, session);
         }
         self.latest = self.latest.wrapping_add(1).max(1);
         let number = if pull.session == 0 {
@@ -152,12 +151,57 @@ impl DeltaSender {
         self.conclude(map, pull, session)
     }
 
+    /// Takes out the session that was used last of those that are wanted.
+    fn take_session(&mut self, is_wanted: impl Fn(&Session) -> bool) -> Option<Session> {
+        let found = self.sessions.iter().rposition(is_wanted)?;
+        Some(self.sessions.remove(found))
+    }
+
+    /// Keeps a session, as the one that was used last.
+    fn keep(&mut self, session: Session) {
+        let is_of_peer = |other: &&Session| other.peer == session.peer;
+        let of_peer = self.sessions.iter().filter(is_of_peer).count();
+        if of_peer >= SESSIONS_OF_ONE {
+            self.take_first_of(session.peer);
+        } else if self.sessions.len() >= SESSIONS {
+            self.sessions.remove(0);
+        }
+        self.sessions.push(session);
+    }
+
+    fn take_first_of(&mut self, peer: Origin) {
+        let first = self.sessions.iter().position(|other| other.peer == peer);
+        if let Some(first) = first {
+            self.sessions.remove(first);
+        }
+    }
+
+    /// Goes on with a session whose peer is known.
+    fn serve(
+        &mut self,
+        map: &Map,
+        pull: &Pull,
+        session: Session,
+        goes_on: Option<bool>,
+        ask: Option<Vec<VectorItem>>,
+    ) -> PullReply {
+        let serves = pull.ask && map.has_news_for(&session.vector, session.prune_stamp);
+        let reply = PullReply {
+            serve: serves.then_some(session.number),
+            ask,
+            unexplained: false,
+            goes_on,
+        };
+        self.keep(session);
+        reply
+    }
+
     /// Decides what follows from a session's vector, and keeps the session if it is needed.
     fn conclude(&mut self, map: &Map, pull: &Pull, mut session: Session) -> PullReply {
         session.known = session.vector.hash().to_le_bytes() == pull.hash;
         session.prune_stamp = pull.prune_stamp;
         let mut reply = PullReply {
-            serve: false,
+            serve: None,
             ask: None,
             unexplained: !session.known,
             goes_on: None,
@@ -166,17 +210,11 @@ impl DeltaSender {
             if map.lacks_of(&session.vector, session.prune_stamp) {
                 reply.ask = Some(map.difference(&session.vector));
             }
-            reply.serve = pull.ask && map.has_news_for(&session.vector, session.prune_stamp);
+            let serves = pull.ask && map.has_news_for(&session.vector, session.prune_stamp);
+            reply.serve = serves.then_some(session.number);
         }
-        if reply.serve || reply.unexplained {
-            debug_assert!(
-                self.sessions.iter().all(|other| other.peer != session.peer),
-                "the peer's session was taken out"
-            );
-            if self.sessions.len() >= SESSIONS {
-                self.sessions.remove(0);
-            }
-            self.sessions.push(session);
+        if reply.serve.is_some() || reply.unexplained {
+            self.keep(session);
         }
         reply
     }
@@ -184,32 +222,32 @@ impl DeltaSender {
     /// The versions that a peer lacks, as it has told. `None` if it lacks more than versions, or would not take
     /// them as runs. Then it needs a delta.
     #[must_use]
-    pub fn lacking(&self, map: &Map, peer: Origin) -> Option<Vec<Wanted>> {
-        let session = self
-            .sessions
-            .iter()
-            .find(|session| session.peer == peer && session.known)?;
+    pub fn lacking(&self, map: &Map, (peer, number): (Origin, u32)) -> Option<Vec<Wanted>> {
+        let is_it = |session: &&Session| session.is_with(peer, number) && session.known;
+        let session = self.sessions.iter().rfind(is_it)?;
         map.lacking(&session.vector, session.prune_stamp, peer)
     }
 
-    /// Writes the next chunk for a peer into `buffer`. After the `last` one the stream pauses until the
-    /// peer asks again. Returns the length and what follows. `None` if there is no such session.
+    /// Writes the next chunk of a session with a peer into `buffer`. After the `last` one the stream pauses until
+    /// the peer asks again. Returns the length and what follows. `None` if there is no such session.
     pub fn write_chunk(
         &mut self,
         map: &Map,
-        peer: Origin,
+        (peer, number): (Origin, u32),
         last: bool,
         buffer: &mut [u8],
     ) -> Option<(usize, ChunkEnd)> {
-        let session = self
-            .sessions
-            .iter_mut()
-            .find(|session| session.peer == peer && session.known)?;
+        let is_it = |session: &&mut Session| session.is_with(peer, number) && session.known;
+        let session = self.sessions.iter_mut().rfind(is_it)?;
         session.write_chunk(map, last, buffer)
     }
 }
 
 impl Session {
+    fn is_with(&self, peer: Origin, number: u32) -> bool {
+        (self.peer, self.number) == (peer, number)
+    }
+
     /// Makes the live set if the peer needs it and has none, or one that does not tell all that is dead.
     /// Otherwise adds what has died since the last time.
     fn update_live_set(&mut self, map: &Map) {

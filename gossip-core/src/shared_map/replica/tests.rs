@@ -87,10 +87,13 @@ fn learn_in(to: &mut Map, from: &Map, room: usize) -> usize {
     let mut chunks = 0;
     loop {
         let reply = sender.on_pull(from, me, &pull, core::mem::take(&mut told).into_iter());
-        if !reply.serve {
+        let Some(number) = reply.serve else {
             return chunks;
-        }
-        let (len, _) = sender.write_chunk(from, me, true, &mut buffer).unwrap();
+        };
+        let session = (me, number);
+        let (len, _) = sender
+            .write_chunk(from, session, true, &mut buffer)
+            .unwrap();
         chunks += 1;
         let (head, pieces) = read_chunk(&buffer[..len]).unwrap();
         let limit = ApplyLimits {
@@ -261,11 +264,12 @@ fn a_chunk_from_before_a_write_does_not_end_a_delta_from_after_it() {
         let (mut sender, mut receiver) = (DeltaSender::default(), DeltaReceiver::default());
         let mut ask = |a: &Map, b: &Map, receiver: &DeltaReceiver, told: Vec<VectorItem>| {
             let pull = receiver.pull(b, it);
-            assert!(sender.on_pull(a, me, &pull, told.into_iter()).serve);
+            let reply = sender.on_pull(a, me, &pull, told.into_iter());
+            let session = (me, reply.serve.unwrap());
             let mut chunks = Vec::new();
             loop {
                 let mut chunk = vec![0; room];
-                let (len, end) = sender.write_chunk(a, me, false, &mut chunk).unwrap();
+                let (len, end) = sender.write_chunk(a, session, false, &mut chunk).unwrap();
                 chunk.truncate(len);
                 chunks.push(chunk);
                 if end == ChunkEnd::Complete {
@@ -331,7 +335,7 @@ fn the_parts_of_a_table_are_understood_in_any_order() {
             let (pull, told) = read_pull(part).unwrap();
             let reply = sender.on_pull(&a, b.own(), &pull, told);
             let all = n + 1 == parts.len();
-            let (serve, asks) = (reply.serve, reply.ask.is_some());
+            let (serve, asks) = (reply.serve.is_some(), reply.ask.is_some());
             assert_eq!((serve, asks), (all, all), "turn {turn}, part {n}");
         }
     }
@@ -357,7 +361,8 @@ fn a_live_set_that_is_made_anew_goes_on_where_the_delta_has_come_to() {
     let pull = receiver.pull(&b, it);
     let mut told = vec![VectorItem::Complete(None, None)];
     told.extend(b.frontiers_after(None));
-    assert!(sender.on_pull(&a, me, &pull, told.into_iter()).serve);
+    let reply = sender.on_pull(&a, me, &pull, told.into_iter());
+    let session = (me, reply.serve.unwrap());
     let (mut buffer, mut live_sets) = ([0; 500], Vec::new());
     for n in 0.. {
         if n == 2 {
@@ -367,7 +372,7 @@ fn a_live_set_that_is_made_anew_goes_on_where_the_delta_has_come_to() {
                 put(&mut a, time, "k1", "x");
             }
         }
-        let (len, end) = sender.write_chunk(&a, me, false, &mut buffer).unwrap();
+        let (len, end) = sender.write_chunk(&a, session, false, &mut buffer).unwrap();
         let (head, pieces) = read_chunk(&buffer[..len]).unwrap();
         live_sets.push(head.upto.live_set);
         assert!(n == 0 || receiver.goes_on_with(&head));
@@ -442,13 +447,10 @@ fn a_delta_beyond_the_limits_is_refused_and_changes_nothing() {
     let mut sender = DeltaSender::default();
     let mut receiver = DeltaReceiver::default();
     let pull = receiver.pull(&b, a.own());
-    assert!(
-        sender
-            .on_pull(&a, b.own(), &pull, core::iter::empty())
-            .serve
-    );
+    let reply = sender.on_pull(&a, b.own(), &pull, core::iter::empty());
+    let session = (b.own(), reply.serve.unwrap());
     let mut buffer = [0; 500];
-    let (len, _) = sender.write_chunk(&a, b.own(), true, &mut buffer).unwrap();
+    let (len, _) = sender.write_chunk(&a, session, true, &mut buffer).unwrap();
     let (head, pieces) = read_chunk(&buffer[..len]).unwrap();
     let own = b.own();
     for (limit, refused) in [
@@ -505,9 +507,10 @@ fn a_chunk_that_brings_more_than_its_length_allows_is_refused() {
     let mut sender = DeltaSender::default();
     let mut receiver = DeltaReceiver::default();
     let pull = receiver.pull(&b, a.own());
-    sender.on_pull(&a, b.own(), &pull, core::iter::empty());
+    let reply = sender.on_pull(&a, b.own(), &pull, core::iter::empty());
+    let session = (b.own(), reply.serve.unwrap());
     let mut buffer = [0; 500];
-    let (len, _) = sender.write_chunk(&a, b.own(), true, &mut buffer).unwrap();
+    let (len, _) = sender.write_chunk(&a, session, true, &mut buffer).unwrap();
     let (head, pieces) = read_chunk(&buffer[..len]).unwrap();
     // A log, a write, and a tombstone.
     for (room, expected) in [(112 + 80 + 80 + 47, 0), (112 + 80 + 80 + 48, 1)] {

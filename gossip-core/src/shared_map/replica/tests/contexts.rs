@@ -146,12 +146,15 @@ fn a_delta_ends_while_its_keys_are_overwritten() {
     let mut told = vec![VectorItem::Complete(None, None)];
     told.extend(taker.frontiers_after(None));
     let pull = receiver.pull(taker, it);
-    assert!(sender.on_pull(giver, me, &pull, told.into_iter()).serve);
+    let reply = sender.on_pull(giver, me, &pull, told.into_iter());
+    let session = (me, reply.serve.unwrap());
     let (mut buffer, mut live_sets) = ([0; 800], BTreeSet::new());
     for n in 0.. {
         assert!(n < 100, "the delta ends");
         overwrite(giver, other, n * 7);
-        let (len, end) = sender.write_chunk(giver, me, false, &mut buffer).unwrap();
+        let (len, end) = sender
+            .write_chunk(giver, session, false, &mut buffer)
+            .unwrap();
         let (head, pieces) = read_chunk(&buffer[..len]).unwrap();
         live_sets.insert(head.upto.live_set);
         receiver.accept(taker, me, it, &head, pieces, LIMIT);

@@ -59,12 +59,14 @@ fn learn_in_any_order(to: &mut Map, from: &Map, picks: &[usize]) -> Vec<Vec<u8>>
             told.push(VectorItem::Complete(None, None));
             told.extend(to.frontiers_after(None));
         }
-        if !sender.on_pull(from, me, &pull, told.into_iter()).serve {
+        let Some(number) = sender.on_pull(from, me, &pull, told.into_iter()).serve else {
             break;
-        }
+        };
         for n in 1..=4 {
             let mut chunk = vec![0; 300];
-            let (len, end) = sender.write_chunk(from, me, n == 4, &mut chunk).unwrap();
+            let (len, end) = sender
+                .write_chunk(from, (me, number), n == 4, &mut chunk)
+                .unwrap();
             chunk.truncate(len);
             sent.push(chunk);
             if end == ChunkEnd::Complete {
@@ -190,5 +192,47 @@ proptest! {
             let head = ChunkHead { receiver: me, ..head };
             DeltaReceiver::default().accept(&mut map, me, origin(2, 2), &head, pieces, LIMIT);
         }
+    }
+}
+
+#[test]
+fn a_delta_goes_on_though_its_taker_tells_of_later_states_meanwhile() {
+    for ask in [true, false] {
+        let (mut a, mut b) = (map(1), map(2));
+        for n in 0..50 {
+            put(&mut a, 1 + n, &n.to_string(), "value");
+        }
+        put(&mut b, 1, "of b", "value");
+        let (me, it) = (b.own(), a.own());
+        let (mut sender, mut receiver) = (DeltaSender::default(), DeltaReceiver::default());
+        let mut pull = receiver.pull(&b, it);
+        let mut told = vec![VectorItem::Complete(None, None)];
+        told.extend(b.frontiers_after(None));
+        let mut buffer = [0; 300];
+        for n in 2..100 {
+            let reply = sender.on_pull(&a, me, &pull, core::mem::take(&mut told).into_iter());
+            let session = (me, reply.serve.unwrap());
+            assert!(
+                n == 2 || reply.goes_on == Some(true),
+                "the session is known"
+            );
+            // The taker writes, and its summary tells of that before it asks again.
+            put(&mut b, n, "of b", "value");
+            let summary = b.summary().to_pull(ask);
+            sender.on_pull(
+                &a,
+                me,
+                &summary,
+                b.frontiers_after(None).collect::<Vec<_>>().into_iter(),
+            );
+            let (len, _) = sender.write_chunk(&a, session, true, &mut buffer).unwrap();
+            let (head, pieces) = read_chunk(&buffer[..len]).unwrap();
+            match receiver.accept(&mut b, me, it, &head, pieces, LIMIT) {
+                ChunkOutcome::Ask => pull = receiver.pull(&b, it),
+                ChunkOutcome::Applied { .. } => break,
+                outcome => panic!("{outcome:?}"),
+            }
+        }
+        assert_eq!(b.writes(), 51);
     }
 }
