@@ -68,6 +68,27 @@ fn sustained_writes_with_loss_are_read_soon_and_by_all() {
     }
 }
 
+/// One tree of three levels brings each write to each node, once. Nobody waits for what comes after it.
+#[test]
+fn without_loss_one_tree_brings_each_write_to_all() {
+    let load = Scenario::Load(Load {
+        warm_up: 20 * SECOND,
+        rate: 40.0,
+        value: 100,
+        keys: 200,
+        one_at_a_time: false,
+        to: Target::Map,
+        lasts: 5 * SECOND,
+    });
+    let outcome = play(load, &nodes(120));
+    assert_eq!(figure(&outcome, "never"), 0.0);
+    // Three hops of 10 ms, and 5 ms at each of two nodes. The writer waits 2 ms for more writes.
+    let late = figure(&outcome, "late_max_s");
+    assert!(late <= 0.042 + 0.001, "{late} s");
+    let bytes = figure(&outcome, "bytes_per_written_byte_and_node");
+    assert!(bytes <= 4.0, "{bytes} bytes for each");
+}
+
 /// A write is pushed whatever passes through its writer, and what is missed is asked for.
 #[test]
 fn sustained_writes_of_attributes_are_read_soon_and_by_all() {
