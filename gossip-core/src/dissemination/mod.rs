@@ -39,7 +39,7 @@ const MOST_EARLY: usize = 64;
 /// The eager dissemination of a node. See the [module](self).
 #[derive(Debug, Default)]
 pub(crate) struct Push {
-    relay: Relay<News>,
+    relay: Relay<(NodeId, u64)>,
     /// News that this node could not apply when it came, the latest last.
     early: Vec<Early>,
     repair: Repair,
@@ -110,8 +110,8 @@ impl Push {
     fn push_after(&mut self, context: &mut Context, after: u64) {
         let own = context.own;
         for tree in 0..context.config.push_trees {
-            let waiting = self.relay.batch(context.now, tree, Segment::ALL);
-            add(waiting, &[(own, after)]);
+            self.relay
+                .add(context.now, tree, Segment::ALL, [(own, after)]);
         }
         for (tree, delegation) in hand_over(context) {
             context.send(Outgoing::Push {
@@ -127,16 +127,17 @@ impl Push {
         let now = context.now;
         while let Some(batch) = self.relay.take(now) {
             let tree = batch.tree;
+            let news = merged(&batch.news);
             let Division { delegations, own } = split(context, votes, tree, batch.segment);
             for delegation in delegations {
                 context.send(Outgoing::Push {
                     tree,
                     delegation,
-                    news: batch.news.clone(),
+                    news: news.clone(),
                 });
             }
             if let Some(segment) = own {
-                add(self.relay.batch(now, tree, segment), &batch.news);
+                self.relay.add(now, tree, segment, news);
             }
         }
     }
@@ -213,9 +214,8 @@ impl Push {
         segment: Segment,
         news: &[(NodeId, u64)],
     ) {
-        let waiting = self.relay.batch(context.now, tree, segment);
-        add(waiting, news);
-        let is_enough = waiting.len() >= ENOUGH;
+        let news = news.iter().copied();
+        let is_enough = self.relay.add(context.now, tree, segment, news) >= ENOUGH;
         match self.relay.due().filter(|due| *due > context.now) {
             Some(due) if !is_enough => context.timers.advance(Timer::Flush, due),
             _ => self.pass_on(context, votes),
@@ -223,15 +223,16 @@ impl Push {
     }
 }
 
-/// Adds news to other news. A datagram can bring many deltas of one origin; all that follows the first is given
-/// once.
-fn add(waiting: &mut News, news: &[(NodeId, u64)]) {
+/// Each origin once. A datagram can bring many deltas of one; all that follows the first is given once.
+fn merged(news: &[(NodeId, u64)]) -> News {
+    let mut merged = News::new();
     for (origin, after) in news {
-        match waiting.iter_mut().find(|(known, _)| known == origin) {
+        match merged.iter_mut().find(|(known, _)| known == origin) {
             Some((_, known)) => *known = (*known).min(*after),
-            None => waiting.push((*origin, *after)),
+            None => merged.push((*origin, *after)),
         }
     }
+    merged
 }
 
 /// Notes that this node serves a delta in this tree. Tells whether it is to do so: the delta has just

@@ -4,7 +4,7 @@
 //! News that comes alone goes on at once. Only where news is frequent does it wait for more, so what is saved grows
 //! with what there is to save.
 
-use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::membership::segment::Segment;
@@ -20,20 +20,11 @@ const QUIET: Duration = Duration::from_millis(50);
 /// What waits to go on. See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Relay<N> {
-    /// The widest segment comes last.
-    waiting: BTreeMap<Way, N>,
+    waiting: Vec<Batch<N>>,
     /// When what waits goes on.
     due: Option<Instant>,
     /// When news last went on.
     last: Option<Instant>,
-}
-
-/// Where news goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Way {
-    width: u128,
-    segment: Segment,
-    tree: u8,
 }
 
 /// What is to be served to the members of a segment.
@@ -41,32 +32,44 @@ struct Way {
 pub(crate) struct Batch<N> {
     pub(crate) tree: u8,
     pub(crate) segment: Segment,
-    pub(crate) news: N,
+    pub(crate) news: Vec<N>,
 }
 
 impl<N> Default for Relay<N> {
     fn default() -> Self {
         Self {
-            waiting: BTreeMap::new(),
+            waiting: Vec::new(),
             due: None,
             last: None,
         }
     }
 }
 
-impl<N: Default> Relay<N> {
-    /// What waits for a segment. The caller adds to it.
-    pub(crate) fn batch(&mut self, now: Instant, tree: u8, segment: Segment) -> &mut N {
+impl<N> Relay<N> {
+    /// Adds news for a segment. Tells how much waits for that now.
+    pub(crate) fn add(
+        &mut self,
+        now: Instant,
+        tree: u8,
+        segment: Segment,
+        news: impl IntoIterator<Item = N>,
+    ) -> usize {
         let is_frequent = (self.last).is_some_and(|last| now.saturating_since(last) < QUIET);
         let hold = if is_frequent { HOLD } else { Duration::ZERO };
         self.due.get_or_insert(now.saturating_add(hold));
-        let width = segment.width();
-        let way = Way {
-            width,
-            segment,
+        let is_same = |batch: &&mut Batch<N>| (batch.tree, batch.segment) == (tree, segment);
+        if let Some(batch) = self.waiting.iter_mut().find(is_same) {
+            batch.news.extend(news);
+            return batch.news.len();
+        }
+        let news = Vec::from_iter(news);
+        let number = news.len();
+        self.waiting.push(Batch {
             tree,
-        };
-        self.waiting.entry(way).or_default()
+            segment,
+            news,
+        });
+        number
     }
 
     /// When what waits goes on. `None` if nothing waits.
@@ -76,17 +79,14 @@ impl<N: Default> Relay<N> {
 
     /// Takes what waits for the widest segment: a part of it may be another's whole. `None` once all has gone on.
     pub(crate) fn take(&mut self, now: Instant) -> Option<Batch<N>> {
-        let Some((way, news)) = self.waiting.pop_last() else {
+        let widths = self.waiting.iter().map(|batch| batch.segment.width());
+        let Some((widest, _)) = widths.enumerate().max_by_key(|(_, width)| *width) else {
             if self.due.take().is_some() {
                 self.last = Some(now);
             }
             return None;
         };
-        Some(Batch {
-            tree: way.tree,
-            segment: way.segment,
-            news,
-        })
+        Some(self.waiting.swap_remove(widest))
     }
 }
 
@@ -97,7 +97,7 @@ mod tests {
     use crate::identity::NodeId;
     use std::vec::Vec;
 
-    fn drain(relay: &mut Relay<Vec<u8>>, now: Instant) -> Vec<Vec<u8>> {
+    fn drain(relay: &mut Relay<u8>, now: Instant) -> Vec<Vec<u8>> {
         core::iter::from_fn(|| relay.take(now))
             .map(|batch| batch.news)
             .collect()
@@ -105,33 +105,35 @@ mod tests {
 
     #[test]
     fn rare_news_goes_on_at_once_and_frequent_news_waits_for_more() {
-        let mut relay: Relay<Vec<u8>> = Relay::default();
+        let mut relay = Relay::default();
         assert_eq!(relay.due(), None);
-        relay.batch(at(0), 0, Segment::ALL).push(1);
+        relay.add(at(0), 0, Segment::ALL, [1]);
         assert_eq!(relay.due(), Some(at(0)), "rare");
         assert_eq!(drain(&mut relay, at(0)), [[1]]);
         assert_eq!(relay.due(), None);
-        relay.batch(at(10), 0, Segment::ALL).push(2);
-        relay.batch(at(12), 0, Segment::ALL).push(3);
+        relay.add(at(10), 0, Segment::ALL, [2]);
+        assert_eq!(relay.add(at(12), 0, Segment::ALL, [3]), 2);
         assert_eq!(relay.due(), Some(at(15)), "the first waits for 5 ms");
         assert_eq!(drain(&mut relay, at(15)), [[2, 3]]);
-        relay.batch(at(65), 0, Segment::ALL).push(4);
+        relay.add(at(65), 0, Segment::ALL, [4]);
         assert_eq!(relay.due(), Some(at(65)), "rare again");
     }
 
     #[test]
     fn what_a_wide_segment_leaves_goes_on_with_what_waits_for_the_narrow_one() {
-        let mut relay: Relay<Vec<u8>> = Relay::default();
+        let mut relay = Relay::default();
         let narrow = Segment::only(NodeId::from_u64(7));
-        relay.batch(at(0), 0, narrow).push(1);
-        relay.batch(at(0), 1, narrow).push(2);
-        relay.batch(at(0), 0, Segment::ALL).push(3);
+        relay.add(at(0), 0, narrow, [1]);
+        relay.add(at(0), 1, narrow, [2]);
+        relay.add(at(0), 0, Segment::ALL, [3]);
         let widest = relay.take(at(0)).unwrap();
         assert_eq!(
             (widest.segment, widest.news),
             (Segment::ALL, Vec::from([3]))
         );
-        relay.batch(at(0), 0, narrow).push(3);
-        assert_eq!(drain(&mut relay, at(0)), [&[2][..], &[1, 3]]);
+        relay.add(at(0), 0, narrow, [3]);
+        let mut rest = drain(&mut relay, at(0));
+        rest.sort();
+        assert_eq!(rest, [&[1, 3][..], &[2]]);
     }
 }

@@ -45,7 +45,7 @@ const TOLD: usize = 64;
 /// Runs on their way through this node.
 #[derive(Debug, Default)]
 pub(super) struct Pushing {
-    relay: Relay<Vec<SharedRun>>,
+    relay: Relay<SharedRun>,
     /// How many runs have come since another node was told of the latest ones.
     untold: usize,
     /// Room for the writes of a run.
@@ -73,7 +73,7 @@ impl SharedMap {
                 }));
             }
             let relay = &mut self.pushing.relay;
-            relay.batch(context.now, TREE, Segment::ALL).extend(runs);
+            relay.add(context.now, TREE, Segment::ALL, runs);
         }
         self.pass_on(context, votes);
         if self.map.has_unpushed() {
@@ -208,9 +208,7 @@ impl SharedMap {
         if let Some(writes) = self.repair.runs.share(run.origin, run.upto) {
             let run = SharedRun::new(run.origin, run.after, run.upto, writes);
             let relay = &mut self.pushing.relay;
-            let waiting = relay.batch(context.now, head.tree, head.segment);
-            waiting.push(run);
-            if waiting.len() >= ENOUGH {
+            if relay.add(context.now, head.tree, head.segment, [run]) >= ENOUGH {
                 self.pass_on(context, votes);
             }
         }
@@ -244,8 +242,8 @@ impl SharedMap {
                 }));
             }
             if let Some(segment) = own {
-                let waiting = self.pushing.relay.batch(now, tree, segment);
-                waiting.extend(runs.iter().cloned());
+                let runs = runs.iter().cloned();
+                self.pushing.relay.add(now, tree, segment, runs);
             }
         }
     }
