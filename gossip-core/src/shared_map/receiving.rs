@@ -24,6 +24,10 @@ const LONGEST: u32 = 300;
 /// How often the time doubles after which a delta is asked for again while nothing comes.
 const MOST_DOUBLINGS: u32 = 4;
 
+/// For how many times the usual time between two chunks none comes before the delta is asked for again. On a slow
+/// link that is longer than a round trip.
+const SPACINGS: u32 = 4;
+
 /// The most chunks that wait because they have overtaken others: all of a window.
 const AHEAD: usize = 64;
 
@@ -37,9 +41,11 @@ pub(super) struct Receiving {
     progress: Instant,
     /// How often the delta has been asked for again since then.
     tries: u32,
-    /// When the delta last grew or was asked for again, and how often it was since it grew.
-    asked_at: Instant,
+    /// When a chunk of the delta last came or was asked for again, and how often it was asked for since it grew.
+    heard_at: Instant,
     asked_again: u32,
+    /// The usual time between two chunks.
+    spacing: Duration,
     /// When this node last answered a request by one of its own, if no delta has been applied since.
     asked_back: Option<Instant>,
     /// Chunks of the delta that have overtaken others.
@@ -53,8 +59,9 @@ impl Default for Receiving {
             began: Instant::ORIGIN,
             progress: Instant::ORIGIN,
             tries: 0,
-            asked_at: Instant::ORIGIN,
+            heard_at: Instant::ORIGIN,
             asked_again: 0,
+            spacing: Duration::ZERO,
             asked_back: None,
             ahead: Vec::new(),
         }
@@ -149,6 +156,7 @@ impl Receiving {
         let limits = limits(context, chunk.len());
         let me = context.sender().into();
         if head.receiver == me && self.receiver.is_ahead(peer.origin, &head) {
+            self.note_chunk(context.now);
             return self.keep_ahead(head, chunk);
         }
         let before = map.merged();
@@ -195,10 +203,22 @@ impl Receiving {
     fn note_progress(&mut self, context: &Context, begins: bool) {
         self.progress = context.now;
         self.tries = 0;
-        (self.asked_at, self.asked_again) = (context.now, 0);
         if begins {
             self.began = context.now;
+            self.spacing = Duration::ZERO;
+        } else {
+            self.note_chunk(context.now);
         }
+        (self.heard_at, self.asked_again) = (context.now, 0);
+    }
+
+    /// A chunk has come, perhaps before others. While chunks come, those that are missing may come, too.
+    fn note_chunk(&mut self, now: Instant) {
+        if self.asked_again == 0 {
+            let since = now.saturating_since(self.heard_at);
+            self.spacing = part(self.spacing.saturating_mul(7).saturating_add(since), 8);
+        }
+        self.heard_at = now;
     }
 
     /// Has the delta asked for again if nothing more of it comes for a while.
@@ -209,9 +229,10 @@ impl Receiving {
 
     /// When to ask again, if nothing more of the delta comes: later each time.
     fn next_ask(&self, patience: Duration) -> Instant {
+        let patience = patience.max(self.spacing.saturating_mul(SPACINGS));
         let doublings = self.asked_again.min(MOST_DOUBLINGS);
         let pause = patience.saturating_mul(1_u32.checked_shl(doublings).unwrap_or(u32::MAX));
-        self.asked_at.saturating_add(pause)
+        self.heard_at.saturating_add(pause)
     }
 
     /// No part of the delta has come for a while, so some must be lost: asks for the delta again from where
@@ -226,7 +247,7 @@ impl Receiving {
                 self.ask(context, to, peer, Vec::new());
             }
             self.asked_again = self.asked_again.saturating_add(1);
-            self.asked_at = context.now;
+            self.heard_at = context.now;
         }
         self.watch(context, patience);
     }
