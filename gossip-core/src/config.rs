@@ -115,7 +115,7 @@ pub struct Config {
     pub push_fanout: u8,
     /// Independent eager push trees for each change of an attribute. Works from 1 to 4. Default 2: the second
     /// tree costs one more payload for each node, and a branch misses a change only if both trees lose it. Writes
-    /// of the shared map go down one tree, and what is missed is asked for.
+    /// of the shared map go down one tree while none are lost.
     pub push_trees: u8,
     /// Members that observe a node on the id ring, and that it observes. All members need the same,
     /// because a verdict counts the votes of those who should observe. Works from 2 to 16, even. Default

@@ -5,7 +5,7 @@
 //! writers meets in them and shares datagrams; in each interval they are others. There are `push_trees`
 //! independent trees, so one lost datagram harms few. Each tree costs one payload for each member. Where a tree
 //! breaks, or where views differ, what is missed is asked for by name, and periodic exchanges repair the rest.
-//! Writes of the shared map go down one tree.
+//! Writes of the shared map go down one tree while none are lost.
 //!
 //! The trees stand in the writer's datacenter. To each other datacenter the writer hands one copy for
 //! each tree, to a bridge, which divides the id space among the members there.

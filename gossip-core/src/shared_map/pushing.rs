@@ -3,6 +3,7 @@
 //! One tree brings each run to each node once. Loss, and delegates that nobody knows to be dead, cut off branches
 //! of it. What mends that costs little while nothing is lost:
 //!
+//! - While runs come to a node that have come down no tree, it pushes its own runs down all trees.
 //! - Each push tells of the latest runs that went before it, so what is lost shows with what comes next.
 //! - A node to which no further run comes for a moment tells another node of its latest ones.
 //! - A run that comes late, because it had to be asked for, is passed on to the part that its taker serves in the
@@ -27,7 +28,7 @@ use crate::state::room::Room;
 use crate::wire::datagram::Items;
 use crate::wire::message::{Item, PushHead};
 
-/// The tree down which runs go.
+/// The tree down which runs go while none are lost.
 const TREE: u8 = 0;
 
 /// The most runs that are pushed at a time, and the time until the next ones are. That is 2 MB a second.
@@ -72,8 +73,16 @@ impl SharedMap {
                     sent: 0,
                 }));
             }
+            let trees = if self.repair.is_lossy() {
+                context.config.push_trees
+            } else {
+                1
+            };
             let relay = &mut self.pushing.relay;
-            relay.add(context.now, TREE, Segment::ALL, runs);
+            for tree in 0..trees {
+                let runs = runs.iter().cloned();
+                relay.add(context.now, tree, Segment::ALL, runs);
+            }
         }
         self.pass_on(context, votes);
         if self.map.has_unpushed() {
@@ -112,7 +121,9 @@ impl SharedMap {
         for item in items {
             match item {
                 Item::MapRun(run) => {
-                    let is_first = self.on_run(context, peer, &run, Some(head.tree), limits, room);
+                    let tree = Some(head.tree);
+                    let Taken { is_first, .. } =
+                        self.on_run(context, peer, &run, tree, limits, room);
                     if is_first && context.is_eager() {
                         self.relay(context, votes, head, &run);
                     }
@@ -142,14 +153,14 @@ impl SharedMap {
         let served = context.served(TREE).filter(|_| context.is_eager());
         for item in items {
             let Item::MapRun(run) = item else { continue };
-            let goes_on = served.filter(|_| is_new_to_all(context, &run));
-            let head = goes_on.map(|segment| PushHead {
-                tree: TREE,
-                segment,
-            });
-            let tree = head.map(|head| head.tree);
-            let is_first = self.on_run(context, peer, &run, tree, limits, room);
-            if let Some(head) = head.filter(|_| is_first) {
+            let Taken { is_new, .. } = self.on_run(context, peer, &run, None, limits, room);
+            let goes_on = served.filter(|_| is_new && is_new_to_all(context, &run));
+            if let Some(segment) = goes_on {
+                self.repair.runs.note_served(run.origin, run.upto, TREE);
+                let head = PushHead {
+                    tree: TREE,
+                    segment,
+                };
                 self.relay(context, votes, head, &run);
             }
         }
@@ -157,7 +168,7 @@ impl SharedMap {
         self.tell_changes(context);
     }
 
-    /// A run has come in: applies it, or lets it wait. Tells whether it has to be passed on down the tree.
+    /// A run has come in: applies it, or lets it wait.
     ///
     /// A run is passed on whether it could be applied or not. Otherwise what one node misses would be missed
     /// by all nodes that it serves.
@@ -169,33 +180,38 @@ impl SharedMap {
         tree: Option<u8>,
         limits: ApplyLimits,
         room: &mut Room,
-    ) -> bool {
+    ) -> Taken {
+        const REFUSED: Taken = Taken {
+            pushed: Pushed::Refused,
+            is_first: false,
+            is_new: false,
+        };
         let latest = latest_stamp(run).max(run.origin.generation.stamp());
         if latest > limits.stamp {
             refuse_stamp(context, run.origin.id, latest);
-            return false;
+            return REFUSED;
         }
         let size = self.map.bytes().saturating_add(run.writes.len());
         if size > limits.bytes || !room.take(run.overhead()) {
             count(&mut context.metrics.refused_state);
-            return false;
+            return REFUSED;
         }
-        let Taken { pushed, is_first } = self.repair.runs.take(&mut self.map, run, tree);
-        match pushed {
+        let taken = self.repair.runs.take(&mut self.map, run, tree);
+        match taken.pushed {
             Pushed::Own => keep_own_log_open(context, &mut self.map, OwnLog::Contested),
             Pushed::Applied => {
                 let _ = context.clock.observe(context.now, latest);
             }
             Pushed::Early(origin, _) => {
                 let _ = context.clock.observe(context.now, latest);
-                if is_first {
+                if taken.is_new {
                     count(&mut context.metrics.map_runs_held_back);
                 }
                 self.repair.note_missing(context, origin, peer.origin.id);
             }
             Pushed::Known | Pushed::Refused => {}
         }
-        is_first
+        taken
     }
 
     /// Has a run passed on to the members of a segment, with others that come within a moment.

@@ -59,6 +59,9 @@ const LOOKED_AT: usize = 16;
 const TOLD_IN_TURN: usize = 2;
 const TELLING: u32 = 3;
 
+/// For how many rounds after a run has come down no tree own runs are pushed down all trees.
+const LOSSY: u32 = 4;
+
 /// The recent runs, and what has been asked for.
 #[derive(Debug)]
 pub(super) struct Repair {
@@ -70,6 +73,8 @@ pub(super) struct Repair {
     trip: Duration,
     /// For how many rounds to go on to tell of origins in turn.
     telling: u32,
+    /// For how many rounds to go on to push down all trees.
+    lossy: u32,
     /// The origin that was told of last in its turn.
     turn: Option<Origin>,
 }
@@ -92,6 +97,7 @@ impl Default for Repair {
             last: None,
             trip: FIRST_TRIP,
             telling: 0,
+            lossy: 0,
             turn: None,
         }
     }
@@ -147,6 +153,11 @@ impl Repair {
         told
     }
 
+    /// Whether runs have come down no tree lately: some are lost on their way.
+    pub(super) const fn is_lossy(&self) -> bool {
+        self.lossy > 0
+    }
+
     /// The time after which an answer counts as lost.
     pub(super) fn patience(&self) -> Duration {
         self.trip.saturating_mul(3)
@@ -154,7 +165,10 @@ impl Repair {
 
     /// A round begins.
     pub(super) fn begin_round(&mut self, map: &mut Map) {
-        self.runs.begin_round(map);
+        self.lossy = self.lossy.saturating_sub(1);
+        if self.runs.begin_round(map) {
+            self.lossy = LOSSY;
+        }
         self.telling = self.telling.saturating_sub(1);
     }
 

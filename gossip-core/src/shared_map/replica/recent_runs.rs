@@ -78,8 +78,10 @@ pub struct RecentRuns {
 struct RecentRun {
     after: u64,
     writes: Arc<[u8]>,
-    /// The trees down which it has come, a bit for each.
+    /// The trees down which it has been served, a bit for each.
     trees: u8,
+    /// Whether it has come down none of them.
+    is_astray: bool,
     /// The round in which it came.
     round: u32,
     waits_for: Option<Dot>,
@@ -92,6 +94,8 @@ pub struct Taken {
     pub pushed: Pushed,
     /// Whether it has come down this tree for the first time, and may be passed on.
     pub is_first: bool,
+    /// Whether it has come for the first time at all.
+    pub is_new: bool,
 }
 
 /// Versions of an origin that a replica lacks: those in `(after, upto]`.
@@ -132,10 +136,15 @@ impl RecentRuns {
         {
             let is_first = known.trees & bit == 0 && bit != 0;
             known.trees |= bit;
+            known.is_astray &= bit == 0;
             let pushed = known.waits_for.map_or(Pushed::Known, |(origin, version)| {
                 Pushed::Early(origin, version)
             });
-            return Taken { pushed, is_first };
+            return Taken {
+                pushed,
+                is_first,
+                is_new: false,
+            };
         }
         let before = map.known(run.origin);
         let pushed = map.apply_push(run);
@@ -147,6 +156,7 @@ impl RecentRuns {
                 return Taken {
                     pushed,
                     is_first: false,
+                    is_new: false,
                 };
             }
         };
@@ -157,6 +167,14 @@ impl RecentRuns {
         Taken {
             pushed,
             is_first: is_kept && bit != 0,
+            is_new: is_kept && pushed != Pushed::Known,
+        }
+    }
+
+    /// Notes that a run which came down no tree is served in this one all the same.
+    pub fn note_served(&mut self, origin: Origin, upto: u64, tree: u8) {
+        if let Some(run) = self.runs.get_mut(&(origin, upto)) {
+            run.trees |= 1_u8.checked_shl(u32::from(tree)).unwrap_or(0);
         }
     }
 
@@ -206,6 +224,7 @@ impl RecentRuns {
             after,
             writes,
             trees,
+            is_astray: trees == 0,
             round: self.round,
             waits_for,
         };
@@ -417,7 +436,12 @@ impl RecentRuns {
 
     /// A round begins: drops what is old. Tries early runs again, since the replica may have forgotten what
     /// they wait for.
-    pub fn begin_round(&mut self, map: &mut Map) {
+    ///
+    /// Tells whether runs of the round before the last have come down no tree. Those of the last may yet do so.
+    pub fn begin_round(&mut self, map: &mut Map) -> bool {
+        let before = self.round.wrapping_sub(1);
+        let astray = |run: &RecentRun| run.round == before && run.is_astray;
+        let have_strayed = self.runs.values().any(astray);
         self.round = self.round.wrapping_add(1);
         let old: Vec<RunId> = self
             .runs
@@ -446,6 +470,7 @@ impl RecentRuns {
             self.order = VecDeque::new();
         }
         self.release_all(map);
+        have_strayed
     }
 
     /// Checks the invariants.

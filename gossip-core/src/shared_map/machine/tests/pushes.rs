@@ -125,3 +125,39 @@ fn a_run_that_had_to_be_asked_for_is_passed_on_while_it_is_new() {
         assert!(b.messages().is_empty(), "once");
     }
 }
+
+#[test]
+fn while_runs_come_down_no_tree_own_ones_go_down_all() {
+    let (mut a, mut b) = pair(|_| ());
+    let trees = |side: &mut Side, key: &str| {
+        side.put(key, "value");
+        side.flush();
+        let messages = side.messages();
+        let trees = messages.iter().map(|message| match message {
+            MapOutgoing::Push { tree, .. } => *tree,
+            other => panic!("{other:?}"),
+        });
+        trees.collect::<Vec<u8>>()
+    };
+    assert_eq!(trees(&mut b, "1"), [0]);
+    a.put("lost", "value");
+    a.flush();
+    a.messages();
+    a.wait(50);
+    a.map.on_tell_runs_due(&mut a.context);
+    deliver(&mut a, &mut b);
+    b.wait(70);
+    b.map.on_repair_due(&mut b.context);
+    deliver(&mut a, &mut b);
+    assert!(b.get("lost").is_some());
+    b.tend(None);
+    assert_eq!(trees(&mut b, "2"), [0], "it may yet come");
+    b.tend(None);
+    for key in ["3", "4", "5", "6"] {
+        let mut trees = trees(&mut b, key);
+        trees.sort_unstable();
+        assert_eq!(trees, [0, 1], "{key}");
+        b.tend(None);
+    }
+    assert_eq!(trees(&mut b, "7"), [0]);
+}
