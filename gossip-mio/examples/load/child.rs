@@ -11,7 +11,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use gossip_mio::gossip_core::{Event, Key, Node, Value};
 use gossip_mio::{Config, Events, Handle, spawn};
 
-/// What the first argument of such a process is.
+/// What the first argument of such a process is. The second is the node's name, perhaps with `@` and the address at
+/// which it listens; the others are its seeds.
 pub(crate) const ARGUMENT: &str = "--as-node";
 
 /// How many keys are written.
@@ -34,7 +35,8 @@ struct Counts {
 
 pub(crate) fn run(arguments: &[String]) -> Result<(), Box<dyn Error>> {
     let (name, seeds) = arguments.split_first().ok_or("a node needs a name")?;
-    let mut config = Config::new(name.as_str(), "127.0.0.1:0".parse()?);
+    let (name, address) = name.split_once('@').unwrap_or((name, "127.0.0.1:0"));
+    let mut config = Config::new(name, address.parse()?);
     config.seeds = seeds.to_vec();
     config.node.max_map = 512 << 20;
     let (handle, events) = spawn(config)?;
