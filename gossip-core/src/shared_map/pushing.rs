@@ -3,7 +3,7 @@
 //! One tree brings each run to each node once. Loss, and delegates that nobody knows to be dead, cut off branches
 //! of it. What mends that costs little while nothing is lost:
 //!
-//! - While runs come to a node that have come down no tree, it pushes its own runs down all trees.
+//! - While runs come to a node otherwise than down that tree, it pushes its own runs down all trees.
 //! - Each push tells of the latest runs that went before it, so what is lost shows with what comes next.
 //! - A node to which no further run comes for a moment tells another node of its latest ones.
 //! - A run that comes late, because it had to be asked for, is passed on to the part that its taker serves in the

@@ -59,7 +59,7 @@ const LOOKED_AT: usize = 16;
 const TOLD_IN_TURN: usize = 2;
 const TELLING: u32 = 3;
 
-/// For how many rounds after a run has come down no tree own runs are pushed down all trees.
+/// For how many rounds after a run has not come down the first tree own runs are pushed down all trees.
 const LOSSY: u32 = 4;
 
 /// The recent runs, and what has been asked for.
@@ -153,7 +153,7 @@ impl Repair {
         told
     }
 
-    /// Whether runs have come down no tree lately: some are lost on their way.
+    /// Whether runs have come otherwise than down the first tree lately: some are lost on their way.
     pub(super) const fn is_lossy(&self) -> bool {
         self.lossy > 0
     }

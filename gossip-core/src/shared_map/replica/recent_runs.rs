@@ -74,13 +74,16 @@ pub struct RecentRuns {
     round: u32,
 }
 
+/// The bit of the first tree.
+const FIRST_TREE: u8 = 1;
+
 #[derive(Clone, Debug)]
 struct RecentRun {
     after: u64,
     writes: Arc<[u8]>,
     /// The trees down which it has been served, a bit for each.
     trees: u8,
-    /// Whether it has come down none of them.
+    /// Whether it has not come down the first tree, by which every run is sent.
     is_astray: bool,
     /// The round in which it came.
     round: u32,
@@ -136,7 +139,7 @@ impl RecentRuns {
         {
             let is_first = known.trees & bit == 0 && bit != 0;
             known.trees |= bit;
-            known.is_astray &= bit == 0;
+            known.is_astray &= bit != FIRST_TREE;
             let pushed = known.waits_for.map_or(Pushed::Known, |(origin, version)| {
                 Pushed::Early(origin, version)
             });
@@ -171,7 +174,7 @@ impl RecentRuns {
         }
     }
 
-    /// Notes that a run which came down no tree is served in this one all the same.
+    /// Notes that a run is served in this tree, though it has not come down it.
     pub fn note_served(&mut self, origin: Origin, upto: u64, tree: u8) {
         if let Some(run) = self.runs.get_mut(&(origin, upto)) {
             run.trees |= 1_u8.checked_shl(u32::from(tree)).unwrap_or(0);
@@ -224,7 +227,7 @@ impl RecentRuns {
             after,
             writes,
             trees,
-            is_astray: trees == 0,
+            is_astray: trees & FIRST_TREE == 0,
             round: self.round,
             waits_for,
         };
@@ -437,7 +440,8 @@ impl RecentRuns {
     /// A round begins: drops what is old. Tries early runs again, since the replica may have forgotten what
     /// they wait for.
     ///
-    /// Tells whether runs of the round before the last have come down no tree. Those of the last may yet do so.
+    /// Tells whether runs of the round before the last have not come down the first tree. Those of the last may yet
+    /// do so.
     pub fn begin_round(&mut self, map: &mut Map) -> bool {
         let before = self.round.wrapping_sub(1);
         let astray = |run: &RecentRun| run.round == before && run.is_astray;

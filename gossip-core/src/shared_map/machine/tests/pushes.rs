@@ -127,7 +127,7 @@ fn a_run_that_had_to_be_asked_for_is_passed_on_while_it_is_new() {
 }
 
 #[test]
-fn while_runs_come_down_no_tree_own_ones_go_down_all() {
+fn while_runs_do_not_come_down_the_first_tree_own_ones_go_down_all() {
     let (mut a, mut b) = pair(|_| ());
     let trees = |side: &mut Side, key: &str| {
         side.put(key, "value");
