@@ -34,7 +34,9 @@ use crate::config::{Config, Dissemination};
 use crate::event::Event;
 use crate::hlc::Clock;
 use crate::identity::{Generation, NodeId};
-use crate::membership::segment::{Segment, Tree, served};
+use crate::membership::segment::Tree;
+#[cfg(feature = "map")]
+use crate::membership::segment::{Segment, served};
 use crate::membership::{Record, Table};
 use crate::metrics::Metrics;
 use crate::rng::jitter;

@@ -71,6 +71,7 @@ impl Tree {
 
     /// How far from itself in the order of ids a node looks for the one that it tells of its latest news, among so
     /// many others. It is as far for all nodes, so each is told by one.
+    #[cfg(feature = "map")]
     pub(crate) fn distance(self, others: usize) -> usize {
         self.draw(others, &[]).saturating_add(1)
     }
@@ -197,6 +198,7 @@ pub(crate) fn divide(
 }
 
 /// The widest part that a tree hands to `own`, whoever begins it. `None` if it hands it no part but its own.
+#[cfg(any(test, feature = "map"))]
 pub(crate) fn served(
     members: &[NodeId],
     own: NodeId,
