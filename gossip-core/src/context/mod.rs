@@ -34,9 +34,6 @@ use crate::config::{Config, Dissemination};
 use crate::event::Event;
 use crate::hlc::Clock;
 use crate::identity::{Generation, NodeId};
-use crate::membership::segment::Tree;
-#[cfg(feature = "map")]
-use crate::membership::segment::{Segment, served};
 use crate::membership::{Record, Table};
 use crate::metrics::Metrics;
 use crate::rng::jitter;
@@ -271,39 +268,6 @@ impl Context {
     pub(crate) fn flush_soon(&mut self) {
         let at = self.now.saturating_add(BATCH);
         self.timers.advance(Timer::Flush, at);
-    }
-
-    /// The push tree of this number, as it stands now by the wall clock. In each interval it has other delegates,
-    /// so no node bears it all for long. Nodes whose clocks differ choose other delegates, so less news shares
-    /// datagrams; nothing else depends on it.
-    pub(crate) fn tree(&self, number: u8) -> Tree {
-        let interval = self.config.interval.as_millis().max(1);
-        let wall = u128::from(self.clock.wall(self.now).as_millis());
-        let interval = wall.checked_div(interval).unwrap_or(0);
-        Tree {
-            number,
-            interval: u64::try_from(interval).unwrap_or(u64::MAX),
-        }
-    }
-
-    /// The segment that this node serves in a tree, whoever begins it.
-    #[cfg(feature = "map")]
-    pub(crate) fn served(&self, tree: u8) -> Option<Segment> {
-        let members = self.table.home(self.own).live();
-        let fanout = usize::from(self.config.push_fanout);
-        served(members, self.own, fanout, self.tree(tree))
-    }
-
-    /// The member that this node tells of its latest news. In each interval it is another one, and each member
-    /// is told by one other, as far as tables and clocks agree.
-    #[cfg(feature = "map")]
-    pub(crate) fn listener(&self) -> Option<NodeId> {
-        let members = self.table.home(self.own).live();
-        let others = members.len().checked_sub(1).filter(|others| *others > 0)?;
-        let own = members.partition_point(|id| *id < self.own);
-        let at = own.saturating_add(self.tree(0).distance(others));
-        let wrapped = at.checked_sub(members.len()).unwrap_or(at);
-        members.get(wrapped).copied()
     }
 
     /// The generation and the frontier up to which a member's log is known. Both are zero of an unknown

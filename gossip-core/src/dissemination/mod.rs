@@ -10,6 +10,7 @@
 //! The trees stand in the writer's datacenter. To each other datacenter the writer hands one copy for
 //! each tree, to a bridge, which divides the id space among the members there.
 
+pub(crate) mod asking;
 pub(crate) mod broadcast;
 pub(crate) mod relay;
 mod repair;
@@ -24,7 +25,9 @@ use smallvec::SmallVec;
 use crate::context::{Context, News, Outgoing, Timer};
 use crate::failure::votes::Votes;
 use crate::identity::{Generation, NodeId};
-use crate::membership::segment::{Delegation, Division, Segment, divide};
+#[cfg(feature = "map")]
+use crate::membership::segment;
+use crate::membership::segment::{Delegation, Division, Segment, Tree, divide};
 use crate::sync::peers::handovers;
 use crate::wire::message::{Delta, PushHead};
 use relay::Relay;
@@ -155,12 +158,12 @@ impl Push {
 
     /// A peer misses something, so others may, too.
     pub(crate) fn on_asked(&mut self, context: &Context) {
-        self.repair.tell_for_some_time(context);
+        self.repair.asking.note_missed(context);
     }
 
     /// A peer has answered what this node has asked.
     pub(crate) fn on_answered(&mut self, context: &Context, from: SocketAddr) {
-        self.repair.on_answer(context, from);
+        self.repair.asking.on_answer(context, from);
     }
 
     /// Something has been missing for so long that it is asked for.
@@ -283,7 +286,40 @@ pub(crate) fn split(context: &Context, votes: &Votes, tree: u8, segment: Segment
         context.own,
         segment,
         fanout,
-        context.tree(tree),
+        tree_of(context, tree),
         is_doubted,
     )
+}
+
+/// The push tree of this number, as it stands now by the wall clock. In each interval it has other delegates, so no
+/// node bears it all for long. Nodes whose clocks differ choose other delegates, so less news shares datagrams;
+/// nothing else depends on it.
+fn tree_of(context: &Context, number: u8) -> Tree {
+    let interval = context.config.interval.as_millis().max(1);
+    let wall = u128::from(context.clock.wall(context.now).as_millis());
+    let interval = wall.checked_div(interval).unwrap_or(0);
+    Tree {
+        number,
+        interval: u64::try_from(interval).unwrap_or(u64::MAX),
+    }
+}
+
+/// The segment that this node serves in a tree, whoever begins it.
+#[cfg(feature = "map")]
+pub(crate) fn served(context: &Context, tree: u8) -> Option<Segment> {
+    let members = context.table.home(context.own).live();
+    let fanout = usize::from(context.config.push_fanout);
+    segment::served(members, context.own, fanout, tree_of(context, tree))
+}
+
+/// The member that this node tells of its latest news. In each interval it is another one, and each member is told
+/// by one other, as far as tables and clocks agree.
+#[cfg(feature = "map")]
+pub(crate) fn listener(context: &Context) -> Option<NodeId> {
+    let members = context.table.home(context.own).live();
+    let others = members.len().checked_sub(1).filter(|others| *others > 0)?;
+    let own = members.partition_point(|id| *id < context.own);
+    let at = own.saturating_add(tree_of(context, 0).distance(others));
+    let wrapped = at.checked_sub(members.len()).unwrap_or(at);
+    members.get(wrapped).copied()
 }

@@ -1,35 +1,18 @@
-//! How a node gets what it has missed of pushes: it asks for the rest of exactly those logs, first the node that
-//! showed that there is more, then others.
-//!
-//! What is missed has mostly been overtaken, so a node waits a moment before it asks. It asks again at the pace of
-//! the round trips that it measures, each time another node. While something is missed, pushes also tell how far
-//! some logs have come that changed lately. So a node that has missed a push altogether hears of it from the next
-//! one, whoever wrote that.
+//! How a node gets what it has missed of pushed logs: it asks for the rest of exactly those.
 
 use alloc::vec::Vec;
 use core::net::SocketAddr;
-use core::time::Duration;
 
 use smallvec::SmallVec;
 
+use super::asking::{
+    Asking, GRACE, MESSAGES, TOLD_IN_TURN, TOLD_LATEST, any_other, earliest, whom,
+};
 use crate::context::{Answer, Context, Outgoing, Planned, Timer};
 use crate::identity::{Generation, NodeId};
-use crate::membership::Condition;
 use crate::sync::leg::LAST_LEG;
-use crate::sync::peers::sample;
-use crate::time::{Instant, part};
+use crate::time::Instant;
 use crate::wire::message::ModeTag;
-
-/// How long something has to be missing before it is asked for: it may be on its way down the other tree.
-const GRACE: Duration = Duration::from_millis(15);
-
-/// The round trip that is reckoned with before one has been measured, and the shortest.
-const FIRST_TRIP: Duration = Duration::from_millis(20);
-const SHORTEST_TRIP: Duration = Duration::from_millis(5);
-
-/// So often a log is asked for at the pace of the round trip. Then the time doubles, and again each time after
-/// as many.
-const TRIES: u32 = 8;
 
 /// After so many requests the rest is left to rounds.
 const MOST_TRIES: u32 = 24;
@@ -37,29 +20,14 @@ const MOST_TRIES: u32 = 24;
 /// The most logs that are asked for at a time.
 const MOST_MISSING: usize = 64;
 
-/// The most messages at a time.
-const MESSAGES: usize = 8;
-
-/// For how many intervals after something was missed pushes tell of other logs.
-const TELLING: u32 = 3;
-
 /// For how many intervals a change is told.
 const FRESH: u32 = 4;
 
-/// How many logs a push tells of: those that changed last, and others in turn.
-const TOLD_LATEST: usize = 2;
-const TOLD_IN_TURN: usize = 2;
-
 /// What is missing, and what has been asked for.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Repair {
     missing: Vec<Missing>,
-    /// Whom this node has asked last, and when.
-    last: Option<(SocketAddr, Instant)>,
-    /// The usual time until an answer.
-    trip: Duration,
-    /// Until when pushes tell of other logs.
-    telling: Instant,
+    pub(super) asking: Asking,
     /// Which of the changes was told in turn last.
     turn: usize,
 }
@@ -74,18 +42,6 @@ struct Missing {
     tries: u32,
     /// When to ask next.
     next: Instant,
-}
-
-impl Default for Repair {
-    fn default() -> Self {
-        Self {
-            missing: Vec::new(),
-            last: None,
-            trip: FIRST_TRIP,
-            telling: Instant::ORIGIN,
-            turn: 0,
-        }
-    }
 }
 
 impl Repair {
@@ -118,15 +74,10 @@ impl Repair {
         context.timers.advance(Timer::Missing, next);
     }
 
-    /// Something is missing here or at a peer: pushes tell of other logs for some time.
-    pub(super) fn tell_for_some_time(&mut self, context: &Context) {
-        self.telling = context.in_intervals(TELLING);
-    }
-
     /// The logs that a push tells of.
     pub(super) fn tell(&mut self, context: &Context) -> SmallVec<[NodeId; 4]> {
         let mut told = SmallVec::new();
-        if self.telling <= context.now {
+        if !self.asking.has_missed(context.now) {
             return told;
         }
         let fresh = || {
@@ -147,16 +98,11 @@ impl Repair {
         let now = context.now;
         self.missing
             .retain(|log| log.tries < MOST_TRIES && context.known(log.origin) < log.known);
-        let live = context.table.home(context.own).live();
-        let drawn = sample(live, context.own, 1, &mut context.rng);
-        let other = drawn.first().copied();
+        let other = any_other(context);
         let mut requests: Vec<(SocketAddr, Vec<Planned>)> = Vec::new();
         for log in self.missing.iter_mut().filter(|log| log.next <= now) {
-            let pause = self.trip.saturating_mul(2);
-            let doublings = log.tries.div_euclid(TRIES);
-            let pause = pause.saturating_mul(1_u32.checked_shl(doublings).unwrap_or(u32::MAX));
-            log.next = now.saturating_add(pause);
-            let to = whom(context, log, other);
+            log.next = self.asking.next(context, log.tries);
+            let to = whom(context, log.tries, log.shown_by, log.origin, other);
             log.tries = log.tries.saturating_add(1);
             let Some(to) = to else { continue };
             let want = Planned::Want(log.origin);
@@ -168,8 +114,7 @@ impl Repair {
             }
         }
         for (to, plan) in requests {
-            self.last = Some((to, now));
-            self.tell_for_some_time(context);
+            self.asking.note_asked(context, to);
             context.send(Outgoing::Answer(Answer {
                 to,
                 leg: LAST_LEG.saturating_sub(1),
@@ -180,38 +125,9 @@ impl Repair {
             }));
         }
         let next = self.missing.iter().map(|log| log.next).min();
-        // A burst of losses is asked for together.
-        let earliest = now.saturating_add(SHORTEST_TRIP);
-        context
-            .timers
-            .set(Timer::Missing, next.map(|next| next.max(earliest)));
+        let next = next.map(|next| next.max(earliest(now)));
+        context.timers.set(Timer::Missing, next);
     }
-
-    /// A peer has answered: measures the round trip.
-    pub(super) fn on_answer(&mut self, context: &Context, from: SocketAddr) {
-        if let Some((_, at)) = self.last.take_if(|(to, _)| *to == from) {
-            let trip = context.now.saturating_since(at);
-            let smooth = part(self.trip.saturating_mul(7).saturating_add(trip), 8);
-            self.trip = smooth.max(SHORTEST_TRIP);
-        }
-    }
-}
-
-/// Whom to ask: first the node that showed what is missing, then another live member, and each third time the
-/// writer.
-fn whom(context: &Context, log: &Missing, other: Option<NodeId>) -> Option<SocketAddr> {
-    let named = match log.tries {
-        0 => Some(log.shown_by),
-        tries if tries.is_multiple_of(3) => Some(log.origin),
-        _ => None,
-    };
-    let address = |id| {
-        let record = context.table.get(id)?;
-        record
-            .address()
-            .filter(|_| record.condition == Condition::Live)
-    };
-    named.and_then(address).or_else(|| other.and_then(address))
 }
 
 #[cfg(test)]
@@ -252,9 +168,6 @@ mod tests {
         repair.on_due(&mut context);
         let want = Vec::from([Planned::Want(origin)]);
         assert_eq!(asked(&mut context), [(address(2), want)]);
-        context.now = at(20);
-        repair.on_answer(&context, address(2));
-        assert!(repair.trip < FIRST_TRIP);
     }
 
     #[test]
@@ -290,7 +203,7 @@ mod tests {
         }
         let mut repair = Repair::default();
         assert!(repair.tell(&context).is_empty());
-        repair.tell_for_some_time(&context);
+        repair.asking.note_missed(&context);
         let mut told: Vec<NodeId> = Vec::new();
         for _ in 0..4 {
             let now = repair.tell(&context);
@@ -300,7 +213,7 @@ mod tests {
         told.sort_unstable();
         told.dedup();
         assert_eq!(told.len(), 6, "each in its turn");
-        context.now = context.in_intervals(TELLING);
+        context.now = context.in_intervals(3);
         assert!(repair.tell(&context).is_empty());
     }
 }

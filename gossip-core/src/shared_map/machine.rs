@@ -5,22 +5,32 @@ use core::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::pushing::Pushing;
+use super::limits::{limits, refuse_stamp};
+use super::pushing::{Pushing, TREE};
 use super::receiving::{PULL_FRONTIERS, Receiving};
 use super::repair::Repair;
 use super::replica::{
-    DroppedValue, Map, MapChange, Origin, OwnLog, Pull, Put, VectorItem, read_pull, read_wanted,
+    ApplyLimits, DroppedValue, Map, MapChange, Origin, OwnLog, Pull, Pushed, Put, Run, Taken,
+    VectorItem, Write, read_pull, read_wanted,
 };
 use super::sending::{Peer, Sending, summary_of};
 use super::upkeep::{Upkeep, keep_own_log_open};
 use crate::command::{CommandError, Key, MAX_WATCHED, Policy, Value};
 use crate::config::{Config, Mode};
-use crate::context::{Context, MapOutgoing, Outgoing};
+use crate::context::{Context, MapOutgoing, Outgoing, SharedRun, Timer, count};
+use crate::dissemination::served;
 use crate::event::Event;
+use crate::failure::votes::Votes;
+use crate::hlc::Stamp;
 use crate::identity::{Generation, NodeId};
 use crate::membership::Record;
+use crate::state::room::Room;
 use crate::wire::datagram::{Encoder, Items};
-use crate::wire::message::{Item, MapSummary, ModeTag};
+use crate::wire::message::{Item, MapSummary, ModeTag, PushHead};
+
+/// The most runs that are pushed at a time, and the time until the next ones are. That is 2 MB a second.
+const RUNS: usize = 8;
+const PACE: Duration = Duration::from_millis(5);
 
 /// A node's part in the shared map. See the [module](super).
 #[derive(Debug)]
@@ -29,8 +39,10 @@ pub(crate) struct SharedMap {
     pub(super) sending: Sending,
     pub(super) receiving: Receiving,
     pub(super) repair: Repair,
-    pub(super) pushing: Pushing,
+    pushing: Pushing,
     upkeep: Upkeep,
+    /// Room for the writes of a run.
+    buffer: Vec<u8>,
     /// The application is told of changes of keys that begin with one of these. If there are none, it is
     /// told of all changes.
     watched: Vec<Key>,
@@ -53,6 +65,7 @@ impl SharedMap {
             repair: Repair::default(),
             pushing: Pushing::default(),
             upkeep: Upkeep::default(),
+            buffer: Vec::new(),
             watched: Vec::new(),
         }
     }
@@ -156,7 +169,7 @@ impl SharedMap {
     }
 
     /// Tells the application what has changed.
-    pub(super) fn tell_changes(&mut self, context: &mut Context) {
+    fn tell_changes(&mut self, context: &mut Context) {
         while let Some(change) = self.map.poll_change() {
             if !self.is_watched(&change) {
                 continue;
@@ -210,12 +223,168 @@ impl SharedMap {
 
     /// Chunks of the delta that is on its way are late.
     pub(crate) fn on_gap_due(&mut self, context: &mut Context) {
-        self.receiving.on_gap_due(context, self.repair.patience());
+        self.receiving
+            .on_gap_due(context, self.repair.asking.patience());
     }
 }
 
-/// What is missing.
+/// Pushes, and what is missed of them.
 impl SharedMap {
+    /// Pushes what this node has written to the map since the last time, and what waits to go on.
+    pub(crate) fn flush(&mut self, context: &mut Context, votes: &Votes) {
+        if !context.is_eager() {
+            return self.map.drop_unpushed();
+        }
+        let runs = self.take_written(context);
+        if !runs.is_empty() {
+            let trees = context.config.push_trees;
+            let trees = if self.repair.is_lossy() { trees } else { 1 };
+            self.pushing.begin(context, &runs, trees);
+        }
+        self.pushing.pass_on(context, votes);
+        if self.map.has_unpushed() {
+            let next = context.now.saturating_add(PACE);
+            context.timers.advance(Timer::Flush, next);
+        }
+    }
+
+    /// What this node has written since the last time, as runs that fit datagrams.
+    fn take_written(&mut self, context: &mut Context) -> Vec<SharedRun> {
+        let limit = context.entry_limit();
+        let mut runs = Vec::new();
+        while runs.len() < RUNS {
+            let Some(run) = self.map.poll_push(limit, &mut self.buffer) else {
+                context.metrics.map_pushes_skipped = self.map.skipped_pushes();
+                break;
+            };
+            let writes = self.repair.runs.keep_own(&run);
+            runs.push(SharedRun::new(run.origin, run.after, run.upto, writes));
+        }
+        runs
+    }
+
+    /// Runs of the map have come down a tree.
+    pub(crate) fn on_push(
+        &mut self,
+        context: &mut Context,
+        votes: &Votes,
+        peer: Peer,
+        head: PushHead,
+        items: Items<'_>,
+        room: &mut Room,
+    ) {
+        let limits = limits(context, items.bytes().len());
+        for item in items {
+            match item {
+                Item::MapRun(run) => {
+                    let tree = Some(head.tree);
+                    let taken = self.on_run(context, peer, &run, tree, limits, room);
+                    if taken.is_first && context.is_eager() {
+                        self.serve(context, votes, head, &run);
+                    }
+                }
+                Item::MapTold(told) => {
+                    let by = peer.origin.id;
+                    self.repair.note_told(context, &self.map, told, by);
+                }
+                _ => {}
+            }
+        }
+        self.pushing.pass_on_when_due(context, votes);
+        self.tell_changes(context);
+    }
+
+    /// Runs have come in that this node has asked for. Those that are new to everybody go on.
+    pub(crate) fn on_runs(
+        &mut self,
+        context: &mut Context,
+        votes: &Votes,
+        peer: Peer,
+        items: Items<'_>,
+        room: &mut Room,
+    ) {
+        self.repair.asking.on_answer(context, peer.address);
+        let limits = limits(context, items.bytes().len());
+        let segment = served(context, TREE).filter(|_| context.is_eager());
+        let head = segment.map(|segment| PushHead {
+            tree: TREE,
+            segment,
+        });
+        for item in items {
+            let Item::MapRun(run) = item else { continue };
+            let taken = self.on_run(context, peer, &run, None, limits, room);
+            if taken.pushed == Pushed::Applied {
+                self.repair.note_coming(context, run.origin);
+            }
+            let goes_on = head.filter(|_| taken.is_new && is_new_to_all(context, &run));
+            if let Some(head) = goes_on {
+                self.repair.runs.note_served(run.origin, run.upto, TREE);
+                self.serve(context, votes, head, &run);
+            }
+        }
+        self.pushing.pass_on_when_due(context, votes);
+        self.tell_changes(context);
+    }
+
+    /// Has a run passed on to the members of a segment.
+    fn serve(&mut self, context: &mut Context, votes: &Votes, head: PushHead, run: &Run<'_>) {
+        if let Some(writes) = self.repair.runs.share(run.origin, run.upto) {
+            let run = SharedRun::new(run.origin, run.after, run.upto, writes);
+            self.pushing.serve(context, votes, head, run);
+        }
+    }
+
+    /// No run has come for a while.
+    pub(crate) fn on_tell_runs_due(&mut self, context: &mut Context) {
+        self.pushing.tell(context, &self.repair.runs);
+    }
+
+    /// A run has come in: applies it, or lets it wait.
+    ///
+    /// A run is passed on whether it could be applied or not. Otherwise what one node misses would be missed
+    /// by all nodes that it serves.
+    fn on_run(
+        &mut self,
+        context: &mut Context,
+        peer: Peer,
+        run: &Run<'_>,
+        tree: Option<u8>,
+        limits: ApplyLimits,
+        room: &mut Room,
+    ) -> Taken {
+        const REFUSED: Taken = Taken {
+            pushed: Pushed::Refused,
+            is_first: false,
+            is_new: false,
+        };
+        let latest = latest_stamp(run).max(run.origin.generation.stamp());
+        if latest > limits.stamp {
+            refuse_stamp(context, run.origin.id, latest);
+            return REFUSED;
+        }
+        let size = self.map.bytes().saturating_add(run.writes.len());
+        if size > limits.bytes || !room.take(run.overhead()) {
+            count(&mut context.metrics.refused_state);
+            return REFUSED;
+        }
+        let taken = self.repair.runs.take(&mut self.map, run, tree);
+        match taken.pushed {
+            Pushed::Own => keep_own_log_open(context, &mut self.map, OwnLog::Contested),
+            Pushed::Applied => {
+                let _ = context.clock.observe(context.now, latest);
+            }
+            Pushed::Early(origin, _) => {
+                let _ = context.clock.observe(context.now, latest);
+                if taken.is_new {
+                    count(&mut context.metrics.map_runs_held_back);
+                }
+                self.repair.note_missing(context, origin, peer.origin.id);
+            }
+            Pushed::Known | Pushed::Refused => {}
+        }
+        taken
+    }
+
     /// A peer asks for versions that it lacks.
     pub(crate) fn on_want(&mut self, context: &mut Context, peer: Peer, items: Items<'_>) {
         // An answer is larger than the request, so it goes only to an address that the table knows.
@@ -329,7 +498,7 @@ impl SharedMap {
         if let Some(number) = reply.serve {
             let window = window
                 .unwrap_or_else(|| self.sending.window(context.now, peer.origin, reply.goes_on));
-            self.serve(context, peer, number, pull, window);
+            self.give(context, peer, number, pull, window);
         }
         let is_table = (told.iter()).any(|item| matches!(item, VectorItem::Complete(..)));
         if let Some(differs) = reply.ask {
@@ -347,7 +516,7 @@ impl SharedMap {
 
     /// Sends a peer what it lacks, in `window` datagrams at most: runs where it has missed only the latest,
     /// otherwise a delta.
-    fn serve(&self, context: &mut Context, peer: Peer, number: u32, pull: &Pull, window: u32) {
+    fn give(&self, context: &mut Context, peer: Peer, number: u32, pull: &Pull, window: u32) {
         let session = (peer.origin, number);
         let lacking = (pull.session == 0)
             .then(|| self.sending.lacking(&self.map, session))
@@ -375,12 +544,24 @@ impl SharedMap {
         let before = self.map.latest_position();
         self.receiving
             .on_chunk(context, &mut self.map, peer, items.bytes());
-        self.receiving.watch(context, self.repair.patience());
+        self.receiving.watch(context, self.repair.asking.patience());
         if self.map.latest_position() != before {
             self.repair.runs.release_all(&mut self.map);
         }
         self.tell_changes(context);
     }
+}
+
+/// Whether a run is so young that others lack it, too: it was written within an interval, by this node's clock.
+fn is_new_to_all(context: &Context, run: &Run<'_>) -> bool {
+    let written = latest_stamp(run).time().as_millis();
+    let now = context.clock.wall(context.now).as_millis();
+    u128::from(now.saturating_sub(written)) <= context.config.interval.as_millis()
+}
+
+fn latest_stamp(run: &Run<'_>) -> Stamp {
+    let stamps = run.writes().filter_map(Write::decode).map(|w| w.stamp);
+    stamps.max().unwrap_or_default()
 }
 
 #[cfg(test)]

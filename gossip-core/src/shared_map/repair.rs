@@ -1,38 +1,19 @@
-//! How a node gets exactly what it misses: it asks for versions, first the node that showed that they exist, then
-//! others.
-//!
-//! A version that is missed has mostly been overtaken, so a node waits a moment before it asks. It asks again
-//! at the pace of the round trips that it measures, and each time another node. If nobody has the versions among
-//! its recent runs, a delta brings them.
+//! How a node gets exactly what it misses: it asks for versions. If nobody has them among its recent runs, a delta
+//! brings them.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
-use core::time::Duration;
 
 use smallvec::SmallVec;
 
 use super::replica::{Map, Origin, RecentRuns, VectorItem, Wanted};
 use crate::context::{Context, MapOutgoing, Outgoing, SharedRun, Timer, add, count};
+use crate::dissemination::asking::{
+    Asking, GRACE, MESSAGES, TOLD_IN_TURN, TOLD_LATEST, TRIES, any_other, earliest, whom,
+};
 use crate::identity::NodeId;
-use crate::membership::{Condition, Record};
-use crate::rng::{below, jitter};
-use crate::time::{Instant, part};
-
-/// How long something has to be missing before it is asked for: it may be on its way down the tree, overtaken by
-/// what tells of it.
-const GRACE: Duration = Duration::from_millis(15);
-
-/// The round trip that is reckoned with before one has been measured, and the shortest.
-const FIRST_TRIP: Duration = Duration::from_millis(20);
-const SHORTEST_TRIP: Duration = Duration::from_millis(5);
-
-/// So often an origin is asked for at the pace of the round trip. Then the time doubles, and again each time
-/// after as many.
-const TRIES: u32 = 8;
-
-/// The longest time between two requests, in intervals.
-const LONGEST: u32 = 4;
+use crate::time::Instant;
 
 /// After so many requests a delta is asked for, too: at 50 % loss, where one in eight attempts succeeds,
 /// 24 of 25 have succeeded by then.
@@ -41,9 +22,8 @@ const ENOUGH: u32 = 24;
 /// After so many requests what others have told counts as a mistake.
 const MOST: u32 = 64;
 
-/// The most ranges in one message, and the most messages at a time.
+/// The most ranges in one message.
 const WANTED: usize = 24;
-const MESSAGES: usize = 8;
 
 /// The most bytes of runs in answer to one message: what one request of a delta brings, too.
 const ANSWERED: usize = 16 * 1400;
@@ -51,28 +31,18 @@ const ANSWERED: usize = 16 * 1400;
 /// What a run takes in an answer beyond its writes, at most: its kind, its origin and three numbers.
 const RUN_HEAD: usize = 40;
 
-/// Of how many origins a push tells: those of the latest runs, found among so many of these.
-const TOLD_LATEST: usize = 2;
+/// Among how many of the latest runs those are found of which a push tells.
 const LOOKED_AT: usize = 16;
-
-/// Of how many further origins a push tells in turn, for so many rounds after something was missed.
-const TOLD_IN_TURN: usize = 2;
-const TELLING: u32 = 3;
 
 /// For how many rounds after a run has not come down the first tree own runs are pushed down all trees.
 const LOSSY: u32 = 4;
 
 /// The recent runs, and what has been asked for.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Repair {
     pub(super) runs: RecentRuns,
     asked: BTreeMap<Origin, Asked>,
-    /// Whom this node has asked last, and when.
-    last: Option<(SocketAddr, Instant)>,
-    /// The usual time until an answer.
-    trip: Duration,
-    /// For how many rounds to go on to tell of origins in turn.
-    telling: u32,
+    pub(super) asking: Asking,
     /// For how many rounds to go on to push down all trees.
     lossy: u32,
     /// The origin that was told of last in its turn.
@@ -87,20 +57,6 @@ struct Asked {
     tries: u32,
     /// When to ask next.
     next: Instant,
-}
-
-impl Default for Repair {
-    fn default() -> Self {
-        Self {
-            runs: RecentRuns::default(),
-            asked: BTreeMap::new(),
-            last: None,
-            trip: FIRST_TRIP,
-            telling: 0,
-            lossy: 0,
-            turn: None,
-        }
-    }
 }
 
 impl Repair {
@@ -131,7 +87,7 @@ impl Repair {
     }
 
     /// What a push tells of, beside its runs: how far this node has the runs of some other origins.
-    pub(super) fn tell(&mut self, beside: &[SharedRun]) -> SmallVec<[VectorItem; 4]> {
+    pub(super) fn tell(&mut self, now: Instant, beside: &[SharedRun]) -> SmallVec<[VectorItem; 4]> {
         let mut told = SmallVec::<[VectorItem; 4]>::new();
         let is_told = |told: &[VectorItem], origin| {
             let is_beside = beside.iter().any(|run| run.run().origin == origin);
@@ -142,7 +98,8 @@ impl Repair {
                 told.push(VectorItem::Frontier(origin, upto));
             }
         }
-        let in_turn = if self.telling > 0 { TOLD_IN_TURN } else { 0 };
+        let has_missed = self.asking.has_missed(now);
+        let in_turn = if has_missed { TOLD_IN_TURN } else { 0 };
         for _ in 0..in_turn {
             let next = self.runs.last_of_next(self.turn);
             self.turn = next.map(|(origin, _)| origin);
@@ -158,18 +115,12 @@ impl Repair {
         self.lossy > 0
     }
 
-    /// The time after which an answer counts as lost.
-    pub(super) fn patience(&self) -> Duration {
-        self.trip.saturating_mul(3)
-    }
-
     /// A round begins.
     pub(super) fn begin_round(&mut self, map: &mut Map) {
         self.lossy = self.lossy.saturating_sub(1);
         if self.runs.begin_round(map) {
             self.lossy = LOSSY;
         }
-        self.telling = self.telling.saturating_sub(1);
     }
 
     /// Asks for what has been missing for long enough. Returns a node that is to be asked for a delta, because
@@ -182,6 +133,7 @@ impl Repair {
             let at = missing.binary_search_by_key(origin, |wanted| wanted.origin);
             at.is_ok()
         });
+        let other = any_other(context);
         let mut given_up = None;
         let mut requests: BTreeMap<SocketAddr, Vec<Wanted>> = BTreeMap::new();
         let mut ranges = missing.iter().peekable();
@@ -199,12 +151,8 @@ impl Repair {
             if asked.next > now {
                 continue;
             }
-            let to = whom(context, asked.tries, asked.shown_by, origin.id);
-            let doublings = asked.tries.div_euclid(TRIES);
-            let pause = self.trip.saturating_mul(2);
-            let pause = pause.saturating_mul(1_u32.checked_shl(doublings).unwrap_or(u32::MAX));
-            let pause = pause.min(context.intervals(LONGEST));
-            asked.next = now.saturating_add(jitter(&mut context.rng, pause, 4));
+            let to = whom(context, asked.tries, asked.shown_by, origin.id, other);
+            asked.next = self.asking.next(context, asked.tries);
             asked.tries = asked.tries.saturating_add(1);
             if asked.tries >= ENOUGH && asked.tries.is_multiple_of(TRIES) {
                 given_up = Some(asked.shown_by);
@@ -221,18 +169,14 @@ impl Repair {
         }
         self.send(context, requests);
         let next = self.asked.values().map(|asked| asked.next).min();
-        // A burst of losses is asked for together.
-        let earliest = now.saturating_add(SHORTEST_TRIP);
-        context
-            .timers
-            .set(Timer::Repair, next.map(|next| next.max(earliest)));
+        let next = next.map(|next| next.max(earliest(now)));
+        context.timers.set(Timer::Repair, next);
         given_up
     }
 
     fn send(&mut self, context: &mut Context, requests: BTreeMap<SocketAddr, Vec<Wanted>>) {
         for (to, wanted) in requests.into_iter().take(MESSAGES) {
-            self.last = Some((to, context.now));
-            self.telling = TELLING;
+            self.asking.note_asked(context, to);
             add(&mut context.metrics.map_repairs_asked, wanted.len());
             context.send(Outgoing::Map(MapOutgoing::Want { to, wanted }));
         }
@@ -245,7 +189,7 @@ impl Repair {
         to: SocketAddr,
         wanted: impl Iterator<Item = Wanted>,
     ) {
-        self.telling = TELLING;
+        self.asking.note_missed(context);
         if self.send_runs(context, to, wanted, ANSWERED) {
             count(&mut context.metrics.map_repairs_answered);
         }
@@ -292,35 +236,12 @@ impl Repair {
         has_any
     }
 
-    /// A peer has answered: measures the round trip. What comes an interval after the request and later is no
-    /// answer to it.
-    pub(super) fn on_answer(&mut self, context: &Context, from: SocketAddr) {
-        let Some((_, at)) = self.last.take_if(|(to, _)| *to == from) else {
-            return;
-        };
-        let trip = context.now.saturating_since(at);
-        if trip < context.config.interval {
-            let smooth = part(self.trip.saturating_mul(7).saturating_add(trip), 8);
-            self.trip = smooth.max(SHORTEST_TRIP);
+    /// Runs of an origin come in. While they do, those that are missing may come, too, so they are not asked for
+    /// again: on a slow link an answer takes longer than a round trip.
+    pub(super) fn note_coming(&mut self, context: &Context, origin: Origin) {
+        if let Some(asked) = self.asked.get_mut(&origin).filter(|asked| asked.tries > 0) {
+            let next = self.asking.next(context, asked.tries);
+            asked.next = asked.next.max(next);
         }
     }
-}
-
-/// Whom to ask: first the node that showed what is missing, then in turn any live member and the writer.
-fn whom(context: &mut Context, tries: u32, shown_by: NodeId, writer: NodeId) -> Option<SocketAddr> {
-    let named = match tries {
-        0 => Some(shown_by),
-        _ if tries.is_multiple_of(3) => Some(writer),
-        _ => None,
-    };
-    let lives = |record: &&Record| record.condition == Condition::Live && record.id != context.own;
-    let named = named.and_then(|id| context.table.get(id)).filter(lives);
-    if let Some(address) = named.and_then(Record::address) {
-        return Some(address);
-    }
-    let live = context.table.home(context.own).live();
-    let drawn = below(&mut context.rng, live.len());
-    let others = live.iter().cycle().skip(drawn).take(live.len());
-    let id = others.copied().find(|id| *id != context.own)?;
-    context.table.get(id).and_then(Record::address)
 }

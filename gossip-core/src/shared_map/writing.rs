@@ -4,6 +4,7 @@ use alloc::sync::Arc;
 use core::net::SocketAddr;
 
 use super::machine::SharedMap;
+use super::pushing::TREE;
 use super::replica::{ChunkEnd, write_pull, write_wanted};
 use crate::context::{Context, MapOutgoing, SharedRun};
 use crate::membership::segment::Segment;
@@ -63,7 +64,7 @@ impl SharedMap {
                     return None;
                 }
                 let (now, _) = left.split_at(written);
-                for told in self.repair.tell(now) {
+                for told in self.repair.tell(context.now, now) {
                     encoder.item(&Item::MapTold(told));
                 }
                 let rest = MapOutgoing::Push {
@@ -77,8 +78,11 @@ impl SharedMap {
             }
             MapOutgoing::Told { to, told } => {
                 let address = context.table.get(to)?.address()?;
-                let (tree, segment) = (0, Segment::only(to));
-                let push = PushHead { tree, segment };
+                let segment = Segment::only(to);
+                let push = PushHead {
+                    tree: TREE,
+                    segment,
+                };
                 let mut encoder = Encoder::new(body, sender, Message::Push(push))?;
                 for told in told {
                     encoder.item(&Item::MapTold(told));

@@ -137,13 +137,9 @@ impl CatchUp {
         self.ask(context);
     }
 
-    /// Exchanges have taken too long, or peers have rested.
-    pub(super) fn on_due(&mut self, context: &mut Context) {
-        self.ask(context);
-    }
-
-    /// Has as many exchanges under way as may be.
-    fn ask(&mut self, context: &mut Context) {
+    /// Has as many exchanges under way as may be. To be called, too, when the timer tells that exchanges have taken
+    /// too long, or that peers have rested.
+    pub(super) fn ask(&mut self, context: &mut Context) {
         let now = context.now;
         let patience = self.trip.saturating_mul(3);
         let mut brought_much = 0_usize;
@@ -332,7 +328,7 @@ mod tests {
         }
         // What was overtaken may still bring it.
         context.now = at(50);
-        catch_up.on_due(&mut context);
+        catch_up.ask(&mut context);
         assert_eq!(asked(&mut context).len(), 1);
     }
 
@@ -342,10 +338,10 @@ mod tests {
         catch_up.on_leg(&mut context, address(2), MUCH);
         assert!(asked(&mut context).is_empty(), "it rests");
         context.now = at(79);
-        catch_up.on_due(&mut context);
+        catch_up.ask(&mut context);
         assert!(asked(&mut context).is_empty());
         context.now = at(80);
-        catch_up.on_due(&mut context);
+        catch_up.ask(&mut context);
         assert_eq!(asked(&mut context), [address(2)]);
     }
 
@@ -357,7 +353,7 @@ mod tests {
         for step in 1..100 {
             number += asked(&mut context).len();
             context.now = at(step * 1000);
-            catch_up.on_due(&mut context);
+            catch_up.ask(&mut context);
         }
         assert_eq!(number, 8);
         assert!(!catch_up.is_behind() && catch_up.peers.is_empty());

@@ -177,7 +177,7 @@ impl Sync {
 
     /// Exchanges of a node that is far behind have taken too long, or peers have rested.
     pub(crate) fn on_catch_up_due(&mut self, context: &mut Context) {
-        self.catch_up.on_due(context);
+        self.catch_up.ask(context);
     }
 }
 

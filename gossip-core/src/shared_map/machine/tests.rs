@@ -8,16 +8,13 @@ use std::format;
 use std::vec;
 
 use super::*;
-use crate::context::Timer;
 use crate::context::testing::{OWN, WALL, address, at, context, log_of};
-use crate::failure::votes::Votes;
 use crate::hlc::Clock;
 use crate::membership::segment::Segment;
 use crate::state::attribute::Declared;
-use crate::state::room::Room;
 use crate::time::Instant;
 use crate::wire::datagram::Datagram;
-use crate::wire::message::{Message, PushHead};
+use crate::wire::message::Message;
 
 mod pushes;
 

@@ -99,7 +99,7 @@ fn a_run_that_had_to_be_asked_for_is_passed_on_while_it_is_new() {
             b.context.learn(other);
         }
         let wait_until_b_serves = |a: &mut Side, b: &mut Side| {
-            while b.context.served(0).is_none() {
+            while served(&b.context, 0).is_none() {
                 a.wait(INTERVAL);
                 b.wait(INTERVAL);
             }
@@ -160,4 +160,70 @@ fn while_runs_do_not_come_down_the_first_tree_own_ones_go_down_all() {
         b.tend(None);
     }
     assert_eq!(trees(&mut b, "7"), [0]);
+}
+
+#[test]
+fn while_an_answer_comes_in_nothing_of_it_is_asked_for_again() {
+    let (mut a, mut b) = pair(|_| ());
+    for n in 0..40 {
+        a.put(&n.to_string(), &"v".repeat(300));
+        a.flush();
+    }
+    a.messages();
+    a.wait(50);
+    a.map.on_tell_runs_due(&mut a.context);
+    deliver(&mut a, &mut b);
+    b.wait(15);
+    b.map.on_repair_due(&mut b.context);
+    for (_, want) in b.datagrams() {
+        a.take(b.peer(), &want);
+    }
+    // A round trip is reckoned with 20 ms. The link takes 30 ms for each datagram.
+    let answer = a.datagrams();
+    assert!(answer.len() > 10);
+    for (_, runs) in &answer[..8] {
+        b.wait(30);
+        b.take(a.peer(), runs);
+        b.map.on_repair_due(&mut b.context);
+        assert_eq!(b.context.metrics.map_repairs_asked, 1);
+        b.messages();
+    }
+    b.wait(200);
+    b.map.on_repair_due(&mut b.context);
+    assert_eq!(b.context.metrics.map_repairs_asked, 2, "the rest is lost");
+}
+
+#[test]
+fn a_delta_with_a_hole_is_asked_for_again_once_no_part_of_it_comes() {
+    let (mut a, mut b) = pair(|_| ());
+    for n in 0..60 {
+        a.put(&n.to_string(), &"v".repeat(300));
+    }
+    for _ in 0..10 {
+        // So long that no runs are left to answer with.
+        a.tend(None);
+    }
+    a.messages();
+    b.hear_summary(&a, ModeTag::PushPull);
+    for (_, ask) in b.datagrams() {
+        a.take(b.peer(), &ask);
+    }
+    let chunks = a.datagrams();
+    assert!(chunks.len() >= 16);
+    let asks = |b: &mut Side| {
+        b.map.on_gap_due(&mut b.context);
+        b.messages().len()
+    };
+    // Each takes 50 ms on the link, and the third is lost.
+    for (n, (_, chunk)) in chunks[..10].iter().enumerate() {
+        b.wait(50);
+        if n != 2 {
+            b.take(a.peer(), chunk);
+        }
+        assert_eq!(asks(&mut b), 0, "the others may come, too");
+    }
+    b.wait(100);
+    assert_eq!(asks(&mut b), 0, "it may only be late");
+    b.wait(150);
+    assert_eq!(asks(&mut b), 1);
 }
