@@ -46,6 +46,13 @@ pub enum Violation {
         /// The next deadline.
         deadline: Instant,
     },
+    /// Nodes answer one another without end, or nearly so.
+    Storm {
+        /// How many inputs all nodes together were given within an interval.
+        inputs: u64,
+        /// The limit.
+        limit: u64,
+    },
     /// One input has more outputs than the queues may hold.
     DrainTooLong {
         /// Which outputs.
@@ -260,6 +267,10 @@ impl fmt::Display for Violation {
                 "wants its next timeout at {} ns, after having handled the one at {} ns",
                 deadline.as_nanos(),
                 now.as_nanos()
+            ),
+            Self::Storm { inputs, limit } => write!(
+                f,
+                "is the last of {inputs} inputs within an interval; the limit is {limit}"
             ),
             Self::DrainTooLong {
                 output,

@@ -27,6 +27,8 @@ pub use writes::{Target, Writes};
 
 use sustained::Reading;
 
+use crate::invariant::Violation;
+use crate::num::count;
 use crate::sim::network::{Effect, Fault, FaultId, Scope};
 use crate::sim::{Action, Finding, Host, HostId, Scrutiny, Step, Time, TraceHash, World};
 
@@ -81,6 +83,10 @@ const REST: u32 = 200;
 /// Intervals for which it must then stay well.
 const STAYS: u32 = 5;
 
+/// How many inputs each node may be given within an interval. A write brings some datagrams, a node that is far behind
+/// some hundred, a storm thousands.
+const MOST_INPUTS: u64 = 5000;
+
 /// Plays a plan and checks everything.
 #[must_use]
 pub fn explore(plan: &Plan, recording: Recording) -> Exploration {
@@ -111,6 +117,36 @@ struct Player {
     lines: Vec<Line>,
     findings: Vec<Finding>,
     rest: Option<Duration>,
+    pace: Pace,
+}
+
+/// How many inputs there have been within an interval.
+struct Pace {
+    interval: Duration,
+    limit: u64,
+    began: Time,
+    inputs: u64,
+}
+
+impl Pace {
+    fn of(plan: &Plan) -> Self {
+        Self {
+            interval: plan.config.interval,
+            limit: MOST_INPUTS.saturating_mul(count(plan.hosts)),
+            began: Time::default(),
+            inputs: 0,
+        }
+    }
+
+    /// Counts an input. Returns what is wrong with the pace.
+    fn note(&mut self, at: Time) -> Option<Violation> {
+        if at.since(self.began) >= self.interval {
+            (self.began, self.inputs) = (at, 0);
+        }
+        self.inputs = self.inputs.saturating_add(1);
+        let (inputs, limit) = (self.inputs, self.limit);
+        (inputs > limit).then_some(Violation::Storm { inputs, limit })
+    }
 }
 
 impl Player {
@@ -128,6 +164,7 @@ impl Player {
             lines: Vec::new(),
             findings: Vec::new(),
             rest: None,
+            pace: Pace::of(plan),
         }
     }
 
@@ -200,8 +237,7 @@ impl Player {
     }
 
     fn read(&mut self, reading: &mut Reading, until: Time) {
-        while let Some(step) = self.world.step(until) {
-            self.note_events(step);
+        while let Some(step) = self.step(until) {
             reading.look(&self.world, step.host);
         }
     }
@@ -229,9 +265,27 @@ impl Player {
     }
 
     fn run(&mut self, until: Time) {
-        while let Some(step) = self.world.step(until) {
-            self.note_events(step);
+        while self.step(until).is_some() {}
+    }
+
+    /// Gives one node its next input. In a storm there are no more.
+    fn step(&mut self, until: Time) -> Option<Step> {
+        if self
+            .findings
+            .iter()
+            .any(|finding| matches!(finding.violation, Violation::Storm { .. }))
+        {
+            return None;
         }
+        let step = self.world.step(until)?;
+        self.note_events(step);
+        let storm = self.pace.note(step.at);
+        self.findings.extend(storm.map(|violation| Finding {
+            at: step.at,
+            host: step.host,
+            violation,
+        }));
+        Some(step)
     }
 
     fn note_events(&mut self, step: Step) {

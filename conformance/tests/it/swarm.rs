@@ -23,10 +23,16 @@ const ONCE_FAILED: [u64; 11] = [
     709, 1693, 3215, 6808, 9457, 13_198, 13_592, 15_003, 15_428, 20_485, 920_136,
 ];
 
+/// Seeds that failed since then:
+/// - 9000911, 9001436: a node without live members in its datacenter asked all seeds again at each of their answers;
+/// - 9002250: news whose beginning was missing had come in one of several datagrams, and was never asked for again.
+const FAILED_SINCE: [u64; 3] = [9_000_911, 9_001_436, 9_002_250];
+
 #[test]
 fn random_clusters_under_random_faults_come_to_rest_and_agree() {
     let then = ONCE_FAILED.map(|seed| Plan::draw(seed).without_many_writes());
-    for plan in (1..=SEEDS).map(Plan::draw).chain(then) {
+    let seeds = (1..=SEEDS).chain(FAILED_SINCE);
+    for plan in seeds.map(Plan::draw).chain(then) {
         let seed = plan.seed;
         let came = explore(&plan, Recording::Off);
         if let Some(failure) = came.failure {

@@ -12,6 +12,7 @@ impl Node {
     pub(super) fn on_round(&mut self) {
         let next = self.context.next_interval();
         self.context.timers.set(Timer::Round, Some(next));
+        self.sync.begin_round();
         self.meet_peers();
         self.local.end_broadcasts(&mut self.context);
         self.tend();

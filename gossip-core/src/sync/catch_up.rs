@@ -13,6 +13,8 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
+use smallvec::SmallVec;
+
 use crate::context::{Context, Timer};
 use crate::identity::NodeId;
 use crate::membership::Record;
@@ -202,22 +204,22 @@ impl CatchUp {
         }
     }
 
-    /// Begins an exchange with a peer that is neither under way nor at rest, each as likely as any other.
+    /// Begins an exchange with a peer that is neither under way nor at rest, each as likely as any other. A node that
+    /// knows no live member asks its seeds.
     fn ask_another(&mut self, context: &mut Context) -> bool {
         let members = context.table.home(context.own).live();
         let enough = self.peers.len().saturating_add(1);
         let drawn = sample(members, context.own, enough, &mut context.rng);
-        if drawn.is_empty() {
-            context.ask_all_seeds();
+        let address = |id: &NodeId| context.table.get(*id).and_then(Record::address);
+        let mut candidates: SmallVec<[SocketAddr; 16]> = drawn.iter().filter_map(address).collect();
+        if candidates.is_empty() {
+            candidates.extend(context.config.seeds.iter().copied());
+        }
+        candidates.retain(|to| self.peers.iter().all(|peer| peer.address != *to));
+        if candidates.is_empty() {
             return false;
         }
-        let start = below(&mut context.rng, drawn.len());
-        let turned = drawn.iter().cycle().skip(start).take(drawn.len());
-        let address = |id: &NodeId| context.table.get(*id).and_then(Record::address);
-        let is_free = |to: &SocketAddr| self.peers.iter().all(|peer| peer.address != *to);
-        let Some(to) = turned.filter_map(address).find(is_free) else {
-            return false;
-        };
+        let to = candidates.swap_remove(below(&mut context.rng, candidates.len()));
         self.peers.push(Peer {
             address: to,
             since: context.now,
@@ -343,6 +345,24 @@ mod tests {
         context.now = at(80);
         catch_up.ask(&mut context);
         assert_eq!(asked(&mut context), [address(2)]);
+    }
+
+    #[test]
+    fn a_node_that_knows_nobody_asks_each_seed_once_at_a_time() {
+        let seeds = [address(100), address(101)];
+        let mut context = context(|config| config.seeds = seeds.to_vec());
+        let mut catch_up = CatchUp::default();
+        catch_up.on_leg(&mut context, seeds[0], MUCH);
+        assert_eq!(asked(&mut context), [seeds[1]], "the first one rests");
+        for _ in 0..3 {
+            let more = Brought {
+                ends: false,
+                ..MUCH
+            };
+            catch_up.on_leg(&mut context, seeds[1], more);
+            catch_up.ask(&mut context);
+            assert!(asked(&mut context).is_empty());
+        }
     }
 
     #[test]

@@ -127,8 +127,7 @@ impl Sync {
         let head = leg.head;
         let greet = leg.is_stranger && head.leg == FIRST_LEG;
         if greet && !leg.may_ask {
-            // The sender only takes. To get to know it, this node has to begin an exchange.
-            context.begin_exchange(leg.from);
+            self.meet_stranger(context, leg.from);
         }
         let more = match head.extent {
             Extent::Truncated | Extent::Last => leg.plan.is_empty() || head.leg >= LAST_LEG,
@@ -272,15 +271,29 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_that_only_takes_is_met_by_an_exchange_of_this_nodes_own() {
+    fn a_stranger_that_only_takes_is_met_by_one_exchange_in_each_interval() {
         let mut context = context(|_| ());
-        let hash = context.table.hash();
-        let leg = leg(&context, 1, ModeTag::Pull, hash);
-        sync().answer(&mut context, leg);
-        let to = address(9);
-        let mut messages = context.drain_messages();
-        assert!(matches!(messages.next(), Some(Outgoing::Syn { to: syn }) if syn == to));
-        assert!(matches!(messages.next(), Some(Outgoing::Answer(_))));
+        let (mut sync, hash) = (sync(), context.table.hash());
+        let mut met = |is_round| {
+            if is_round {
+                sync.begin_round();
+            }
+            let leg = leg(&context, 1, ModeTag::Pull, hash);
+            sync.answer(&mut context, leg);
+            let messages = context.drain_messages();
+            let is_syn = |message| match message {
+                Outgoing::Syn { to } => {
+                    assert_eq!(to, address(9));
+                    Some(true)
+                }
+                Outgoing::Answer(_) => Some(false),
+                _ => None,
+            };
+            messages.filter_map(is_syn).collect::<Vec<_>>()
+        };
+        assert_eq!(met(false), [true, false]);
+        assert_eq!(met(false), [false]);
+        assert_eq!(met(true), [true, false]);
     }
 
     #[test]

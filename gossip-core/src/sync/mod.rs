@@ -30,6 +30,9 @@ pub(crate) mod staging;
 #[cfg(test)]
 mod tests;
 
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
 use crate::context::Context;
 use crate::identity::NodeId;
 use crate::membership::{Condition, Record, Table};
@@ -46,7 +49,12 @@ pub(crate) struct Sync {
     /// When an exchange last found a difference that the peer had not explained.
     differed: Option<Instant>,
     catch_up: CatchUp,
+    /// The strangers with which this node has begun an exchange since the last round, because they only take.
+    met: Vec<SocketAddr>,
 }
+
+/// The most strangers with which a node begins exchanges between two rounds because they only take.
+const MOST_MET: usize = 64;
 
 /// What became of a delta.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +76,21 @@ impl Sync {
             staging: Staging::default(),
             differed: None,
             catch_up: CatchUp::default(),
+            met: Vec::new(),
+        }
+    }
+
+    /// A round begins.
+    pub(crate) fn begin_round(&mut self) {
+        self.met.clear();
+    }
+
+    /// Begins an exchange with a stranger that only takes: otherwise this node would not get to know it. Once
+    /// between two rounds, since two nodes that are strangers to each other would else go on without end.
+    fn meet_stranger(&mut self, context: &mut Context, address: SocketAddr) {
+        if self.met.len() < MOST_MET && !self.met.contains(&address) {
+            self.met.push(address);
+            context.begin_exchange(address);
         }
     }
 

@@ -96,7 +96,7 @@ pub(crate) enum Acceptance<'a> {
     Kept,
     /// It brings nothing new.
     Stale,
-    /// Something is missing between it and what is held. It is not kept.
+    /// Something is missing between it and what is held, and nothing of it is to be kept.
     Gap,
     /// The log would outgrow its limit. Nothing of the claim should be kept.
     TooLarge,
@@ -193,7 +193,13 @@ impl Staging {
         }
         if !partial.add(delta, held) {
             self.partials.push(partial);
-            return Acceptance::Stale;
+            // What came with an earlier answer has not been completed since.
+            let lacks = sent == Sent::Alone || !attaches;
+            return if lacks {
+                Acceptance::Gap
+            } else {
+                Acceptance::Stale
+            };
         }
         if partial.size() > limit {
             return Acceptance::TooLarge;

@@ -193,8 +193,12 @@ fn repeats_change_nothing_and_gaps_are_told() {
     let mut staging = Staging::default();
     staging.accept(None, &delta(&log, 0, 5), Sent::Alone, MAX);
     assert!(matches!(
-        staging.accept(None, &delta(&log, 0, 5), Sent::Alone, MAX),
+        staging.accept(None, &delta(&log, 0, 5), Sent::InParts, MAX),
         Acceptance::Stale
+    ));
+    assert!(matches!(
+        staging.accept(None, &delta(&log, 0, 5), Sent::Alone, MAX),
+        Acceptance::Gap
     ));
     assert_eq!(
         staging.resume(ORIGIN, None).map(|begun| begun.upto),
@@ -209,6 +213,21 @@ fn repeats_change_nothing_and_gaps_are_told() {
         fresh.accept(Some(&log), &delta(&log, 0, 12), Sent::Alone, MAX),
         Acceptance::Stale
     ));
+}
+
+#[test]
+fn what_waits_for_a_part_that_never_came_is_lacking_when_it_comes_again() {
+    let (held, log) = (log(6), log(8));
+    let mut staging = Staging::default();
+    let news = delta(&log, 7, 8);
+    let mut accept = |sent| match staging.accept(Some(&held), &news, sent, MAX) {
+        Acceptance::Kept => "kept",
+        Acceptance::Gap => "gap",
+        _ => "else",
+    };
+    assert_eq!(accept(Sent::InParts), "kept");
+    assert_eq!(accept(Sent::InParts), "gap");
+    assert_eq!(accept(Sent::Alone), "gap");
 }
 
 #[test]
