@@ -154,6 +154,42 @@ fn a_restart_after_a_verdict_is_told_once_and_as_a_restart() {
     assert!(numbers.all(|number| cluster.node(number).metrics().flaps == 0));
 }
 
+/// What was found of the earlier life says nothing of the next, also where this node alone, or those that are left,
+/// found it (reports of serf, scylladb and swift-distributed-actors).
+#[test]
+fn after_a_restart_of_half_and_more_nobody_goes_down_again() {
+    for (nodes, dead) in [(2, 1), (3, 1), (4, 2), (5, 4), (8, 4), (20, 10), (20, 15)] {
+        for seed in 0..4 {
+            let mut cluster = Cluster::of(nodes).seed(seed).form();
+            let gone = nodes - dead..nodes;
+            gone.clone().for_each(|number| cluster.crash(number));
+            cluster.pass(20 * SECOND);
+            cluster.take_told();
+            gone.clone().for_each(|number| cluster.start(number));
+            cluster.pass(20 * SECOND);
+            assert_eq!(
+                cluster.downs(),
+                BTreeSet::new(),
+                "{dead} of {nodes}, seed {seed}"
+            );
+            for number in gone {
+                let id = cluster.id(number);
+                let told = cluster.told().iter();
+                let ups = told.filter(|told| {
+                    told.by < nodes - dead
+                        && matches!(told.event, Event::MemberUp { id: up, .. } if up == id)
+                });
+                let ups: Vec<_> = ups.collect();
+                assert_eq!(
+                    ups.len(),
+                    nodes - dead,
+                    "{dead} of {nodes}, seed {seed}: {ups:?}"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn a_new_address_is_followed_at_once() {
     let mut cluster = Cluster::of(12).form();

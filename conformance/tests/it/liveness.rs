@@ -93,6 +93,21 @@ fn half_of_the_cluster_may_crash_at_once() {
     assert!(!cluster.downs().iter().any(wrong));
 }
 
+/// The lists of votes of those that are left are full, and who has no place for a vote does not vouch.
+#[test]
+fn after_the_death_of_most_a_further_death_is_told_in_time() {
+    for (nodes, left) in [(100, 5), (100, 6), (40, 3), (60, 8)] {
+        let mut cluster = Cluster::of(nodes)
+            .seed(u64::try_from(nodes + left).unwrap())
+            .form();
+        (left..nodes).for_each(|number| cluster.crash(number));
+        cluster.pass(120 * SECOND);
+        cluster.crash(0);
+        let survivors: Vec<usize> = (1..left).collect();
+        cluster.until(5 * SECOND, |cluster| cluster.is_whole(&survivors));
+    }
+}
+
 #[test]
 fn a_member_may_die_with_all_its_observers() {
     let mut cluster = Cluster::of(40).form();

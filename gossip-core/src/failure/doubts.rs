@@ -28,9 +28,11 @@ impl Evidence<'_> {
         let mut beside: Vec<NodeId> = lost.flat_map(|id| self.observers(id)).collect();
         beside.sort_unstable();
         beside.dedup();
+        let without_a_vote = self.without_a_vote();
         beside.retain(|id| {
             let is_live = self.table.condition(*id) == Some(Condition::Live);
-            is_live && *id != self.own && self.tally(*id, &[], |_, _| ()).is_doubtful()
+            let tally = || self.tally(*id, &[], &without_a_vote, |_, _| ());
+            is_live && *id != self.own && tally().is_doubtful()
         });
         beside
     }

@@ -207,6 +207,9 @@ impl Failure {
             id: *id,
             address: context.table.get(*id).and_then(|record| record.address()),
         };
+        if !self.neighbours.iter().map(|old| &old.id).eq(new.iter()) {
+            self.neighbours_since = context.now;
+        }
         self.neighbours = new.iter().map(neighbour).collect();
         context.stale.deadlines = true;
         context.stale.own_votes = true;
@@ -292,6 +295,7 @@ impl Failure {
         {
             observation.restarted(generation, &self.detector, context.now);
         }
+        self.probes.restarted(id);
         if let Some(record) = context.table.get_mut(id) {
             record.unsteady = 0;
         }

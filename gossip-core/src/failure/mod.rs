@@ -71,6 +71,8 @@ pub(crate) struct Failure {
     /// Members that were neighbours a moment ago, each with the time until which it gets
     /// heartbeats.
     former_neighbours: Vec<(Neighbour, Instant)>,
+    /// When the neighbours were last others than before.
+    neighbours_since: Instant,
     /// Sorted by id.
     observations: Vec<Observation>,
     /// How many heartbeats this node has sent to each neighbour.
@@ -117,6 +119,7 @@ impl Failure {
             )),
             neighbours: Vec::new(),
             former_neighbours: Vec::new(),
+            neighbours_since: Instant::ORIGIN,
             observations: Vec::new(),
             beats: 0,
             loss: Loss::default(),

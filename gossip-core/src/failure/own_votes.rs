@@ -117,8 +117,7 @@ impl Failure {
         }
     }
 
-    /// Adds the votes against incarnations that have ended a short time ago, unless the list has a
-    /// vote against the same member.
+    /// Adds the votes that lapse, unless the list has a vote against the same member.
     fn add_lapsing_votes(&self, context: &Context, list: &mut List) {
         let lapsing = self.own_votes.iter().filter(|vote| {
             let is_replaced = list.iter().any(|other| other.subject == vote.subject);
@@ -128,17 +127,26 @@ impl Failure {
         list.extend(lapsing);
     }
 
-    /// Whether a vote is against an incarnation of its subject that has ended a short time ago.
+    /// Whether a vote stands for a while although this node does not find its subject silent any more. If it were
+    /// withdrawn at once, others would take that for a change of mind. There are two cases:
     ///
-    /// The vote is void at every node that knows the new incarnation. If it were withdrawn at once,
-    /// a node that hears of the withdrawal first would take the old incarnation to be alive again.
+    /// - The incarnation that it is against has ended a short time ago. The vote is void at every node that knows the
+    ///   new one.
+    /// - This node has ceased to observe the member, because others have come up between the two, and the member is
+    ///   down or has restarted. The others need a while to find it silent, too.
     fn lapses(&self, context: &Context, vote: &PublishedVote) -> bool {
-        let observation = self.observation(vote.subject);
-        observation.is_some_and(|observation| {
-            let observed_for = context.now.saturating_since(observation.observed_from());
-            observation.generation > vote.generation
-                && observed_for < context.intervals(SETTLING_INTERVALS)
-        })
+        let lately =
+            |since| context.now.saturating_since(since) < context.intervals(SETTLING_INTERVALS);
+        match self.observation(vote.subject) {
+            Some(observation) => {
+                observation.generation > vote.generation && lately(observation.observed_from())
+            }
+            None => context.table.get(vote.subject).is_some_and(|record| {
+                let generation = record.log.generation();
+                let is_down = record.condition == Condition::Down && generation == vote.generation;
+                (is_down || generation > vote.generation) && lately(self.neighbours_since)
+            }),
+        }
     }
 
     /// The votes of this node against members that it has removed, at most `most`.
@@ -366,7 +374,7 @@ fn room_for_votes(context: &Context) -> usize {
 }
 
 /// The most votes that this node may publish at a time.
-fn most_votes(context: &Context) -> usize {
+pub(super) fn most_votes(context: &Context) -> usize {
     room_for_votes(context)
         .div_euclid(MAX_ENCODED_VOTE)
         .min(MAX_VOTES)

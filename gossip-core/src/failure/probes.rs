@@ -146,6 +146,11 @@ impl Probes {
         }
     }
 
+    /// A member runs under another generation. What was found of the earlier life says nothing of this one.
+    pub(super) fn restarted(&mut self, id: NodeId) {
+        self.0.remove(&id);
+    }
+
     /// Probes a member no further: it has come up by the word of others. If it is silent, it stays
     /// so.
     pub(super) fn stop_asking(&mut self, id: NodeId) {

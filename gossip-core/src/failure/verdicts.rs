@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use super::observation::{Damping, Observation};
+use super::own_votes::most_votes;
 use super::probes::{Hint, TURN};
 use super::verdict::{Evidence, Verdict};
 use super::{Failure, SETTLING_INTERVALS, STEADY_INTERVALS};
@@ -171,6 +172,7 @@ impl Failure {
             observations: &self.observations,
             probes: &self.probes,
             neighbours: usize::from(context.config.neighbours),
+            most_votes: most_votes(context),
             now: context.now,
             settled_before: context.intervals_ago(SETTLING_INTERVALS),
             heard_after: context.intervals_ago(HEARD_INTERVALS),

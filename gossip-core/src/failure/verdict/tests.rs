@@ -12,7 +12,7 @@ use crate::failure::observation::Due;
 use crate::failure::probes::Hint;
 use crate::hlc::Stamp;
 use crate::identity::Generation;
-use crate::state::attribute::PublishedVote;
+use crate::state::attribute::{MAX_VOTES, PublishedVote};
 use crate::state::log::Claim;
 use crate::state::table_hash::HashKey;
 
@@ -141,6 +141,7 @@ impl Scene {
             observations: &self.observations,
             probes: &self.probes,
             neighbours: 8,
+            most_votes: MAX_VOTES,
             now: NOW,
             settled_before: Instant::from_nanos(500),
             heard_after: Instant::from_nanos(500),
