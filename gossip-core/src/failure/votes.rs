@@ -179,9 +179,13 @@ impl Votes {
         let unmarked = self.held.iter().filter(|vote| !vote.is_of_removed());
         let mut authors: Vec<NodeId> = unmarked.map(|vote| vote.observer).collect();
         authors.sort_unstable();
-        let by_author = authors.chunk_by(|one, next| one == next);
-        let many = by_author.filter(|of_one| of_one.len() >= votes.max(1));
-        many.flat_map(|of_one| of_one.first().copied()).collect()
+        let many = authors.windows(votes.max(1));
+        let mut many: Vec<NodeId> = many
+            .filter(|of| of.first() == of.last())
+            .filter_map(|of| of.first().copied())
+            .collect();
+        many.dedup();
+        many
     }
 
     /// The votes against a member, void ones included.

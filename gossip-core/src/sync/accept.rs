@@ -60,6 +60,9 @@ impl Sync {
                 (Taken::Done, apply(context, delta.origin, &staged.claim()))
             }
             Acceptance::Stale => nothing,
+            // A node that is far behind gets the same from several peers, and the rest from any of them.
+            Acceptance::Again if self.is_behind() => nothing,
+            Acceptance::Again => (Taken::Lacks, None),
             Acceptance::Kept if sent == Sent::InParts => (Taken::Waits, None),
             Acceptance::Kept | Acceptance::Gap => (Taken::Lacks, None),
             Acceptance::TooLarge => {

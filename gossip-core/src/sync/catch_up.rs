@@ -13,8 +13,6 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use smallvec::SmallVec;
-
 use crate::context::{Context, Timer};
 use crate::identity::NodeId;
 use crate::membership::Record;
@@ -211,15 +209,16 @@ impl CatchUp {
         let enough = self.peers.len().saturating_add(1);
         let drawn = sample(members, context.own, enough, &mut context.rng);
         let address = |id: &NodeId| context.table.get(*id).and_then(Record::address);
-        let mut candidates: SmallVec<[SocketAddr; 16]> = drawn.iter().filter_map(address).collect();
+        let mut candidates: Vec<SocketAddr> = drawn.iter().filter_map(address).collect();
         if candidates.is_empty() {
-            candidates.extend(context.config.seeds.iter().copied());
+            candidates.clone_from(&context.config.seeds);
         }
-        candidates.retain(|to| self.peers.iter().all(|peer| peer.address != *to));
-        if candidates.is_empty() {
+        let is_free = |to: &SocketAddr| self.peers.iter().all(|peer| peer.address != *to);
+        let start = below(&mut context.rng, candidates.len().max(1));
+        let turned = candidates.iter().cycle().skip(start).take(candidates.len());
+        let Some(to) = turned.copied().find(is_free) else {
             return false;
-        }
-        let to = candidates.swap_remove(below(&mut context.rng, candidates.len()));
+        };
         self.peers.push(Peer {
             address: to,
             since: context.now,

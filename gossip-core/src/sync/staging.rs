@@ -96,7 +96,9 @@ pub(crate) enum Acceptance<'a> {
     Kept,
     /// It brings nothing new.
     Stale,
-    /// Something is missing between it and what is held, and nothing of it is to be kept.
+    /// It is kept already, and the rest has not arrived since.
+    Again,
+    /// Something is missing between it and what is held. It is not kept.
     Gap,
     /// The log would outgrow its limit. Nothing of the claim should be kept.
     TooLarge,
@@ -196,7 +198,7 @@ impl Staging {
             // What came with an earlier answer has not been completed since.
             let lacks = sent == Sent::Alone || !attaches;
             return if lacks {
-                Acceptance::Gap
+                Acceptance::Again
             } else {
                 Acceptance::Stale
             };

@@ -198,7 +198,7 @@ fn repeats_change_nothing_and_gaps_are_told() {
     ));
     assert!(matches!(
         staging.accept(None, &delta(&log, 0, 5), Sent::Alone, MAX),
-        Acceptance::Gap
+        Acceptance::Again
     ));
     assert_eq!(
         staging.resume(ORIGIN, None).map(|begun| begun.upto),
@@ -222,12 +222,12 @@ fn what_waits_for_a_part_that_never_came_is_lacking_when_it_comes_again() {
     let news = delta(&log, 7, 8);
     let mut accept = |sent| match staging.accept(Some(&held), &news, sent, MAX) {
         Acceptance::Kept => "kept",
-        Acceptance::Gap => "gap",
+        Acceptance::Again => "again",
         _ => "else",
     };
     assert_eq!(accept(Sent::InParts), "kept");
-    assert_eq!(accept(Sent::InParts), "gap");
-    assert_eq!(accept(Sent::Alone), "gap");
+    assert_eq!(accept(Sent::InParts), "again");
+    assert_eq!(accept(Sent::Alone), "again");
 }
 
 #[test]
