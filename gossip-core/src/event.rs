@@ -49,7 +49,8 @@ pub enum Event {
         /// Why it is suspected now.
         reason: SuspicionReason,
     },
-    /// A suspected neighbour has shown life.
+    /// The suspicion of a neighbour is over, because it has shown life, is no neighbour any more, or was suspected
+    /// while this process stood still. Each suspicion ends with this event, or with another one about the member.
     SuspicionCleared {
         /// The neighbour.
         id: NodeId,

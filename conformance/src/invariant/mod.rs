@@ -46,6 +46,11 @@ pub enum Violation {
         /// The next deadline.
         deadline: Instant,
     },
+    /// A node has told that it suspects a member, and nothing of it since.
+    SuspicionWithoutEnd {
+        /// The member.
+        about: NodeId,
+    },
     /// Nodes answer one another without end, or nearly so.
     Storm {
         /// How many inputs all nodes together were given within an interval.
@@ -268,6 +273,12 @@ impl fmt::Display for Violation {
                 deadline.as_nanos(),
                 now.as_nanos()
             ),
+            Self::SuspicionWithoutEnd { about } => {
+                write!(
+                    f,
+                    "has told that it suspects {about}, and nothing of it since"
+                )
+            }
             Self::Storm { inputs, limit } => write!(
                 f,
                 "is the last of {inputs} inputs within an interval; the limit is {limit}"

@@ -2,11 +2,12 @@
 
 use core::fmt;
 use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::host::Host;
 use super::hosts::HostId;
 use super::time::Time;
-use gossip_core::{Event, Key, Node};
+use gossip_core::{Event, Key, Node, NodeId};
 
 use crate::invariant::{HeldWrite, History, MapView, Maps, View, Violation, step};
 
@@ -53,6 +54,8 @@ pub(crate) struct Inspector {
     history: History,
     maps: Maps,
     looked: Vec<Looked>,
+    /// Whom each node has told to be suspect, without a later word.
+    suspected: BTreeMap<NodeId, BTreeSet<NodeId>>,
     findings: Vec<Finding>,
 }
 
@@ -87,6 +90,7 @@ impl Inspector {
     /// A process has ended; its next life begins from nothing.
     pub(crate) fn forget(&mut self, host: &Host) {
         self.history.forget_shown(host.node_id());
+        self.suspected.remove(&host.node_id());
         self.maps.end(host.node_id());
         if let Some(looked) = self.looked.get_mut(host.id().position()) {
             *looked = Looked::default();
@@ -110,11 +114,36 @@ impl Inspector {
 
     /// A node has told something.
     pub(crate) fn told(&mut self, now: Time, host: &Host, event: &Event) {
+        self.note_suspicion(host.node_id(), event);
         if self.scrutiny == Scrutiny::Views
             && let Some(violation) = self.maps.told(host.node_id(), event)
         {
             self.report(now, host.id(), violation);
         }
+    }
+
+    fn note_suspicion(&mut self, by: NodeId, event: &Event) {
+        let suspected = self.suspected.entry(by).or_default();
+        match event {
+            Event::MemberSuspected { id, .. } => {
+                suspected.insert(*id);
+            }
+            Event::SuspicionCleared { id }
+            | Event::MemberUp { id, .. }
+            | Event::MemberDown { id, .. }
+            | Event::MemberLeft { id, .. }
+            | Event::MemberRemoved { id, .. } => {
+                suspected.remove(id);
+            }
+            // Some of what was told did not arrive.
+            Event::Lagged => suspected.clear(),
+            _ => {}
+        }
+    }
+
+    /// Those that a node suspects by what it has told.
+    pub(crate) fn suspected_by(&self, by: NodeId) -> impl Iterator<Item = NodeId> + '_ {
+        self.suspected.get(&by).into_iter().flatten().copied()
     }
 
     /// A node has come to rest after an input.

@@ -93,6 +93,35 @@ fn half_of_the_cluster_may_crash_at_once() {
     assert!(!cluster.downs().iter().any(wrong));
 }
 
+/// Two that cannot hear each other stay up, because the third one vouches for both. So no verdict ends the suspicion.
+#[test]
+fn a_suspicion_that_becomes_no_verdict_ends_with_a_word() {
+    let mut cluster = Cluster::of(3).form();
+    cluster.disturb(Scope::Between(hosts([0]), hosts([1])), Effect::Cut);
+    cluster.disturb(Scope::Between(hosts([1]), hosts([0])), Effect::Cut);
+    cluster.pass(45 * SECOND);
+    cluster.mend();
+    cluster.pass(10 * SECOND);
+    assert_eq!(cluster.downs(), BTreeSet::new());
+    for (by, about) in [(0, 1), (1, 0)] {
+        let about = cluster.id(about);
+        let told = cluster.told().iter().filter(|told| told.by == by);
+        let words: Vec<bool> = told
+            .filter_map(|told| match told.event {
+                Event::MemberSuspected { id, .. } if id == about => Some(true),
+                Event::SuspicionCleared { id } if id == about => Some(false),
+                _ => None,
+            })
+            .collect();
+        let begins = words.iter().filter(|begins| **begins).count();
+        assert!(begins > 0 && words.len() == 2 * begins, "{words:?}");
+        assert!(
+            words.chunks(2).all(|pair| pair == [true, false]),
+            "{words:?}"
+        );
+    }
+}
+
 /// The lists of votes of those that are left are full, and who has no place for a vote does not vouch.
 #[test]
 fn after_the_death_of_most_a_further_death_is_told_in_time() {

@@ -10,6 +10,7 @@ use crate::identity::{Generation, NodeId};
 use crate::membership::Condition;
 use crate::membership::observers::{fallen_nearby, neighbours};
 use crate::membership::ring::Neighbours;
+use crate::state::attribute::Declared;
 use crate::wire::message::Sender;
 
 /// Intervals for which a former neighbour still gets heartbeats, so that a changing ring raises no
@@ -75,15 +76,22 @@ impl Failure {
     fn on_relief(&mut self, context: &mut Context, id: NodeId, relief: Relief) {
         match relief {
             Relief::None => {}
-            Relief::Cleared => {
-                if context.table.condition(id) == Some(Condition::Live) {
-                    context.tell(Event::SuspicionCleared { id });
-                }
-            }
+            Relief::Cleared => self.end_suspicion(context, id),
             Relief::Revived => {
+                self.end_suspicion(context, id);
                 self.revivable.push(id);
                 context.stale.all_of_liveness();
             }
+        }
+    }
+
+    /// This node suspects a member no longer: tells the application, if it was told of the suspicion.
+    fn end_suspicion(&mut self, context: &mut Context, id: NodeId) {
+        if self
+            .observation_mut(id)
+            .is_some_and(Observation::end_suspicion)
+        {
+            context.tell(Event::SuspicionCleared { id });
         }
     }
 
@@ -135,7 +143,7 @@ impl Failure {
             Due::Nothing => {}
             Due::Ping => context.ping(id),
             Due::Suspected => {
-                self.on_suspected(context, id);
+                self.tell_suspected(context, id);
                 context.ping(id);
             }
             Due::Silent => {
@@ -147,9 +155,12 @@ impl Failure {
         due
     }
 
-    /// A member has become suspect: tells the application, unless the member is down already.
-    fn on_suspected(&self, context: &mut Context, id: NodeId) {
-        if context.table.condition(id) != Some(Condition::Live) {
+    /// A member has become suspect: tells the application, if it was told before that the member is up.
+    fn tell_suspected(&mut self, context: &mut Context, id: NodeId) {
+        let is_told_up = context.table.get(id).is_some_and(|record| {
+            record.condition == Condition::Live && record.declared() != Declared::Joining
+        });
+        if !is_told_up {
             return;
         }
         let Some(phi) = self.phi(context.now, id) else {
@@ -171,6 +182,9 @@ impl Failure {
             votes,
             reason,
         });
+        if let Some(observation) = self.observation_mut(id) {
+            observation.note_suspicion();
+        }
     }
 
     /// How much is being lost now: heartbeats that are overdue count as lost, unless their sender
@@ -235,10 +249,10 @@ impl Failure {
         debug_assert!(all_former.len() <= MAX_FORMER);
     }
 
-    fn refresh_observations(&mut self, context: &Context, new: &Neighbours) {
+    fn refresh_observations(&mut self, context: &mut Context, new: &Neighbours) {
         let k = usize::from(context.config.neighbours);
         let fallen = fallen_nearby(&context.table, context.own, k);
-        self.observations.retain(|observation| {
+        self.observations.retain_mut(|observation| {
             let id = observation.id;
             // A member that goes down is observed further, for two reasons: others may still need
             // this node's vote, and this node may be the first to hear the member again. A vote
@@ -248,7 +262,12 @@ impl Failure {
                 Some(Condition::Live) => observation.is_silent(),
                 _ => false,
             };
-            is_open || new.contains(&id)
+            let stays = is_open || new.contains(&id);
+            let is_live = context.table.condition(id) == Some(Condition::Live);
+            if !stays && observation.end_suspicion() && is_live {
+                context.tell(Event::SuspicionCleared { id });
+            }
+            stays
         });
         let room = MAX_OBSERVED.saturating_sub(self.observations.len());
         for id in new.iter().chain(fallen.iter().take(room)) {

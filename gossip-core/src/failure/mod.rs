@@ -41,6 +41,7 @@ use smallvec::SmallVec;
 
 use crate::config::Config;
 use crate::context::Context;
+use crate::event::Event;
 use crate::identity::NodeId;
 use crate::membership::Record;
 use crate::state::attribute::{MAX_VOTES, PublishedVote};
@@ -194,6 +195,9 @@ impl Failure {
         self.on_sleep(context, gap);
         for observation in &mut self.observations {
             observation.paused(context.now, gap, context.config.interval);
+            if !observation.is_silent() && observation.end_suspicion() {
+                context.tell(Event::SuspicionCleared { id: observation.id });
+            }
         }
     }
 

@@ -67,6 +67,8 @@ pub(crate) struct Observation {
     /// The latest sign of life.
     heard: Option<Instant>,
     state: State,
+    /// Whether the application was told that the member is suspect, and not yet that this is over.
+    is_suspected: bool,
     /// How many votes against the member were refuted since its latest heartbeat, at most
     /// [`MAX_DOUBLINGS`].
     refuted: u32,
@@ -171,6 +173,7 @@ impl Observation {
             silent_from: now,
             heard: None,
             state: State::Alive,
+            is_suspected: false,
             refuted: 0,
             damping: Damping::default(),
         }
@@ -263,6 +266,17 @@ impl Observation {
         }
     }
 
+    /// The application is told that the member is suspect.
+    pub(super) const fn note_suspicion(&mut self) {
+        self.is_suspected = true;
+    }
+
+    /// The suspicion is over, or what else the application is told of the member ends it. Returns whether it was
+    /// told of one.
+    pub(super) const fn end_suspicion(&mut self) -> bool {
+        core::mem::replace(&mut self.is_suspected, false)
+    }
+
     /// The member runs under another generation.
     pub(super) fn restarted(&mut self, generation: Generation, detector: &Detector, now: Instant) {
         debug_assert!(generation > self.generation, "an older generation");
@@ -277,6 +291,7 @@ impl Observation {
         self.silent_from = now;
         self.heard = None;
         self.state = State::Alive;
+        self.is_suspected = false;
         self.refuted = 0;
         self.damping = Damping::default();
     }

@@ -230,7 +230,7 @@ impl Failure {
     }
 
     /// Takes a member down. Returns false if it was down already.
-    fn take_down(&self, context: &mut Context, id: NodeId) -> bool {
+    fn take_down(&mut self, context: &mut Context, id: NodeId) -> bool {
         debug_assert_ne!(id, context.own, "a node never takes itself down");
         let steady = context.intervals(STEADY_INTERVALS);
         let Some(record) = context.table.get_mut(id) else {
@@ -248,6 +248,9 @@ impl Failure {
             .set_condition(id, context.now, Condition::Down);
         count(&mut context.metrics.verdicts);
         context.stale.neighbours = true;
+        if let Some(observation) = self.observation_mut(id) {
+            observation.end_suspicion();
+        }
         self.tell_down(context, id);
         true
     }

@@ -23,7 +23,7 @@ use super::queue::{Due, Queue};
 use super::seeds::{Seeds, Stream, between};
 use super::time::{Time, nanos};
 use super::trace::TraceHash;
-use crate::invariant::{Broadcasts, Fate, MapView, Truth, View};
+use crate::invariant::{Broadcasts, Fate, MapView, Truth, View, Violation};
 use crate::num::{narrow, position};
 
 /// A simulated world. One seed decides everything that happens in it.
@@ -358,6 +358,8 @@ impl World {
             let writers = truth.nodes.keys().filter(|writer| truth.lives(**writer));
             let missing = |writer: &NodeId| self.broadcasts.missing(host.node_id(), *writer, now);
             wrong.extend(writers.filter_map(missing));
+            let suspected = self.inspector.suspected_by(host.node_id());
+            wrong.extend(suspected.map(|about| Violation::SuspicionWithoutEnd { about }));
             found.extend(wrong.into_iter().map(|violation| Finding {
                 at: self.now,
                 host: host.id(),

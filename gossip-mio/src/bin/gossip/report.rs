@@ -236,7 +236,7 @@ impl Line {
                     .saying(format!("phi {phi:.1}, {why}; it is being asked"))
             }
             Event::SuspicionCleared { .. } => {
-                line("suspicion_cleared", "cleared", Tone::Good).saying("it shows life")
+                line("suspicion_cleared", "cleared", Tone::Good).saying("no longer suspected")
             }
             Event::MemberDown {
                 generation,
