@@ -54,7 +54,7 @@ pub(crate) struct Inspector {
     history: History,
     maps: Maps,
     looked: Vec<Looked>,
-    /// Whom each node has told to be suspect, without a later word.
+    /// Whom each node has told to be suspect, without a later word, where that is watched.
     suspected: BTreeMap<NodeId, BTreeSet<NodeId>>,
     findings: Vec<Finding>,
 }
@@ -114,10 +114,11 @@ impl Inspector {
 
     /// A node has told something.
     pub(crate) fn told(&mut self, now: Time, host: &Host, event: &Event) {
+        if self.scrutiny != Scrutiny::Views {
+            return;
+        }
         self.note_suspicion(host.node_id(), event);
-        if self.scrutiny == Scrutiny::Views
-            && let Some(violation) = self.maps.told(host.node_id(), event)
-        {
+        if let Some(violation) = self.maps.told(host.node_id(), event) {
             self.report(now, host.id(), violation);
         }
     }

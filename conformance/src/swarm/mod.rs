@@ -355,3 +355,24 @@ impl Failure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_storm_is_more_inputs_within_an_interval_than_its_nodes_may_get() {
+        let mut pace = Pace {
+            interval: Duration::from_secs(1),
+            limit: 3,
+            began: Time::default(),
+            inputs: 0,
+        };
+        let at = |millis: u64| Time::from_nanos(millis * 1_000_000);
+        let storms: Vec<bool> = [0, 10, 20, 1000, 1010, 1020, 1030, 2000]
+            .map(|millis| pace.note(at(millis)).is_some())
+            .into();
+        let expected = [false, false, false, false, false, false, true, false];
+        assert_eq!(storms, expected);
+    }
+}

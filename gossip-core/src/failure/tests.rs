@@ -463,6 +463,49 @@ fn after_a_long_sleep_a_member_is_unheard_until_it_is_heard_again() {
 }
 
 #[test]
+fn a_suspicion_that_nobody_clears_ends_with_a_word_too() {
+    let cleared = |context: &mut Context| -> Vec<NodeId> {
+        let told = events(context).into_iter();
+        let cleared = told.filter_map(|event| match event {
+            Event::SuspicionCleared { id } => Some(id),
+            _ => None,
+        });
+        cleared.collect()
+    };
+    let suspecting = || {
+        let (mut failure, mut context) = machine(|config| config.neighbours = 2);
+        for number in [1, 2] {
+            context.learn(number);
+        }
+        failure.refresh_neighbours(&mut context);
+        while context.now < at(60_000) && failure.observations.iter().any(|o| !o.is_suspect()) {
+            let next = context.now.saturating_add(Duration::from_millis(10));
+            observe_until(&mut failure, &mut context, next);
+        }
+        let told = events(&mut context);
+        assert!(matches!(
+            told[..],
+            [Event::MemberSuspected { .. }, Event::MemberSuspected { .. }]
+        ));
+        (failure, context)
+    };
+    let (mut failure, mut context) = suspecting();
+    failure.on_pause(&mut context, Duration::from_secs(10));
+    assert_eq!(cleared(&mut context), [id(1), id(2)]);
+    let (mut failure, mut context) = suspecting();
+    for number in 3..60 {
+        context.learn(number);
+    }
+    failure.refresh_neighbours(&mut context);
+    let left = [id(1), id(2)].into_iter();
+    let left: Vec<NodeId> = left
+        .filter(|id| failure.observation(*id).is_none())
+        .collect();
+    assert!(!left.is_empty());
+    assert_eq!(cleared(&mut context), left);
+}
+
+#[test]
 fn a_majority_of_votes_takes_a_member_down_and_a_restart_of_a_voter_does_not_bring_it_back() {
     let (mut failure, mut context) = machine(|_| {});
     for number in 1..=4 {

@@ -31,8 +31,9 @@ const ANSWERED: usize = 16 * 1400;
 /// What a run takes in an answer beyond its writes, at most: its kind, its origin and three numbers.
 const RUN_HEAD: usize = 40;
 
-/// Of how many of the latest a push tells while something is missed. At 300 writes a second a node soon has later
-/// ones than the one that another node lacks: with two, 13 of 100 lost ones are not told of in time.
+/// Of how many of the latest a push tells while something is missed: at hundreds of writes a second a node soon has
+/// later ones than the one that another node lacks. Among 200 nodes that lose 1 % of 300 writes a second, 99 of 100
+/// are read by all within 0.27 s with two, and within 0.11 s with four.
 const TOLD_WHILE_MISSED: usize = 4;
 
 /// Among how many of the latest runs those are found of which a push tells.

@@ -83,8 +83,9 @@ fn votes_in(run: &[u8]) -> usize {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::catch_up::Brought;
     use super::*;
-    use crate::context::testing::{WALL, context, generation, log_of};
+    use crate::context::testing::{WALL, address, context, generation, log_of};
     use crate::event::Event;
     use crate::hlc::Stamp;
     use crate::identity::{Generation, NodeId};
@@ -160,6 +161,33 @@ pub(super) mod tests {
         assert_eq!(sync.resume(&other, ID).map(|begun| begun.upto), Some(1));
         sync.discard(ID);
         assert_eq!(sync.resume(&other, ID), None);
+    }
+
+    #[test]
+    fn a_part_that_comes_again_is_asked_about_but_by_a_node_that_is_far_behind() {
+        for is_behind in [false, true] {
+            let mut context = context(|_| ());
+            let (mut sync, log) = (Sync::new(), member());
+            if is_behind {
+                let brought = Brought {
+                    bytes: 1000,
+                    new: 1000,
+                    ends: true,
+                    leaves_more: true,
+                };
+                sync.catch_up.on_leg(&mut context, address(9), brought);
+            }
+            assert_eq!(sync.is_behind(), is_behind);
+            let part = delta(&log, 1, 2);
+            let sent = Sent::InParts;
+            assert_eq!(
+                accept(&mut context, &mut sync, &part, sent),
+                (Taken::Waits, false)
+            );
+            let again = accept(&mut context, &mut sync, &part, sent);
+            let expected = if is_behind { Taken::Done } else { Taken::Lacks };
+            assert_eq!(again, (expected, false));
+        }
     }
 
     #[test]
