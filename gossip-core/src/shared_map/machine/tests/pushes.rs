@@ -77,6 +77,27 @@ fn after_a_moment_without_runs_another_node_is_told_of_the_latest() {
 }
 
 #[test]
+fn a_push_tells_of_the_runs_that_went_before_it() {
+    let (mut a, mut b) = pair(|_| ());
+    let push = put_and_push(&mut b, "before");
+    a.take(b.peer(), &push);
+    a.messages();
+    a.put("after", "value");
+    a.flush();
+    let [(_, body)] = &a.datagrams()[..] else {
+        panic!("one push")
+    };
+    let told = Datagram::decode(body)
+        .unwrap()
+        .items
+        .filter_map(|item| match item {
+            Item::MapTold(VectorItem::Frontier(origin, upto)) => Some((origin, upto)),
+            _ => None,
+        });
+    assert_eq!(told.collect::<Vec<_>>(), [(b.peer().origin, 1)]);
+}
+
+#[test]
 fn runs_of_one_moment_share_datagrams() {
     let (mut a, mut b) = pair(|_| ());
     b.context.learn(3);
