@@ -55,8 +55,10 @@ pub mod item {
     pub const RESUME: u8 = 9;
     /// A token that was asked for.
     pub const ECHO: u8 = 10;
+    /// What the sender's clock shows.
+    pub const CLOCK: u8 = 11;
     /// The first kind that no node knows.
-    pub const UNKNOWN: u8 = 11;
+    pub const UNKNOWN: u8 = 12;
 }
 
 /// Kinds of what tells how far the shared map is known.
@@ -171,6 +173,13 @@ impl Body {
         let mut body = self.byte(message::EXCHANGE).byte(leg).byte(2).byte(0);
         body.0.extend_from_slice(&hash.to_le_bytes());
         body.byte(0)
+    }
+
+    /// In a leg: the sender's clock shows so many milliseconds of Unix time.
+    #[must_use]
+    pub fn clock(self, millis: u64) -> Self {
+        let [a, b, c, d, e, f, ..] = millis.to_le_bytes();
+        self.byte(item::CLOCK).bytes(&[a, b, c, d, e, f])
     }
 
     /// "I hold this name since then."

@@ -285,6 +285,15 @@ pub enum CommandError {
         /// The limit, in bytes.
         limit: usize,
     },
+    /// This node's wall clock is further ahead of its peers' than `max_clock_skew`, so they would refuse the write.
+    #[error(
+        "this node's clock is {} s ahead of its peers': they would refuse the write; set the clock right, a restart is not needed",
+        ahead.as_secs()
+    )]
+    ClockAhead {
+        /// How far the write's stamp would be ahead.
+        ahead: Duration,
+    },
     /// The write would take the shared map over `max_map`.
     #[error(
         "the shared map would grow to {size} bytes, over the limit of {limit}: delete keys, or raise max_map on every node"

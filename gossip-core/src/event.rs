@@ -179,12 +179,28 @@ pub enum Event {
     /// If the member is this node itself: other nodes remember a process of this name whose clock was so far
     /// ahead. They do not accept this process until its clock has caught up, or until they have forgotten the
     /// earlier process.
+    ///
+    /// It is told once in sixty intervals for each member, and of 32 members at most. What is refused meanwhile is
+    /// counted in [`Metrics::refused_skew`](crate::Metrics::refused_skew).
     ClockSkew {
         /// The member.
         id: NodeId,
+        /// Where the member is reached, as far as that is known.
+        address: Option<SocketAddr>,
         /// How far the stamp lies ahead of this node's wall clock.
         ahead: Duration,
     },
+    /// This node's own wall clock differs from those of its peers by more than half of `max_clock_skew`. By the
+    /// middle one of nine peers, so a few wrong clocks of others do not cause it.
+    ///
+    /// A node that is further ahead than `max_clock_skew` is refused by the others, and so is what it writes to the
+    /// shared map. One that is so far behind refuses others. Set the clock right: a restart is not needed.
+    OwnClockDeviates {
+        /// By how much.
+        by: ClockDeviation,
+    },
+    /// This node's own wall clock agrees with those of its peers again after [`Event::OwnClockDeviates`].
+    OwnClockAgrees,
     /// A datagram of this cluster was encrypted under a key that this node does not hold, or it was plaintext
     /// and this node requires encryption.
     ///
@@ -211,6 +227,28 @@ pub enum SuspicionReason {
     /// patience with the neighbour add. Phi alone would tolerate it, because there are few samples yet, or
     /// samples that vary wildly.
     LongestSilence,
+}
+
+/// By how much a wall clock differs from those of peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClockDeviation {
+    /// It shows a later time.
+    Ahead(Duration),
+    /// It shows an earlier time.
+    Behind(Duration),
+}
+
+impl ClockDeviation {
+    /// The deviation of a clock that is so many milliseconds ahead. A negative number means that it is behind.
+    #[must_use]
+    pub const fn of(ahead_ms: i64) -> Self {
+        let by = Duration::from_millis(ahead_ms.unsigned_abs());
+        if ahead_ms < 0 {
+            Self::Behind(by)
+        } else {
+            Self::Ahead(by)
+        }
+    }
 }
 
 /// On whose word a member is down.

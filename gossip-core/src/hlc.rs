@@ -7,7 +7,8 @@
 //! # Invariant
 //!
 //! A [`Clock`] hands out a stamp that is greater than every stamp that it has handed out or seen before, even
-//! if the wall clock stands still or steps back.
+//! if the wall clock stands still or steps back. There is one exception, [`Clock::begin_anew`]: the wall clock was
+//! wrong, and others refuse the stamps that followed it.
 
 use core::fmt;
 use core::time::Duration;
@@ -69,6 +70,13 @@ impl Stamp {
         Self(self.0.saturating_add(1))
     }
 
+    /// The same stamp so much earlier. Saturates.
+    pub(crate) fn earlier(self, by: Duration) -> Self {
+        let millis = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        let bits = millis.min(MAX_MILLIS) << COUNTER_BITS;
+        Self(self.0.saturating_sub(bits))
+    }
+
     /// The next smaller stamp. Saturates.
     pub(crate) const fn previous(self) -> Self {
         Self(self.0.saturating_sub(1))
@@ -120,13 +128,36 @@ impl Clock {
         self.base.saturating_add(now.saturating_since(self.base_at))
     }
 
+    /// The stamp that [`tick`](Self::tick) would give.
+    pub(crate) fn next(&self, now: Instant) -> Stamp {
+        Stamp::at(self.wall(now)).max(self.last.next())
+    }
+
     /// A new stamp, greater than every one before.
     pub(crate) fn tick(&mut self, now: Instant) -> Stamp {
         let before = self.last;
-        self.last = Stamp::at(self.wall(now)).max(self.last.next());
+        self.last = self.next(now);
         // Only a caller whose wall clock shows the year 10889 gets the same stamp twice.
         debug_assert!(self.last > before || before.to_bits() == u64::MAX);
         self.last
+    }
+
+    /// The greatest stamp that is accepted of another node.
+    pub(crate) fn limit(&self, now: Instant) -> Stamp {
+        Stamp::at(self.wall(now).saturating_add(self.max_skew))
+    }
+
+    /// How far the latest stamp is ahead of the wall clock, if that is further than `max_clock_skew`. Others refuse it
+    /// then: the wall clock was ahead, and has been set back.
+    pub(crate) fn ran_ahead(&self, now: Instant) -> Option<Duration> {
+        let wall = self.wall(now).as_millis();
+        let ahead = self.last.time().as_millis().saturating_sub(wall);
+        (self.last > self.limit(now)).then(|| Duration::from_millis(ahead))
+    }
+
+    /// Begins anew at the wall clock. Stamps given before it, and those seen, may be greater than those to come.
+    pub(crate) fn begin_anew(&mut self, now: Instant) {
+        self.last = Stamp::at(self.wall(now));
     }
 
     /// Accepts a stamp of another node, so that later ticks come after it. Refuses a stamp too far in the

@@ -212,7 +212,7 @@ pub use command::{
 #[cfg(feature = "encryption")]
 pub use config::secret::{Encryption, MAX_KEYS, SecretKey};
 pub use config::{Config, ConfigError, ConfigWarning, Dissemination, Mode, PhiModel, Setting};
-pub use event::{DownReason, Event, SuspicionReason, UpCause};
+pub use event::{ClockDeviation, DownReason, Event, SuspicionReason, UpCause};
 pub use hlc::Stamp;
 pub use identity::{Generation, Identity, IdentityError, MAX_NAME, Name, NameError, NodeId};
 pub use metrics::{Dropped, Metrics};

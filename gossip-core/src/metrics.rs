@@ -98,6 +98,9 @@ pub struct Metrics {
     pub down: u64,
     /// Gauge: bytes of the state of all members.
     pub state_bytes: u64,
+    /// Gauge: by how many milliseconds this node's wall clock is ahead of those of its peers; negative if it is behind.
+    /// Delays of the network make it up to two seconds too great. 0 while no peer has told its clock.
+    pub clock_ahead_ms: i64,
 }
 
 /// Why datagrams were dropped on arrival.

@@ -389,9 +389,10 @@ fn draw_episode(
     }
 }
 
-/// Within what the default `max_clock_skew` allows between any two nodes.
+/// Mostly within what the default `max_clock_skew` allows between any two nodes; else up to two hours wrong.
 fn draw_clock(rng: &mut ChaCha8Rng) -> WallClock {
-    let ahead = i64::try_from(between(rng, 0, 25_000)).unwrap_or(0);
+    let most = if chance(rng, 0.3) { 7_200_000 } else { 25_000 };
+    let ahead = i64::try_from(between(rng, 0, most)).unwrap_or(0);
     WallClock {
         ahead_ms: if chance(rng, 0.5) { ahead } else { -ahead },
     }

@@ -11,6 +11,7 @@ mod addresses;
 mod agreement;
 mod bounds;
 mod broadcast;
+mod clocks;
 mod datacenters;
 mod exchange;
 mod floods;

@@ -202,14 +202,18 @@ fn a_newcomer_is_sent_a_large_map_once_though_datagrams_overtake_one_another() {
 #[test]
 fn two_nodes_that_cannot_take_each_others_writes_do_not_ask_without_end() {
     let mut cluster = formed(2, |config| config.max_clock_skew = 10 * SECOND);
+    // Apart for so long that neither knows the other's clock, so each finds its own to be right.
+    cluster.break_link(0, 1);
+    cluster.at(700 * SECOND);
     cluster.set_clock(0, 1_200_000);
     cluster.put(0, "one", "from the far future");
     cluster.set_clock(0, 0);
     cluster.set_clock(1, 600_000);
     cluster.put(1, "two", "from the future");
-    cluster.at(20 * SECOND);
+    cluster.mend();
+    cluster.at(720 * SECOND);
     let before = cluster.traffic();
-    cluster.at(80 * SECOND);
+    cluster.at(780 * SECOND);
     let sent = cluster.traffic().since(before).datagrams_out;
     for n in [0, 1] {
         assert_eq!(cluster.node(n).map().logs(), 1, "n{n}");

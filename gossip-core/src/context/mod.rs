@@ -16,6 +16,7 @@
 //! - Between two inputs no message and no event is noted, and at most the verdicts are stale.
 
 mod outgoing;
+mod peer_clocks;
 pub(crate) mod recent_changes;
 mod skew;
 #[cfg(test)]
@@ -38,12 +39,13 @@ use crate::membership::{Record, Table};
 use crate::metrics::Metrics;
 use crate::rng::jitter;
 use crate::state::log::Log;
-use crate::time::Instant;
+use crate::time::{Instant, UnixTime};
 use crate::wire::frame::MOST_FRAME;
 use crate::wire::message::{DELTA_HEAD, Sender};
 pub(crate) use outgoing::{Answer, News, Outgoing, Planned};
 #[cfg(feature = "map")]
 pub(crate) use outgoing::{MapOutgoing, SharedRun};
+use peer_clocks::{OwnClock, PeerClocks};
 use recent_changes::RecentChanges;
 use skew::SkewReports;
 pub(crate) use timers::{Timer, Timers};
@@ -94,8 +96,10 @@ pub(crate) struct Context {
     pub(crate) stale: Stale,
     /// What is counted.
     pub(crate) metrics: Metrics,
-    /// Whose wrong clock was reported last.
-    skew: SkewReports,
+    /// Whose wrong clocks were reported lately.
+    skew: Box<SkewReports>,
+    /// What the clocks of peers show.
+    peer_clocks: Box<PeerClocks>,
     /// Messages to send.
     messages: Vec<Outgoing>,
     /// Events to tell.
@@ -172,7 +176,8 @@ impl Context {
             timers: Timers::default(),
             stale: Stale::default(),
             metrics: Metrics::default(),
-            skew: SkewReports::default(),
+            skew: Box::default(),
+            peer_clocks: Box::default(),
             messages: Vec::new(),
             events: Vec::new(),
         }
@@ -218,13 +223,62 @@ impl Context {
         self.events.push(event);
     }
 
-    /// A stamp of this member lies too far ahead. Notes [`Event::ClockSkew`], unless it was told of the
+    /// A stamp of this member lies too far ahead. Counts it. Notes [`Event::ClockSkew`], unless it was told of the
     /// same member not long ago.
-    pub(crate) fn tell_skew(&mut self, id: NodeId, ahead: Duration) {
+    pub(crate) fn refuse_skew(&mut self, id: NodeId, address: Option<SocketAddr>, ahead: Duration) {
+        count(&mut self.metrics.refused_skew);
         let quiet = self.intervals(60);
         if self.skew.take_due(self.now, id, quiet) {
-            self.tell(Event::ClockSkew { id, ahead });
+            let known = self.table.get(id).and_then(Record::address);
+            let address = known.or(address);
+            self.tell(Event::ClockSkew { id, address, ahead });
         }
+    }
+
+    /// A peer tells what its wall clock shows.
+    pub(crate) fn note_peer_clock(&mut self, peer: NodeId, wall: UnixTime) {
+        self.peer_clocks.note(self.now, peer, wall);
+        self.review_own_clock();
+    }
+
+    /// The own clock was set, or a peer has told its own. Tells the application what that says of the own clock.
+    pub(crate) fn review_own_clock(&mut self) {
+        let (now, max_skew) = (self.now, self.config.max_clock_skew);
+        let wall = self.clock.wall(now);
+        let peers = self.other_live();
+        match self.peer_clocks.review(now, wall, peers, max_skew) {
+            Some(OwnClock::Deviates(by)) => self.tell(Event::OwnClockDeviates { by }),
+            Some(OwnClock::IsRight) => self.tell(Event::OwnClockAgrees),
+            None => {}
+        }
+    }
+
+    /// By how many milliseconds the own wall clock is ahead of those of peers.
+    pub(crate) fn clock_ahead(&self) -> i64 {
+        let (now, peers) = (self.now, self.other_live());
+        self.peer_clocks.ahead(now, self.clock.wall(now), peers)
+    }
+
+    /// Whether the own wall clock agrees with those of most peers.
+    pub(crate) fn clock_agrees(&self) -> bool {
+        let (now, max_skew) = (self.now, self.config.max_clock_skew);
+        let wall = self.clock.wall(now);
+        self.peer_clocks
+            .agree(now, wall, self.other_live(), max_skew)
+    }
+
+    /// How far the next stamp would be ahead, if peers would refuse it for that.
+    pub(crate) fn stamp_is_refused(&self) -> Option<Duration> {
+        let (now, peers) = (self.now, self.other_live());
+        let next = self.clock.next(now).time();
+        let ahead = self.peer_clocks.ahead(now, next, peers);
+        let is_refused = peer_clocks::is_refused(ahead, self.config.max_clock_skew);
+        is_refused.then(|| Duration::from_millis(ahead.unsigned_abs()))
+    }
+
+    /// How many members live, beside this node.
+    fn other_live(&self) -> usize {
+        self.table.live_len().saturating_sub(1)
     }
 
     /// Takes the messages that have been noted, in their order.

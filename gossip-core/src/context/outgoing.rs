@@ -120,6 +120,8 @@ pub(crate) enum Planned {
     Removed(Generation),
     /// Names all origins of a region.
     List(Region),
+    /// Tells what the own wall clock shows.
+    Clock,
 }
 
 /// A message about the shared map.

@@ -141,22 +141,21 @@ pub(crate) fn request_new_generation(context: &mut Context, generation: Generati
     match context.clock.observe(context.now, generation.stamp()) {
         Ok(()) => context.stale.generation = true,
         Err(refused) => {
-            count(&mut context.metrics.refused_skew);
-            context.tell_skew(context.own, refused.ahead);
+            context.refuse_skew(context.own, Some(context.address), refused.ahead);
         }
     }
 }
 
-/// Raises the own generation above all stamps that the clock has seen, and issues the own log anew
-/// under it.
+/// Takes a new generation by the clock, and issues the own log anew under it. It is above all stamps that the clock has
+/// seen, unless the clock [began anew](crate::hlc::Clock::begin_anew).
 pub(crate) fn raise_generation(context: &mut Context) {
     count(&mut context.metrics.outlived);
     let generation = Generation::new(context.clock.tick(context.now));
-    debug_assert!(generation > context.generation);
+    debug_assert_ne!(generation, context.generation);
     context.generation = generation;
     context
         .table
-        .change_log(context.own, |log| log.reissue(generation, 0));
+        .replace_log(context.own, |log| log.reissue(generation, 0));
     context.stale.own_votes = true;
     context.recent_changes.note(context.own, context.now);
     context.flush_soon();

@@ -292,16 +292,28 @@ impl Table {
         id: NodeId,
         change: impl FnOnce(&mut Log) -> R,
     ) -> Option<R> {
+        self.replace_log(id, |log| {
+            let known = (log.generation(), log.frontier());
+            let result = change(log);
+            debug_assert!(
+                known <= (log.generation(), log.frontier()),
+                "a log never goes back"
+            );
+            result
+        })
+    }
+
+    /// Changes the log of a member as [`change_log`](Self::change_log) does, and may put an earlier one in its place.
+    pub(crate) fn replace_log<R>(
+        &mut self,
+        id: NodeId,
+        change: impl FnOnce(&mut Log) -> R,
+    ) -> Option<R> {
         let slot = self.slot(id)?;
         let record = self.records.get_mut(position(slot))?;
         let before = contribution_of(&self.hash_key, record);
-        let known = (record.log.generation(), record.log.frontier());
         let size = record.log.size();
         let result = change(&mut record.log);
-        debug_assert!(
-            known <= (record.log.generation(), record.log.frontier()),
-            "a log never goes back"
-        );
         debug_assert!(size <= self.state_bytes, "the log was counted");
         let grown = record.log.size();
         let after = contribution_of(&self.hash_key, record);

@@ -85,8 +85,12 @@ impl AddressValidation {
 
     /// Whether the node at an address has proved to be there, or was sent a SYN.
     pub(super) fn may_be_answered(&self, address: SocketAddr) -> bool {
-        self.proven.iter().any(|proven| *proven == address)
-            || self.asked.iter().any(|(asked, _)| *asked == address)
+        self.proven.iter().any(|proven| *proven == address) || self.was_asked(address)
+    }
+
+    /// Whether a SYN went to an address lately.
+    pub(super) fn was_asked(&self, address: SocketAddr) -> bool {
+        self.asked.iter().any(|(asked, _)| *asked == address)
     }
 
     /// The node at an address has proved to be there.

@@ -2,14 +2,13 @@
 
 use alloc::vec::Vec;
 use core::net::SocketAddr;
-use core::time::Duration;
 
 use super::{Node, Standing};
 use crate::command::{Command, CommandError};
 use crate::identity::NodeId;
 use crate::local::attributes;
 use crate::membership::Condition;
-use crate::time::{Instant, UnixTime};
+use crate::time::Instant;
 
 impl Node {
     /// Does what the application wants.
@@ -126,14 +125,5 @@ impl Node {
         if context.table.live_len() <= 1 {
             context.ask_all_seeds();
         }
-    }
-
-    /// Takes over the wall clock. If it has gone on without this node, this node has slept.
-    fn set_wall_clock(&mut self, wall: UnixTime) {
-        let context = &mut self.context;
-        let known = context.clock.wall(context.now).as_millis();
-        let ahead = wall.as_millis().saturating_sub(known);
-        self.failure.on_sleep(context, Duration::from_millis(ahead));
-        context.clock.set(context.now, wall);
     }
 }

@@ -18,7 +18,7 @@ use crate::time::Instant;
 use crate::wire::datagram::Encoder;
 use crate::wire::message::{
     DELTA_HEAD, Delta, ExchangeHead, Extent, Item, Message, ModeTag, PushHead, Resume, Split,
-    Summary,
+    Summary, write_clock,
 };
 
 /// The most recent changes that a SYN names. A SYN is to be short, and the answer names the rest.
@@ -195,6 +195,9 @@ impl Node {
         #[cfg(feature = "map")]
         self.shared_map.write_summary(&mut encoder);
         let learns = self.local.standing() == Standing::Joining || self.context.table.len() <= 1;
+        if learns || self.sync.tells_clock() {
+            self.write_clock(&mut encoder);
+        }
         if learns && self.list_fits(Region::ALL, &encoder) {
             self.write_list(&mut encoder, Region::ALL);
         } else if self.sync.is_behind() {
@@ -216,6 +219,12 @@ impl Node {
             }
         }
         Some(encoder.len())
+    }
+
+    /// Tells what the own wall clock shows now.
+    fn write_clock(&self, encoder: &mut Encoder<'_>) -> bool {
+        let wall = self.context.clock.wall(self.context.now);
+        encoder.item(&Item::Clock(&write_clock(wall)))
     }
 
     /// Writes as much of an answer as one datagram holds.
@@ -269,6 +278,7 @@ impl Node {
                 written(encoder.item(&Item::Summary(self.summary(self.salt(), id))))
             }
             Planned::Removed(generation) => written(encoder.item(&Item::Removed(generation))),
+            Planned::Clock => written(self.write_clock(encoder)),
             Planned::Want(id) => written(encoder.item(&self.wanted(id))),
             Planned::WantUnknown(prefix) => written(encoder.item(&Item::Want(Summary {
                 prefix,

@@ -39,6 +39,13 @@ impl Node {
         if let Some(token) = datagram.found.echo {
             self.addresses.on_echo(self.context.now, from, token);
         }
+        if let Some(wall) = datagram
+            .found
+            .clock
+            .filter(|_| self.has_a_clock(from, sender))
+        {
+            self.on_peer_clock(sender.id, wall);
+        }
         // An exchange that ends here is not answered, so the sender need not prove its address.
         if !self.ends_here(datagram, &head) && !self.is_where_it_says(from, sender) {
             count(&mut self.context.metrics.challenges);
@@ -67,6 +74,11 @@ impl Node {
             self.push.on_asked(&self.context);
         }
         let mut leg = Sync::begin_leg(&self.context, from, sender, head);
+        let is_skewed = datagram
+            .found
+            .clock
+            .is_some_and(|told| self.is_skewed(told));
+        leg.tell_clock_if(is_skewed);
         for item in datagram.items {
             match item {
                 Item::Delta(delta) => {
@@ -108,6 +120,19 @@ impl Node {
         let record = self.context.table.get(sender.id);
         let is_member = record.is_some_and(|record| record.address() == Some(from));
         is_member || self.addresses.may_be_answered(from)
+    }
+
+    /// Whether this node believes what a sender tells of its clock: a live member at the address of its log. A node that
+    /// knows no other live member believes whom it has asked: its own clock may be why it knows none.
+    fn has_a_clock(&self, from: SocketAddr, sender: Sender) -> bool {
+        let table = &self.context.table;
+        if table.live_len() <= 1 {
+            return self.addresses.was_asked(from);
+        }
+        let record = table.get(sender.id);
+        record.is_some_and(|record| {
+            record.condition == Condition::Live && record.address() == Some(from)
+        })
     }
 
     /// What the shared map has to know of a sender.

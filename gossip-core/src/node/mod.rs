@@ -13,6 +13,7 @@
 //! | here | inputs: datagrams and time |
 //! | [`commands`] | inputs: commands of the application |
 //! | [`exchange`] | hands the items of legs and pushes to the machines; tells them what a delta has changed |
+//! | [`clock`] | the wall clock, and what a wrong one has done |
 //! | [`upkeep`] | the periodic round |
 //! | [`settle`] | what follows from an input |
 //! | [`encode`] | outputs: writes messages as datagrams |
@@ -28,6 +29,7 @@
 //! - After it has left, a node neither sends nor tells anything new.
 
 mod address_validation;
+mod clock;
 mod commands;
 mod encode;
 mod events;

@@ -67,7 +67,7 @@ impl Node {
     }
 
     /// Raises the own generation. Every machine that keeps something under it begins anew.
-    fn raise_generation(&mut self) {
+    pub(super) fn raise_generation(&mut self) {
         self.failure.note_absence(&self.context);
         raise_generation(&mut self.context);
         self.push.begin_anew();

@@ -100,12 +100,8 @@ impl Node {
         }
     }
 
-    /// Removes a member that is down or has left.
+    /// Removes a member: it is down, has left, or was never more than a mistake of a clock.
     pub(super) fn remove(&mut self, id: NodeId) {
-        debug_assert!(matches!(
-            self.context.table.condition(id),
-            Some(Condition::Down | Condition::Left)
-        ));
         self.failure.on_removal(&mut self.context, id);
         self.removal.remove(&mut self.context, id);
         self.sync.discard(id);

@@ -240,6 +240,7 @@ impl Node {
             live: gauge(self.context.table.live_len()),
             down: gauge(self.context.table.down_len()),
             state_bytes: gauge(self.context.table.state_bytes()),
+            clock_ahead_ms: self.context.clock_ahead(),
             ..self.context.metrics
         }
     }

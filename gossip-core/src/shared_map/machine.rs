@@ -10,8 +10,8 @@ use super::pushing::{Pushing, TREE};
 use super::receiving::{PULL_FRONTIERS, Receiving};
 use super::repair::Repair;
 use super::replica::{
-    ApplyLimits, DroppedValue, Map, MapChange, Origin, OwnLog, Pull, Pushed, Put, Run, Taken,
-    VectorItem, Write, read_pull, read_wanted,
+    ApplyLimits, DroppedValue, Map, MapChange, Origin, OwnLog, Pull, Pushed, Put, RecentRuns, Run,
+    Taken, VectorItem, Write, read_pull, read_wanted,
 };
 use super::sending::{Peer, Sending, summary_of};
 use super::upkeep::{Upkeep, keep_own_log_open};
@@ -130,6 +130,9 @@ impl SharedMap {
         put: Put<'_>,
         several: Siblings,
     ) -> Result<(), CommandError> {
+        if let Some(ahead) = context.stamp_is_refused() {
+            return Err(CommandError::ClockAhead { ahead });
+        }
         let (siblings, size) = self.map.weigh(key, put.value);
         if siblings > 1 && several == Siblings::Refuse {
             return Err(CommandError::Unresolved { siblings });
@@ -202,6 +205,17 @@ impl SharedMap {
     /// This node has raised its generation, so it writes a new log from now on.
     pub(crate) fn reopen(&mut self, generation: Generation) {
         self.map.reopen(generation, OwnLog::Sound);
+    }
+
+    /// This node's wall clock was ahead by so much, and is right again. What it has written and taken in meanwhile is
+    /// refused by others, if its stamp is greater than `limit`. Writes it again under the stamp that would have been
+    /// right.
+    pub(crate) fn correct_stamps(&mut self, context: &mut Context, limit: Stamp, by: Duration) {
+        let generation = Generation::new(context.clock.tick(context.now));
+        self.map.correct_stamps(limit, by, generation);
+        // Peers refuse the runs that came before. A delta brings them what they lack.
+        self.repair.runs = RecentRuns::default();
+        context.flush_soon();
     }
 
     /// Asks again for a delta that has come to a halt, and does what time does to the map. `enough` is as

@@ -108,7 +108,7 @@ impl Log {
     ///
     /// No tombstone goes along: a later generation replaces the whole log, so what is missing is gone.
     pub(crate) fn reissue(&mut self, generation: Generation, age: u64) {
-        debug_assert!(generation > self.generation, "generations rise");
+        debug_assert_ne!(generation, self.generation, "a generation is issued once");
         let mut run = Vec::new();
         let mut frontier = 0_u64;
         for mut entry in self.entries().filter(|entry| entry.value.is_some()) {

@@ -4,7 +4,9 @@ use super::apply::{MemberChange, apply};
 use super::staging::{Acceptance, Sent};
 use super::{Room, Sync, Taken, held};
 use crate::context::{Context, count};
-use crate::state::attribute::{HELD_VOTE_BYTES, PROTOCOL_RESERVE, VOTES, decode_votes};
+use crate::state::attribute::{
+    ADDRESS, HELD_VOTE_BYTES, PROTOCOL_RESERVE, VOTES, decode_address, decode_votes,
+};
 use crate::state::entry::Entries;
 use crate::wire::message::Delta;
 
@@ -32,8 +34,11 @@ impl Sync {
         if delta.generation > generation
             && let Err(refused) = context.clock.observe(context.now, delta.generation.stamp())
         {
-            count(&mut context.metrics.refused_skew);
-            context.tell_skew(delta.origin, refused.ahead);
+            let addresses = Entries::new(delta.entries).filter(|entry| entry.key == ADDRESS);
+            let address = addresses
+                .last()
+                .and_then(|entry| decode_address(entry.value?));
+            context.refuse_skew(delta.origin, address, refused.ahead);
             return nothing;
         }
         let is_unknown = frontier == 0;

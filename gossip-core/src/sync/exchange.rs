@@ -69,13 +69,14 @@ impl Sync {
             Item::Split(split) => leg.on_split(context, split),
             Item::Complete(region) => leg.on_complete(region),
             // The node handles deltas and removals. It has also read already what the leg says of the
-            // shared map and of the address.
+            // shared map, of the address and of the sender's clock.
             Item::Delta(_)
             | Item::Removed(_)
             | Item::MapSummary(_)
             | Item::MapTold(_)
             | Item::MapRun(_)
-            | Item::Echo(_) => {}
+            | Item::Echo(_)
+            | Item::Clock(_) => {}
         }
     }
 

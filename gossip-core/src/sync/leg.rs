@@ -146,6 +146,14 @@ impl Leg {
         self.overlay == self.theirs() || self.narrows || self.head.extent != Extent::Whole
     }
 
+    /// Has the answer to a SYN tell what the own clock shows, if the sender's is skewed or the sender is a stranger: it may
+    /// be one because of its clock.
+    pub(crate) fn tell_clock_if(&mut self, is_skewed: bool) {
+        if self.head.leg == FIRST_LEG && (is_skewed || self.is_stranger) {
+            self.plan.push(Planned::Clock);
+        }
+    }
+
     /// Whether other datagrams of the same leg bring more.
     pub(crate) fn sent(&self) -> Sent {
         if self.head.extent == Extent::Whole {

@@ -51,10 +51,16 @@ pub(crate) struct Sync {
     catch_up: CatchUp,
     /// The strangers with which this node has begun an exchange since the last round, because they only take.
     met: Vec<SocketAddr>,
+    /// How many rounds have begun.
+    round: u32,
 }
 
 /// The most strangers with which a node begins exchanges between two rounds because they only take.
 const MOST_MET: usize = 64;
+
+/// In one of so many rounds a node tells its clock. A clock is wrong for long, so this is in no hurry; and it costs
+/// eight bytes in each SYN of that round.
+const CLOCK_ROUNDS: u32 = 16;
 
 /// What became of a delta.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,12 +83,19 @@ impl Sync {
             differed: None,
             catch_up: CatchUp::default(),
             met: Vec::new(),
+            round: 0,
         }
     }
 
     /// A round begins.
     pub(crate) fn begin_round(&mut self) {
         self.met.clear();
+        self.round = self.round.wrapping_add(1);
+    }
+
+    /// Whether the SYNs of this round tell what the own clock shows: those of one round in [`CLOCK_ROUNDS`].
+    pub(crate) const fn tells_clock(&self) -> bool {
+        self.round.is_multiple_of(CLOCK_ROUNDS)
     }
 
     /// Begins an exchange with a stranger that only takes: otherwise this node would not get to know it. Once

@@ -8,8 +8,11 @@
 use postcard::take_from_bytes;
 
 use super::codec::{self, Writer};
-use super::message::{HAS_MAP, ITEM_KINDS, Item, MapSummary, Message, Sender, is_known};
+use super::message::{
+    HAS_MAP, ITEM_KINDS, Item, MapSummary, Message, Sender, is_known, read_clock,
+};
 use crate::shared_map::replica::{read_chunk, read_pull, read_wanted};
+use crate::time::UnixTime;
 
 /// A decoded body. All of it has been checked.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +33,8 @@ pub(crate) struct Found {
     pub(crate) echo: Option<u32>,
     /// What the first item about the sender's shared map tells of it.
     pub(crate) map: Option<MapSummary>,
+    /// What the wall clock of the sender shows.
+    pub(crate) clock: Option<UnixTime>,
 }
 
 /// Why a body cannot be read.
@@ -101,6 +106,7 @@ impl<'a> Items<'a> {
             match item {
                 Item::Echo(token) => found.echo = found.echo.or(is_first.then_some(token)),
                 Item::MapSummary(summary) => found.map = found.map.or(Some(summary)),
+                Item::Clock(bytes) => found.clock = found.clock.or(read_clock(bytes)),
                 _ => {}
             }
             is_first = false;

@@ -18,6 +18,7 @@ use crate::membership::Region;
 use crate::membership::segment::Segment;
 use crate::shared_map::replica::{Run, VectorItem};
 use crate::state::entry::Entries;
+use crate::time::UnixTime;
 
 /// The node that sent a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,7 +70,7 @@ pub(super) const fn is_known(kind: u8) -> bool {
 
 /// How many kinds of items this version knows. Every node knows the eleven kinds of the first version. An
 /// item of a later kind, up to kind 127, has to tell its length.
-pub(crate) const ITEM_KINDS: u8 = 11;
+pub(crate) const ITEM_KINDS: u8 = 12;
 
 /// The head of one leg of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,6 +156,25 @@ pub(crate) enum Item<'a> {
     /// "You have asked me for this token, so I am where I say I am." It stands first in a SYN.
     Echo(u32),
     // Every later kind is written as a slice of bytes, so that a node that does not know it can skip it.
+    /// "My wall clock shows this": [`CLOCK`] bytes of Unix milliseconds in little-endian order.
+    Clock(#[serde(serialize_with = "codec::bytes")] &'a [u8]),
+}
+
+/// The bytes of a time in [`Item::Clock`].
+pub(crate) const CLOCK: usize = 6;
+
+/// A time as [`Item::Clock`] tells it. Later than the year 10889 is that year.
+pub(crate) fn write_clock(wall: UnixTime) -> [u8; CLOCK] {
+    let millis = wall.as_millis().min((1 << 48) - 1);
+    let [a, b, c, d, e, f, ..] = millis.to_le_bytes();
+    [a, b, c, d, e, f]
+}
+
+/// The time that an [`Item::Clock`] tells.
+pub(crate) fn read_clock(bytes: &[u8]) -> Option<UnixTime> {
+    let [a, b, c, d, e, f] = <[u8; CLOCK]>::try_from(bytes).ok()?;
+    let millis = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
+    Some(UnixTime::from_millis(millis))
 }
 
 impl Item<'_> {
@@ -165,6 +185,7 @@ impl Item<'_> {
             Self::Split(split) => split.region.is_valid(),
             Self::Complete(region) => region.is_valid(),
             Self::MapRun(run) => !HAS_MAP || run.is_valid(),
+            Self::Clock(bytes) => bytes.len() == CLOCK,
             Self::Summary(_)
             | Self::Want(_)
             | Self::Resume(_)

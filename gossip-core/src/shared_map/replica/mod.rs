@@ -58,6 +58,7 @@
 mod apply_order;
 mod changes;
 mod chunk;
+mod correct;
 mod delta_apply;
 mod delta_codec;
 mod delta_receiver;

@@ -16,6 +16,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use super::logs::Origin;
+use crate::hlc::Stamp;
 use crate::identity::Generation;
 
 /// The pruned origins that are remembered, and the prune stamp.
@@ -49,6 +50,13 @@ impl PrunedOrigins {
         let rises = prune_stamp > self.prune_stamp;
         self.prune_stamp = self.prune_stamp.max(prune_stamp);
         rises
+    }
+
+    /// Lowers the prune stamp to a limit, and forgets the pruned origins beyond it: a wrong clock has put them there.
+    pub(super) fn lower(&mut self, limit: Stamp) {
+        self.prune_stamp = self.prune_stamp.min(Generation::new(limit));
+        self.origins
+            .retain(|origin, _| origin.generation.stamp() <= limit);
     }
 
     /// Notes that nothing of this origin lives up to this version.

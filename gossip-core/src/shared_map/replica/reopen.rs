@@ -2,9 +2,10 @@
 
 use alloc::vec::Vec;
 
-use super::slab::WriteSlot;
+use super::slab::{Held, WriteSlot};
 use super::write::{CausalContext, Write};
-use super::{DotList, Map, Origin, Put};
+use super::{DotList, Map, Origin, Put, Replaces};
+use crate::hlc::Stamp;
 use crate::identity::Generation;
 
 /// How a replica's own log stands with its peers.
@@ -16,6 +17,17 @@ pub enum OwnLog {
     Pruned,
     /// Another process has written under the same generation.
     Contested,
+}
+
+/// How a write is written again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Again {
+    /// Under this stamp.
+    pub(super) stamp: Stamp,
+    /// Its context does not name logs that began later.
+    pub(super) limit: Stamp,
+    /// How the log of the write stands.
+    pub(super) standing: OwnLog,
 }
 
 impl Map {
@@ -41,7 +53,15 @@ impl Map {
             .collect();
         writes.sort_unstable();
         for (version, slot) in writes {
-            self.write_again(old, version, slot, standing);
+            let Some(held) = self.slab.get(slot) else {
+                continue;
+            };
+            let again = Again {
+                stamp: held.write().stamp,
+                limit: Stamp::from_bits(u64::MAX),
+                standing,
+            };
+            self.write_again((old, version), slot, &again);
         }
         if standing == OwnLog::Pruned {
             self.prune_log(old);
@@ -50,9 +70,12 @@ impl Map {
         }
     }
 
-    /// Writes in the own log what the write in this slot of the `old` log says. That one is dropped.
-    fn write_again(&mut self, old: Origin, version: u64, slot: WriteSlot, standing: OwnLog) {
-        let Some(held) = self.slab.get(slot) else {
+    /// Writes in the own log what the write in this slot says, which has this dot. That one is dropped.
+    pub(super) fn write_again(&mut self, dot: (Origin, u64), slot: WriteSlot, again: &Again) {
+        let held = self.slab.get(slot);
+        // An earlier one of these writes may have replaced it, and another may be in its slot now.
+        let is_there = |held: &&Held| held.version == dot.1 && self.origin_of(held) == Some(dot.0);
+        let Some(held) = held.filter(is_there) else {
             return;
         };
         let bytes = held.bytes.clone();
@@ -60,16 +83,20 @@ impl Map {
             debug_assert!(false, "a held write was decoded before");
             return;
         };
-        let mut dots: DotList = CausalContext(write.context).into_iter().collect();
-        if standing == OwnLog::Contested {
+        let known = |(origin, _): &(Origin, u64)| origin.generation.stamp() <= again.limit;
+        let mut dots: DotList = CausalContext(write.context)
+            .into_iter()
+            .filter(known)
+            .collect();
+        if again.standing == OwnLog::Contested {
             // The same dot may be another write elsewhere, so the context must not name it.
             let Ok(place) = self.key_index.find(&self.slab, write.key) else {
                 debug_assert!(false, "the key of a held write is in the index");
                 return;
             };
             self.unlink(place, slot);
-        } else {
-            dots.push((old, version));
+        } else if dot.0 != self.own || write.replaces == Replaces::Context {
+            dots.push(dot);
         }
         let put = Put {
             value: write.value,
@@ -77,6 +104,6 @@ impl Map {
             lifetime: write.lifetime,
         };
         let place = self.key_index.find(&self.slab, write.key);
-        self.append(write.stamp, (write.key, place), put, write.replaces, &dots);
+        self.append(again.stamp, (write.key, place), put, write.replaces, &dots);
     }
 }

@@ -11,7 +11,7 @@ use crate::shared_map::replica::{
 use crate::state::attribute::{self, Declared};
 use crate::state::broadcast;
 use crate::state::entry::{Entries, Entry};
-use crate::wire::message::{Delta, Extent, Item, Message, ModeTag, Summary};
+use crate::wire::message::{Delta, Extent, Item, Message, ModeTag, Summary, read_clock};
 
 impl fmt::Display for Dissection<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -178,6 +178,10 @@ impl fmt::Display for AnyItem<'_> {
                 write!(f, "\n  has removed you, known under {generation}")
             }
             Self::Known(Item::Echo(token)) => write!(f, "\n  echoes {token:08x}"),
+            Self::Known(Item::Clock(bytes)) => {
+                let wall = read_clock(bytes).unwrap_or_default();
+                write!(f, "\n  its clock shows {} ms", wall.as_millis())
+            }
         }
     }
 }

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
-use gossip_mio::gossip_core::{DownReason, Event, Node, NodeId, SuspicionReason, UpCause, Value};
+use gossip_mio::gossip_core::{
+    ClockDeviation, DownReason, Event, Node, NodeId, SuspicionReason, UpCause, Value,
+};
 use serde_json::{Map, json};
 
 /// What the lines look like.
@@ -343,12 +345,35 @@ impl Line {
                         "{address} sends what no key of this node opens: compare the key files"
                     ))
             }
-            Event::ClockSkew { ahead, .. } => line("clock_skew", "clock skew", Tone::Doubt)
-                .with("ahead_s", rounded(ahead.as_secs_f64()))
-                .saying(format!(
-                    "its clock is, or was, {:.0} s ahead of this one: set one of the two right",
+            Event::ClockSkew { ahead, address, .. } => {
+                let line = line("clock_skew", "clock skew", Tone::Doubt)
+                    .with("ahead_s", rounded(ahead.as_secs_f64()));
+                let at = address.map_or_else(String::new, |address| format!(" at {address}"));
+                let line = match address {
+                    Some(address) => line.with("address", address.to_string()),
+                    None => line,
+                };
+                line.saying(format!(
+                    "its clock{at} is, or was, {:.0} s ahead of this one: set one of the two right",
                     ahead.as_secs_f64()
-                )),
+                ))
+            }
+            Event::OwnClockDeviates { by } => {
+                let (sense, by) = match by {
+                    ClockDeviation::Ahead(by) => ("ahead of", by),
+                    ClockDeviation::Behind(by) => ("behind", by),
+                };
+                let signed = if sense == "behind" { -1.0 } else { 1.0 };
+                line("own_clock_deviates", "own clock", Tone::Bad)
+                    .with("ahead_s", rounded(signed * by.as_secs_f64()))
+                    .saying(format!(
+                        "this machine's clock is {:.0} s {sense} the others': set it right; \
+                         beyond the allowed skew they refuse this node, or it refuses them",
+                        by.as_secs_f64()
+                    ))
+            }
+            Event::OwnClockAgrees => line("own_clock_agrees", "own clock", Tone::Good)
+                .saying("this machine's clock agrees with the others' again"),
             Event::LeaveCompleted => line("leave_completed", "goodbye", Tone::Strong)
                 .saying("the others know that this node has left"),
             Event::Lagged => line("lagged", "lagged", Tone::Doubt)
