@@ -128,6 +128,14 @@ impl Clock {
         self.base.saturating_add(now.saturating_since(self.base_at))
     }
 
+    /// The stamp of a process that starts, before any other. Two processes may start in the same millisecond, or a coarse
+    /// clock may not tell them apart, so the counter has to differ from start to start.
+    pub(crate) fn start(&mut self, now: Instant, counter: u16) -> Stamp {
+        debug_assert_eq!(self.last, Stamp::ZERO, "this is the first");
+        self.last = Stamp(Stamp::at(self.wall(now)).to_bits() | u64::from(counter));
+        self.last
+    }
+
     /// The stamp that [`tick`](Self::tick) would give.
     pub(crate) fn next(&self, now: Instant) -> Stamp {
         Stamp::at(self.wall(now)).max(self.last.next())

@@ -25,11 +25,12 @@ struct Log {
 }
 
 impl History {
-    /// Takes in what a node shows after a step, and tells what is wrong with it.
-    pub fn observe(&mut self, view: &View) -> Vec<Violation> {
+    /// Takes in what a node shows after a step, and tells what is wrong with it. `latest` is the greatest generation that
+    /// the node takes by its wall clock.
+    pub fn observe(&mut self, view: &View, latest: Generation) -> Vec<Violation> {
         self.record_own(view);
         let mut found = self.check_claims(view);
-        found.extend(self.check_progress(view));
+        found.extend(self.check_progress(view, latest));
         found
     }
 
@@ -83,13 +84,15 @@ impl History {
         found
     }
 
-    /// Generations and frontiers never go back while the viewer lives.
-    fn check_progress(&mut self, view: &View) -> Vec<Violation> {
+    /// Generations and frontiers never go back while the viewer lives. A generation may that turns out to lie in the
+    /// future: the viewer's clock was wrong, and has been set right.
+    fn check_progress(&mut self, view: &View, latest: Generation) -> Vec<Violation> {
         let shown = self.shown.entry(view.viewer).or_default();
         let mut found = Vec::new();
         for member in &view.members {
             if let Some(&before) = shown.get(&member.id)
                 && member.mark < before
+                && before.generation <= latest
             {
                 found.push(Violation::WentBack {
                     member: member.id,
@@ -127,29 +130,31 @@ fn digest(member: &MemberView) -> u64 {
 mod tests {
     use super::*;
     use crate::invariant::forge::{attribute, member, view};
+    use gossip_core::Stamp;
 
     const A: u64 = 1;
     const B: u64 = 2;
+    const LATEST: Generation = Generation::new(Stamp::from_bits(1000));
 
     #[test]
     fn progress_within_what_was_written_is_fine() {
         let mut history = History::default();
         let own = |frontier| view(A, [member(A, 10, frontier)]);
-        assert_eq!(history.observe(&own(1)), []);
-        assert_eq!(history.observe(&own(3)), []);
+        assert_eq!(history.observe(&own(1), LATEST), []);
+        assert_eq!(history.observe(&own(3), LATEST), []);
         for frontier in [1, 2, 3] {
             let mut seen = view(B, [member(A, 10, frontier), member(B, 11, 0)]);
             seen.members[1].mark.frontier = frontier;
-            assert_eq!(history.observe(&seen), []);
+            assert_eq!(history.observe(&seen, LATEST), []);
         }
     }
 
     #[test]
     fn a_frontier_that_goes_back_is_caught() {
         let mut history = History::default();
-        history.observe(&view(A, [member(A, 10, 5)]));
-        history.observe(&view(B, [member(A, 10, 5)]));
-        let found = history.observe(&view(B, [member(A, 10, 4)]));
+        history.observe(&view(A, [member(A, 10, 5)]), LATEST);
+        history.observe(&view(B, [member(A, 10, 5)]), LATEST);
+        let found = history.observe(&view(B, [member(A, 10, 4)]), LATEST);
         assert!(
             matches!(found[..], [Violation::WentBack { .. }]),
             "{found:?}"
@@ -159,11 +164,11 @@ mod tests {
     #[test]
     fn a_generation_that_goes_back_is_caught() {
         let mut history = History::default();
-        history.observe(&view(A, [member(A, 10, 9)]));
-        history.observe(&view(A, [member(A, 20, 1)]));
-        assert_eq!(history.observe(&view(B, [member(A, 10, 9)])), []);
-        assert_eq!(history.observe(&view(B, [member(A, 20, 1)])), []);
-        let found = history.observe(&view(B, [member(A, 10, 9)]));
+        history.observe(&view(A, [member(A, 10, 9)]), LATEST);
+        history.observe(&view(A, [member(A, 20, 1)]), LATEST);
+        assert_eq!(history.observe(&view(B, [member(A, 10, 9)]), LATEST), []);
+        assert_eq!(history.observe(&view(B, [member(A, 20, 1)]), LATEST), []);
+        let found = history.observe(&view(B, [member(A, 10, 9)]), LATEST);
         assert!(
             matches!(found[..], [Violation::WentBack { .. }]),
             "{found:?}"
@@ -173,17 +178,17 @@ mod tests {
     #[test]
     fn a_process_that_ended_may_show_less_in_its_next_life() {
         let mut history = History::default();
-        history.observe(&view(A, [member(A, 10, 5)]));
-        history.observe(&view(B, [member(A, 10, 5)]));
+        history.observe(&view(A, [member(A, 10, 5)]), LATEST);
+        history.observe(&view(B, [member(A, 10, 5)]), LATEST);
         history.forget_shown(view(B, []).viewer);
-        assert_eq!(history.observe(&view(B, [member(A, 10, 4)])), []);
+        assert_eq!(history.observe(&view(B, [member(A, 10, 4)]), LATEST), []);
     }
 
     #[test]
     fn a_claim_beyond_what_the_origin_wrote_is_caught() {
         let mut history = History::default();
-        history.observe(&view(A, [member(A, 10, 5)]));
-        let found = history.observe(&view(B, [member(A, 10, 6)]));
+        history.observe(&view(A, [member(A, 10, 5)]), LATEST);
+        let found = history.observe(&view(B, [member(A, 10, 6)]), LATEST);
         assert!(
             matches!(found[..], [Violation::ClaimedTooMuch { written: 5, .. }]),
             "{found:?}"
@@ -193,8 +198,8 @@ mod tests {
     #[test]
     fn a_life_that_never_was_is_caught() {
         let mut history = History::default();
-        history.observe(&view(A, [member(A, 10, 5)]));
-        let found = history.observe(&view(B, [member(A, 11, 1)]));
+        history.observe(&view(A, [member(A, 10, 5)]), LATEST);
+        let found = history.observe(&view(B, [member(A, 11, 1)]), LATEST);
         assert!(
             matches!(found[..], [Violation::NeverLived { .. }]),
             "{found:?}"
@@ -206,22 +211,39 @@ mod tests {
         let mut history = History::default();
         let mut own = view(A, [member(A, 10, 5)]);
         own.members[0].attributes = vec![attribute("x", "1"), attribute("y", "2")];
-        history.observe(&own);
+        history.observe(&own, LATEST);
         let mut seen = view(B, [member(A, 10, 5)]);
         seen.members[0].attributes = vec![attribute("y", "2"), attribute("x", "1")];
-        assert_eq!(history.observe(&seen), [], "the order is no content");
+        assert_eq!(
+            history.observe(&seen, LATEST),
+            [],
+            "the order is no content"
+        );
         let whole = seen.clone();
         seen.members[0].attributes = vec![attribute("y", "2")];
-        let found = history.observe(&seen);
+        let found = history.observe(&seen, LATEST);
         assert!(
             matches!(found[..], [Violation::HoldsOtherThanWritten { .. }]),
             "{found:?}"
         );
         let mut seen = whole;
         seen.members[0].broadcasts.push((1, b"never sent".to_vec()));
-        let found = history.observe(&seen);
+        let found = history.observe(&seen, LATEST);
         assert!(
             matches!(found[..], [Violation::HoldsOtherThanWritten { .. }]),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn a_generation_that_lay_in_the_future_may_be_taken_back() {
+        let mut history = History::default();
+        let own = |generation| view(A, [member(A, generation, 1)]);
+        history.observe(&own(1001), LATEST);
+        assert_eq!(history.observe(&own(900), LATEST), []);
+        let found = history.observe(&own(800), LATEST);
+        assert!(
+            matches!(found[..], [Violation::WentBack { .. }]),
             "{found:?}"
         );
     }

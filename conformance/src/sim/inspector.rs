@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::host::Host;
 use super::hosts::HostId;
 use super::time::Time;
-use gossip_core::{Event, Key, Node, NodeId};
+use gossip_core::{Event, Generation, Key, Node, NodeId, Stamp};
 
 use crate::invariant::{HeldWrite, History, MapView, Maps, View, Violation, step};
 
@@ -198,7 +198,10 @@ impl Inspector {
         if table && self.scrutiny == Scrutiny::Views {
             let view = View::of(node);
             found.extend(step::gauge(&view));
-            found.extend(self.history.observe(&view));
+            let wall = host.wall.read(now);
+            let latest = wall.saturating_add(host.config().max_clock_skew);
+            let latest = Generation::new(Stamp::at(latest));
+            found.extend(self.history.observe(&view, latest));
         }
         if map && self.scrutiny == Scrutiny::Views {
             found.extend(self.maps.observe(&MapView::of(node)));

@@ -140,7 +140,8 @@ impl Node {
         let secret = SipHasher13::new_with_keys(secrets.next_u64(), secrets.next_u64());
         let mut clock = Clock::new(now, wall, config.max_clock_skew);
         let own = identity.id();
-        let generation = Generation::new(clock.tick(now));
+        let [a, b, ..] = rng.next_u32().to_le_bytes();
+        let generation = Generation::new(clock.start(now, u16::from_le_bytes([a, b])));
         let mut table = empty_table(&config, &mut rng);
         table.ensure(own, now);
         let log = first_log(&config, &identity, generation);

@@ -124,6 +124,30 @@ fn the_elder_of_two_live_nodes_keeps_the_name_and_both_are_told() {
     assert!(later.iter().all(Vec::is_empty), "nobody fights: {later:?}");
 }
 
+/// Neither is older by the clock. They are told apart all the same, and one of them keeps the name.
+#[test]
+fn two_nodes_of_one_name_that_start_in_the_same_millisecond_do_not_both_stay() {
+    for round in 0..20_u8 {
+        let started = |name, port: u16| {
+            let config = config(|config| config.seeds = [address(1)].into());
+            let identity = Identity::new(name, address(port)).unwrap();
+            let [own, _] = port.to_le_bytes();
+            let mut seed = [round; 32];
+            seed[0] = own;
+            Node::new(config, identity, seed, at(0), WALL).unwrap()
+        };
+        let mut nodes = std::vec![started("a", 1), started("b", 2), started("b", 3)];
+        assert_ne!(nodes[1].generation(), nodes[2].generation());
+        let told = play(&mut nodes, 0, 20_000);
+        let lost = |event: &Event| matches!(event, Event::IdentityConflict { .. });
+        let told = told.iter().flatten().filter(|event| lost(event)).count();
+        let mut standings = [nodes[1].standing(), nodes[2].standing()];
+        standings.sort_by_key(|standing| *standing == Standing::Left);
+        assert_eq!(standings, [Standing::Up, Standing::Left], "round {round}");
+        assert_eq!(told, 1);
+    }
+}
+
 /// It has moved to another address, and its clock is half a minute behind.
 #[test]
 fn a_node_outlives_its_own_earlier_life_at_another_address() {
