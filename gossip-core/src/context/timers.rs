@@ -32,13 +32,15 @@ pub(crate) enum Timer {
     TellRuns,
     /// Writes of the map have been missing for so long that they are asked for.
     Repair,
+    /// The old addresses of members that seem to have moved have had time to answer.
+    Relocation,
     /// The next step of leaving is due.
     Leave,
     /// What this node wrote in the last moment is pushed.
     Flush,
 }
 
-const COUNT: usize = 14;
+const COUNT: usize = 15;
 
 impl Timer {
     /// All timers, in the order in which those due at the same time run.
@@ -55,6 +57,7 @@ impl Timer {
         Self::Gap,
         Self::TellRuns,
         Self::Repair,
+        Self::Relocation,
         Self::Leave,
         Self::Flush,
     ];
@@ -81,6 +84,7 @@ impl Timers {
             gap,
             tell_runs,
             repair,
+            relocation,
             leave,
             flush,
         ] = &mut self.deadlines;
@@ -97,6 +101,7 @@ impl Timers {
             Timer::Gap => gap,
             Timer::TellRuns => tell_runs,
             Timer::Repair => repair,
+            Timer::Relocation => relocation,
             Timer::Leave => leave,
             Timer::Flush => flush,
         }
@@ -149,9 +154,9 @@ mod tests {
                 Some(Instant::from_nanos(100 - u64::try_from(n).unwrap())),
             );
         }
-        assert_eq!(timers.next(), Some(Instant::from_nanos(87)));
+        assert_eq!(timers.next(), Some(Instant::from_nanos(86)));
         timers.advance(Timer::Round, Instant::from_nanos(500));
-        assert_eq!(timers.next(), Some(Instant::from_nanos(87)));
+        assert_eq!(timers.next(), Some(Instant::from_nanos(86)));
         timers.advance(Timer::Round, Instant::from_nanos(3));
         assert!(!timers.take_due(Timer::Round, Instant::from_nanos(2)));
         assert!(timers.take_due(Timer::Round, Instant::from_nanos(3)));

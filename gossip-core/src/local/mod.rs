@@ -31,6 +31,7 @@ use crate::dissemination::broadcast::Broadcasts;
 use crate::state::attribute::Declared;
 use agreement::Watches;
 pub(crate) use lifecycle::{Farewell, raise_generation, request_new_generation};
+pub(crate) use name_conflict::Claim;
 use name_conflict::NameConflict;
 
 /// How far this node itself has come.

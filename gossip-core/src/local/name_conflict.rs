@@ -9,6 +9,9 @@
 //!   started, then." The younger node repeats its own claim once and falls silent. It does not declare
 //!   that it has left, because peers would read that as the elder's word. If nobody answers within
 //!   [`PATIENCE`], it was an earlier process that had moved, and this node outlives it.
+//!
+//! A claim alone silences nobody: it may be forged, or be a record of an earlier life. The younger node sends a token to
+//! the elder first, and falls silent once the elder has echoed it.
 
 use core::net::SocketAddr;
 
@@ -31,6 +34,17 @@ pub(super) struct NameConflict {
     generation: Generation,
     /// Whether it has answered, and the application has been told.
     told: bool,
+    /// Whether it has claimed to be the elder, and has yet to echo a token.
+    is_unproven: bool,
+}
+
+/// What becomes of a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// Nothing has to be proved: this node is the elder.
+    Answered,
+    /// The other node says that it is the elder. It has to echo a token.
+    Unproven,
 }
 
 /// What this node does about another of its name.
@@ -43,17 +57,19 @@ enum Contest {
 }
 
 impl Local {
-    /// A peer serves a log of this node's name that this node has not written.
+    /// A peer serves a log of this node's name. This node has not written it if it says more than is known here, or if it
+    /// names another address.
     pub(crate) fn on_own_delta(&mut self, context: &mut Context, delta: &Delta<'_>) {
         debug_assert_eq!(delta.origin, context.own);
-        debug_assert!((delta.generation, delta.frontier) > context.known(context.own));
+        let says_more = (delta.generation, delta.frontier) > context.known(context.own);
         let addresses = Entries::new(delta.entries).filter(|entry| entry.key == ADDRESS);
         let address = addresses
             .last()
             .and_then(|entry| decode_address(entry.value?));
         let elsewhere = |address: &SocketAddr| *address != context.address;
         match address.filter(is_reachable).filter(elsewhere) {
-            None => request_new_generation(context, delta.generation),
+            None if says_more => request_new_generation(context, delta.generation),
+            None => {}
             // One conflict is open at a time, because a datagram can name many addresses. The next one
             // is opened after that, when a peer serves the log again.
             Some(address) if self.conflict.is_none_or(|other| other.address == address) => {
@@ -81,6 +97,7 @@ impl Local {
             address,
             generation: known.map_or(generation, |other| other.generation.max(generation)),
             told: known.is_some_and(|other| other.told),
+            is_unproven: known.is_some_and(|other| other.is_unproven),
         });
         if known.is_some() {
             return Contest::Open;
@@ -93,14 +110,19 @@ impl Local {
 
     /// Another node of this name tells since when it holds it. The elder keeps the name. If both started
     /// in the same moment, the node with the smaller address keeps it.
-    pub(crate) fn on_claim(&mut self, context: &mut Context, from: SocketAddr, since: Generation) {
+    pub(crate) fn on_claim(
+        &mut self,
+        context: &mut Context,
+        from: SocketAddr,
+        since: Generation,
+    ) -> Claim {
         let [theirs, ours] = [from, context.address].map(encode_address);
         if (since, theirs) < (context.incarnation_start, ours) {
-            // So that the elder can tell its application.
-            context.send(Outgoing::Claim { to: from });
-            self.fall_silent(context);
-            context.tell(Event::IdentityConflict { address: from });
-            return;
+            self.contest(context, from, context.generation);
+            if let Some(other) = &mut self.conflict {
+                other.is_unproven = true;
+            }
+            return Claim::Unproven;
         }
         let known = self.conflict.filter(|other| other.address == from);
         if !known.is_some_and(|other| other.told) {
@@ -112,6 +134,18 @@ impl Local {
         }
         if contest == Contest::Open {
             context.send(Outgoing::Claim { to: from });
+        }
+        Claim::Answered
+    }
+
+    /// Another node of this name has echoed a token. If it has claimed to be the elder, this node falls silent.
+    pub(crate) fn on_rival_proved(&mut self, context: &mut Context, from: SocketAddr) {
+        let is_elder = |other: &NameConflict| other.address == from && other.is_unproven;
+        if self.conflict.as_ref().is_some_and(is_elder) {
+            // So that the elder can tell its application.
+            context.send(Outgoing::Claim { to: from });
+            self.fall_silent(context);
+            context.tell(Event::IdentityConflict { address: from });
         }
     }
 

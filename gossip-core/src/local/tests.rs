@@ -15,6 +15,7 @@ use crate::state::attribute::{ADDRESS, PublishedVote, encode_address};
 use crate::state::log::Log;
 use crate::time::UnixTime;
 use crate::wire::message::Delta;
+use name_conflict::Claim;
 
 /// A node that is up, and its context without notes.
 fn up() -> (Local, Context) {
@@ -202,7 +203,12 @@ fn the_elder_answers_each_claim_and_tells_of_it_once() {
 fn the_younger_claims_once_more_and_falls_silent() {
     let (mut local, mut context) = up();
     context.incarnation_start = started_after(1_000);
-    local.on_claim(&mut context, address(2), generation());
+    let claim = local.on_claim(&mut context, address(2), generation());
+    assert_eq!(claim, Claim::Unproven);
+    assert_eq!(noted(&mut context), ([address(2)].into(), [].into()));
+    local.on_rival_proved(&mut context, address(3));
+    assert!(!local.has_left(), "somebody else has echoed a token");
+    local.on_rival_proved(&mut context, address(2));
     let conflict = Event::IdentityConflict {
         address: address(2),
     };
@@ -220,7 +226,9 @@ fn of_two_that_started_together_the_smaller_address_keeps_the_name() {
         let (mut local, mut context) = up();
         context.address = address(ours);
         let together = context.incarnation_start;
-        local.on_claim(&mut context, address(2), together);
+        let claim = local.on_claim(&mut context, address(2), together);
+        assert_eq!(claim == Claim::Answered, keeps);
+        local.on_rival_proved(&mut context, address(2));
         assert_eq!(!local.has_left(), keeps);
     }
 }

@@ -113,11 +113,16 @@ impl AddressValidation {
     /// A token came back from an address, or a number that looks like one. Tokens that this node did not
     /// issue are ignored.
     pub(super) fn on_echo(&mut self, now: Instant, from: SocketAddr, token: u32) {
-        let this = period(now);
-        let valid = [this, this.saturating_sub(1)];
-        if valid.iter().any(|p| self.token(from, *p) == token) {
+        if self.is_own_token(now, from, token) {
             self.prove(from);
         }
+    }
+
+    /// Whether this node has issued a token for an address lately.
+    pub(super) fn is_own_token(&self, now: Instant, from: SocketAddr, token: u32) -> bool {
+        let this = period(now);
+        let valid = [this, this.saturating_sub(1)];
+        valid.iter().any(|p| self.token(from, *p) == token)
     }
 
     /// The token of an address in one period.

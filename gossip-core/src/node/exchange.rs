@@ -200,12 +200,11 @@ impl Node {
     fn on_delta(&mut self, delta: &Delta<'_>, sent: Sent, room: &mut Room) -> Taken {
         let context = &mut self.context;
         let known = context.known(delta.origin);
-        if (delta.generation, delta.frontier) <= known {
+        if delta.origin == context.own {
+            self.local.on_own_delta(context, delta);
             return Taken::Done;
         }
-        if delta.origin == context.own {
-            // Only this node writes its log, so this one is not of this process.
-            self.local.on_own_delta(context, delta);
+        if (delta.generation, delta.frontier) <= known {
             return Taken::Done;
         }
         let is_pruned = known.1 == 0 && self.removal.is_pruned(context, delta);

@@ -58,7 +58,7 @@ use crate::event::Event;
 use crate::failure::Failure;
 use crate::hlc::Clock;
 use crate::identity::{Generation, Identity};
-use crate::local::{Farewell, Local};
+use crate::local::{Claim, Farewell, Local};
 use crate::membership::Table;
 use crate::membership::removal::Removal;
 use crate::rng::duration_below;
@@ -275,6 +275,7 @@ impl Node {
         let sender = datagram.sender;
         let context = &mut self.context;
         self.failure.on_life(context, sender);
+        self.sync.on_life(context, sender);
         match datagram.message {
             Message::Heartbeat { counter } => self.failure.on_heartbeat(context, sender, counter),
             Message::Ping { token } => self.on_ping(from, token),
@@ -322,7 +323,18 @@ impl Node {
             return count(&mut context.metrics.dropped.own);
         }
         match datagram.message {
-            Message::Claim { since } => self.local.on_claim(context, from, since),
+            Message::Claim { since } => {
+                if self.local.on_claim(context, from, since) == Claim::Unproven {
+                    let token = self.addresses.challenge(context.now, from);
+                    context.send(Outgoing::Challenge { to: from, token });
+                }
+            }
+            Message::Ping { token } => context.send(Outgoing::Pong { to: from, token }),
+            Message::Pong { token } => {
+                if self.addresses.is_own_token(context.now, from, token) {
+                    self.local.on_rival_proved(context, from);
+                }
+            }
             // Only messages longer than the answer are answered, so that nobody can be made to amplify.
             // A live node sends such messages.
             Message::Exchange(_) | Message::Push(_) => {
@@ -330,8 +342,6 @@ impl Node {
                 self.local.claim(context, from);
             }
             Message::Heartbeat { .. }
-            | Message::Ping { .. }
-            | Message::Pong { .. }
             | Message::MapPull
             | Message::MapChunk
             | Message::MapWant
@@ -384,6 +394,7 @@ impl Node {
             Timer::Leave => self.on_leave_due(),
             Timer::CatchUp => self.sync.on_catch_up_due(context),
             Timer::Missing => self.push.on_missing_due(context),
+            Timer::Relocation => self.sync.on_relocation_due(context),
             #[cfg(feature = "map")]
             Timer::TellRuns => self.shared_map.on_tell_runs_due(context),
             #[cfg(feature = "map")]

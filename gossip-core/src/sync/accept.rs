@@ -41,6 +41,9 @@ impl Sync {
             context.refuse_skew(delta.origin, address, refused.ahead);
             return nothing;
         }
+        if self.relocations.holds_back(context, delta) {
+            return nothing;
+        }
         let is_unknown = frontier == 0;
         if is_unknown && is_pruned {
             return nothing;

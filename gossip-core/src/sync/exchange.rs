@@ -46,9 +46,10 @@ impl Sync {
         if head.leg == FIRST_LEG && is_removed(context, sender) {
             leg.plan.push(Planned::Removed(sender.generation));
         }
-        if head.leg == FIRST_LEG && context.known(sender.id).0 > sender.generation {
-            // The sender's clock went back, and it has forgotten a later incarnation than this. Until
-            // it knows that, nobody takes its word. So it is told in any mode.
+        // The sender's clock went back, and it has forgotten a later incarnation than this. Or another node of its name
+        // lives. Until it knows that, nobody takes its word. So it is told in any mode.
+        let is_behind = context.known(sender.id).0 > sender.generation;
+        if head.leg == FIRST_LEG && (is_behind || lives_elsewhere(context, from, sender)) {
             let origin = sender.id;
             leg.plan.push(Planned::Delta { origin, after: 0 });
         }
@@ -198,6 +199,15 @@ fn ask_for_stranger(context: &Context, leg: &mut Leg) {
     if !asked {
         leg.plan.push(Planned::WantUnknown(prefix));
     }
+}
+
+/// Whether a live member has the sender's id, under another generation and at another address.
+fn lives_elsewhere(context: &Context, from: SocketAddr, sender: Sender) -> bool {
+    context.table.get(sender.id).is_some_and(|record| {
+        record.condition == Condition::Live
+            && record.log.generation() != sender.generation
+            && record.address().is_some_and(|address| address != from)
+    })
 }
 
 /// Whether this node has removed the sender under the generation that it has.

@@ -26,6 +26,7 @@ pub(crate) mod leg;
 mod narrowing;
 pub(crate) mod news;
 pub(crate) mod peers;
+mod relocations;
 pub(crate) mod staging;
 #[cfg(test)]
 mod tests;
@@ -39,7 +40,9 @@ use crate::membership::{Condition, Record, Table};
 use crate::state::log::Log;
 use crate::state::room::Room;
 use crate::time::Instant;
+use crate::wire::message::Sender;
 use catch_up::CatchUp;
+use relocations::Relocations;
 use staging::{Begun, Staging};
 
 /// The anti-entropy of a node. See the [module](self).
@@ -51,6 +54,8 @@ pub(crate) struct Sync {
     catch_up: CatchUp,
     /// The strangers with which this node has begun an exchange since the last round, because they only take.
     met: Vec<SocketAddr>,
+    /// The live members that seem to have moved.
+    relocations: Relocations,
     /// How many rounds have begun.
     round: u32,
 }
@@ -83,6 +88,7 @@ impl Sync {
             differed: None,
             catch_up: CatchUp::default(),
             met: Vec::new(),
+            relocations: Relocations::default(),
             round: 0,
         }
     }
@@ -105,6 +111,16 @@ impl Sync {
             self.met.push(address);
             context.begin_exchange(address);
         }
+    }
+
+    /// Somebody has been heard.
+    pub(crate) fn on_life(&mut self, context: &Context, sender: Sender) {
+        self.relocations.on_life(context, sender);
+    }
+
+    /// The old addresses of members that seem to have moved have had time to answer.
+    pub(crate) fn on_relocation_due(&mut self, context: &mut Context) {
+        self.relocations.on_due(context);
     }
 
     /// Whether this node is far behind.

@@ -124,6 +124,105 @@ fn the_elder_of_two_live_nodes_keeps_the_name_and_both_are_told() {
     assert!(later.iter().all(Vec::is_empty), "nobody fights: {later:?}");
 }
 
+/// A second process of a name is started again and again, and fails each time. Nobody takes it for the first.
+#[test]
+fn a_twin_takes_neither_the_name_nor_the_address_of_a_live_member() {
+    let mut nodes: Vec<Node> = (1..=6)
+        .map(|port| node_with_seed(&std::format!("n{port}"), port, 1))
+        .collect();
+    play(&mut nodes, 0, 10_000);
+    let id = nodes[4].id();
+    let (mut wrong, mut lost, mut contested) = (0, 0, 0);
+    for round in 0..20_u16 {
+        let millis = 10_000 + u64::from(round) * 1_000;
+        let config = config(|config| config.seeds = [address(1), address(2)].into());
+        let identity = Identity::new("n5", address(100 + round)).unwrap();
+        let wall = WALL.saturating_add(Duration::from_millis(millis));
+        let [seed, _] = round.to_le_bytes();
+        nodes.push(Node::new(config, identity, [seed; 32], at(millis), wall).unwrap());
+        for step in 0..10 {
+            let from = millis + step * 100;
+            let told = play(&mut nodes, from, from + 100);
+            let events = || told.iter().take(6).flatten();
+            wrong += events()
+                .filter(|event| matches!(event, Event::MemberUp { .. }))
+                .count();
+            wrong += events()
+                .filter(|event| matches!(event, Event::MemberDown { .. }))
+                .count();
+            contested += told[4]
+                .iter()
+                .filter(|event| matches!(event, Event::NameContested { .. }))
+                .count();
+            lost += told[6..]
+                .iter()
+                .flatten()
+                .filter(|event| matches!(event, Event::IdentityConflict { .. }))
+                .count();
+            for node in &nodes[..6] {
+                let member = node.member(id).unwrap();
+                let seen = (member.address(), member.status());
+                assert_eq!(seen, (address(5), Status::Up), "{millis}, {step}");
+            }
+        }
+        let twin = nodes.pop().unwrap();
+        assert_eq!(twin.standing(), Standing::Left, "round {round}");
+    }
+    assert_eq!((wrong, lost), (0, 20));
+    assert!(contested >= 20, "{contested}");
+}
+
+/// It crashed, and is back before anybody has missed it.
+#[test]
+fn a_member_that_restarts_at_another_address_at_once_is_found_there() {
+    for moves in [false, true] {
+        let mut nodes: Vec<Node> = (1..=6)
+            .map(|port| node_with_seed(&std::format!("n{port}"), port, 1))
+            .collect();
+        play(&mut nodes, 0, 10_000);
+        let id = nodes.remove(4).id();
+        let port = if moves { 50 } else { 5 };
+        let config = config(|config| config.seeds = [address(1), address(2)].into());
+        let identity = Identity::new("n5", address(port)).unwrap();
+        let wall = WALL.saturating_add(Duration::from_secs(10));
+        nodes.push(Node::new(config, identity, [50; 32], at(10_000), wall).unwrap());
+        play(&mut nodes, 10_000, if moves { 12_500 } else { 10_500 });
+        for node in &nodes[..5] {
+            let member = node.member(id).unwrap();
+            assert_eq!(
+                (member.address(), member.status()),
+                (address(port), Status::Up)
+            );
+        }
+    }
+}
+
+/// A claim that nobody stands behind: forged, or recorded of another life.
+#[test]
+fn a_claim_without_an_echo_silences_nobody() {
+    let mut nodes = std::vec![node(), node_with_seed("b", 2, 1)];
+    play(&mut nodes, 0, 5_000);
+    let sender = Sender {
+        id: nodes[1].id(),
+        generation: Generation::new(Stamp::from_bits(7)),
+    };
+    let since = Generation::new(Stamp::from_bits(7));
+    let bare = |message| {
+        let mut body = [0; 64];
+        let len = Encoder::new(&mut body, sender, message).unwrap().len();
+        framed(&body[..len])
+    };
+    let claim = bare(Message::Claim { since });
+    nodes[1].handle_datagram(at(5_000), address(9), &claim);
+    let asked = sent(&mut nodes[1], at(5_000));
+    assert!(!asked.is_empty());
+    let pong = bare(Message::Pong { token: 77 });
+    nodes[1].handle_datagram(at(5_001), address(9), &pong);
+    assert_eq!(nodes[1].standing(), Standing::Up);
+    play(&mut nodes, 5_100, 10_000);
+    assert_eq!(nodes[1].standing(), Standing::Up);
+}
+
 /// Neither is older by the clock. They are told apart all the same, and one of them keeps the name.
 #[test]
 fn two_nodes_of_one_name_that_start_in_the_same_millisecond_do_not_both_stay() {
