@@ -7,6 +7,7 @@
 //! - a value outside the range that is *recommended* is accepted, and [`Config::warnings`] lists it.
 
 mod check;
+mod digest;
 #[cfg(feature = "encryption")]
 pub(crate) mod secret;
 mod setting;
@@ -18,6 +19,7 @@ use core::time::Duration;
 
 use crate::identity::Name;
 pub use check::{ConfigError, ConfigWarning};
+pub use digest::SettingsDigest;
 pub use setting::Setting;
 
 /// Who gives news to whom in an exchange. All members need the same mode: a node that only asks learns
@@ -73,8 +75,11 @@ pub enum PhiModel {
 ///
 /// # Settings that all members need the same
 ///
-/// A cluster in which these differ works worse, and does not say so: `cluster`, `bridges`, `mode`,
-/// `neighbours`, `remove_after`, `max_map`, `max_datagram`, `max_state`, and with encryption the keys.
+/// A cluster in which these differ works worse: `cluster`, `bridges`, `interval`, `mode`, `neighbours`,
+/// `remove_after`, `max_map`, `max_datagram`, `max_state`, and with encryption the keys. Each node shows a
+/// [digest](SettingsDigest) of them, and tells its application of members that show another one
+/// ([`Event::SettingsDiffer`](crate::Event::SettingsDiffer)). While `neighbours` or `interval` is changed node by node,
+/// deaths are still told.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Config {

@@ -5,6 +5,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use crate::command::{Key, Value};
+use crate::config::SettingsDigest;
 use crate::hlc::Stamp;
 use crate::identity::{Generation, Name, NodeId};
 use crate::shared_map::replica::Version;
@@ -201,6 +202,17 @@ pub enum Event {
     },
     /// This node's own wall clock agrees with those of its peers again after [`Event::OwnClockDeviates`].
     OwnClockAgrees,
+    /// A member was configured otherwise than this node, in a [setting that all members need the
+    /// same](crate::Config#settings-that-all-members-need-the-same). The cluster works worse until all are alike. It is
+    /// told once for each life of the member.
+    SettingsDiffer {
+        /// The member.
+        id: NodeId,
+        /// The digest of its settings.
+        theirs: SettingsDigest,
+        /// The digest of this node's.
+        ours: SettingsDigest,
+    },
     /// A datagram of this cluster was encrypted under a key that this node does not hold, or it was plaintext
     /// and this node requires encryption.
     ///

@@ -211,7 +211,9 @@ pub use command::{
 };
 #[cfg(feature = "encryption")]
 pub use config::secret::{Encryption, MAX_KEYS, SecretKey};
-pub use config::{Config, ConfigError, ConfigWarning, Dissemination, Mode, PhiModel, Setting};
+pub use config::{
+    Config, ConfigError, ConfigWarning, Dissemination, Mode, PhiModel, Setting, SettingsDigest,
+};
 pub use event::{ClockDeviation, DownReason, Event, SuspicionReason, UpCause};
 pub use hlc::Stamp;
 pub use identity::{Generation, Identity, IdentityError, MAX_NAME, Name, NameError, NodeId};

@@ -40,6 +40,8 @@ pub struct Metrics {
     pub refused_members: u64,
     /// Deltas, generations and writes that were refused because they lie too far in the future.
     pub refused_skew: u64,
+    /// Members that were configured otherwise than this node, in a setting that all members need the same.
+    pub settings_differed: u64,
     /// Senders that were asked to prove their address before this node answered them.
     pub challenges: u64,
     /// Times this node raised its generation, or opened a new log of the shared map, because others knew

@@ -28,6 +28,7 @@ mod protocol;
 mod removal;
 mod repair_floods;
 mod scenarios;
+mod settings;
 mod shared_map;
 mod swarm;
 

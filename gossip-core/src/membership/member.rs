@@ -3,8 +3,11 @@
 use core::net::SocketAddr;
 
 use super::datacenter::Place;
+use crate::config::SettingsDigest;
 use crate::identity::{Generation, Name, NodeId, is_reachable};
-use crate::state::attribute::{ADDRESS, DATACENTER, Declared, NAME, STATUS, decode_address};
+use crate::state::attribute::{
+    ADDRESS, DATACENTER, Declared, NAME, SETTINGS, STATUS, decode_address, decode_settings,
+};
 use crate::state::log::Log;
 use crate::time::Instant;
 
@@ -74,6 +77,11 @@ impl Record {
         self.log
             .get(STATUS)
             .map_or(Declared::Joining, Declared::decode)
+    }
+
+    /// How many neighbours the member observes, and the digest of its settings, if it shows them.
+    pub(crate) fn settings(&self) -> Option<(u8, SettingsDigest)> {
+        decode_settings(self.log.get(SETTINGS)?)
     }
 
     /// The address at which the member is reached, if its log names one that can be sent to.

@@ -7,7 +7,7 @@
 //! all its members are bridges, the votes of its neighbours on the ring of bridges count, too. Otherwise one
 //! broken link could take down a member that nobody at home can vouch for.
 
-use super::member::Condition;
+use super::member::{Condition, Record};
 use super::ring::{Liveness, Neighbours};
 use super::table::Table;
 use crate::identity::NodeId;
@@ -51,7 +51,7 @@ pub(crate) fn fallen_nearby(table: &Table, own: NodeId, k: usize) -> Neighbours 
     found
 }
 
-/// The members whose votes about `id` count: its neighbours, including members that went down after
+/// The members whose votes about `id` count: those of its neighbours that observe it, including members that went down after
 /// `settled_before`. The members that take the places of those need some time before they can have an
 /// opinion.
 pub(crate) fn observers(
@@ -66,6 +66,7 @@ pub(crate) fn observers(
         })
     };
     let mut found = table.home(id).around(id, k, is_fresh);
+    found.retain(|other| observes(table, *other, id, k));
     if table.datacenters().is_small(table.place(id)) {
         found.extend(abroad(
             table,
@@ -75,6 +76,15 @@ pub(crate) fn observers(
     }
     found.sort_unstable();
     found
+}
+
+/// Whether one of the `k` members around `id` observes it. It does not if it was configured to observe fewer.
+fn observes(table: &Table, other: NodeId, id: NodeId, k: usize) -> bool {
+    let settings = table.get(other).and_then(Record::settings);
+    let fewer = settings.map(|(neighbours, _)| usize::from(neighbours));
+    fewer
+        .filter(|fewer| *fewer < k)
+        .is_none_or(|fewer| is_near(table, id, other, fewer))
 }
 
 /// Those of the members found that are in another datacenter than `id`.

@@ -16,7 +16,7 @@ use crate::shared_map::Peer;
 use crate::state::attribute::VOTES;
 use crate::state::room::Room;
 use crate::state::table_hash::Salt;
-use crate::sync::apply::{MemberChange, tell_attributes, tell_status};
+use crate::sync::apply::{MemberChange, tell_attributes, tell_settings, tell_status};
 use crate::sync::exchange::agrees;
 #[cfg(feature = "map")]
 use crate::sync::leg::FIRST_LEG;
@@ -249,6 +249,7 @@ impl Node {
         if let Some(cause) = told.up {
             self.failure.tell_up(context, id, cause);
         }
+        tell_settings(context, change);
         tell_attributes(context, change, told);
         broadcast::tell(context, id, &change.old);
     }

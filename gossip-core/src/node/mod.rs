@@ -51,7 +51,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use siphasher::sip::SipHasher13;
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, SettingsDigest};
 use crate::context::{Context, Outgoing, Parts, Timer, add, count};
 use crate::dissemination::Push;
 use crate::event::Event;
@@ -64,7 +64,9 @@ use crate::membership::removal::Removal;
 use crate::rng::duration_below;
 #[cfg(feature = "map")]
 use crate::shared_map::SharedMap;
-use crate::state::attribute::{ADDRESS, DATACENTER, Declared, NAME, STATUS, encode_address};
+use crate::state::attribute::{
+    ADDRESS, DATACENTER, Declared, NAME, SETTINGS, STATUS, encode_address, encode_settings,
+};
 use crate::state::log::Log;
 use crate::state::room::Room;
 use crate::state::table_hash::HashKey;
@@ -475,6 +477,8 @@ fn first_log(config: &Config, identity: &Identity, generation: Generation) -> Lo
     if let Some(datacenter) = &config.datacenter {
         log.write(0, DATACENTER, Some(datacenter.as_str().as_bytes()));
     }
+    let settings = encode_settings(config.neighbours, SettingsDigest::of(config));
+    log.write(0, SETTINGS, Some(&settings));
     log.write(0, STATUS, Some(Declared::Joining.encode()));
     log
 }

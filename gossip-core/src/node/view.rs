@@ -4,6 +4,7 @@ use core::net::{Ipv4Addr, SocketAddr};
 
 use super::Node;
 use crate::command::Key;
+use crate::config::SettingsDigest;
 use crate::dissemination::broadcast::{Broadcast, held};
 use crate::identity::{Generation, Name, NodeId};
 use crate::local::Standing;
@@ -134,6 +135,14 @@ impl<'a> Member<'a> {
     #[must_use]
     pub const fn flaps(&self) -> u16 {
         self.record.flaps
+    }
+
+    /// The digest of the settings that all members need the same, as the member was configured. `None` of a member of an
+    /// earlier version, which does not show one.
+    #[must_use]
+    pub fn settings(&self) -> Option<SettingsDigest> {
+        let (_, digest) = self.record.settings()?;
+        Some(digest)
     }
 
     /// Its attributes, in the order in which they were written. O(size of its state).

@@ -10,6 +10,7 @@ use postcard::{take_from_bytes, to_slice};
 use serde::{Deserialize, Serialize};
 
 use crate::command::MAX_VALUE;
+use crate::config::SettingsDigest;
 use crate::identity::{Generation, NodeId};
 
 /// The address at which peers reach the member.
@@ -25,6 +26,9 @@ pub(crate) const VOTES: &[u8] = &[4];
 // 5 and 6 are in `broadcast`.
 /// The one entry of a member tombstone. The age of the entry says when the member was removed.
 pub(crate) const BURIED: &[u8] = &[7];
+
+/// How many neighbours the member observes, in one byte, and the digest of its settings, in four.
+pub(crate) const SETTINGS: &[u8] = &[9];
 
 /// The key as text, or `None` if it is not one of the application's.
 pub(crate) fn user_key(key: &[u8]) -> Option<&str> {
@@ -65,6 +69,22 @@ impl Declared {
             [3, ..] => Self::Left,
             _ => Self::Up,
         }
+    }
+}
+
+/// The encoded form of the settings that a member shows.
+pub(crate) fn encode_settings(neighbours: u8, digest: SettingsDigest) -> [u8; 5] {
+    let [a, b, c, d] = digest.to_bytes();
+    [neighbours, a, b, c, d]
+}
+
+/// Reads what [`encode_settings`] wrote. A later version may add to it.
+pub(crate) const fn decode_settings(value: &[u8]) -> Option<(u8, SettingsDigest)> {
+    match value {
+        [neighbours, a, b, c, d, ..] => {
+            Some((*neighbours, SettingsDigest::from_bytes([*a, *b, *c, *d])))
+        }
+        _ => None,
     }
 }
 

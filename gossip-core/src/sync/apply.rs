@@ -9,12 +9,12 @@ use core::net::SocketAddr;
 use smallvec::SmallVec;
 
 use crate::command::{Key, Value};
-use crate::context::{Context, add};
+use crate::context::{Context, add, count};
 use crate::event::{Event, UpCause};
 use crate::identity::{Generation, Name, NodeId};
 use crate::membership::observers::is_near;
 use crate::membership::{Condition, Record};
-use crate::state::attribute::{ADDRESS, Declared, STATUS, VOTES, user_key};
+use crate::state::attribute::{ADDRESS, Declared, SETTINGS, STATUS, VOTES, user_key};
 use crate::state::entry::Entries;
 use crate::state::log::{Claim, Log, keys};
 
@@ -171,6 +171,20 @@ pub(crate) fn tell_status(context: &mut Context, change: &MemberChange) -> Statu
         record.returns = returns && !is_up;
     }
     told
+}
+
+/// Tells the application if a member was configured otherwise than this node.
+pub(crate) fn tell_settings(context: &mut Context, change: &MemberChange) {
+    let settings = |id| context.table.get(id).and_then(Record::settings);
+    let before = change.old.get(SETTINGS).filter(|_| !change.restarted);
+    if let (Some((_, theirs)), Some((_, ours))) = (settings(change.id), settings(context.own))
+        && theirs != ours
+        && before.is_none()
+    {
+        count(&mut context.metrics.settings_differed);
+        let id = change.id;
+        context.tell(Event::SettingsDiffer { id, theirs, ours });
+    }
 }
 
 /// Tells the application which attributes of a member have changed.

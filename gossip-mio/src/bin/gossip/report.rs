@@ -372,6 +372,15 @@ impl Line {
                         by.as_secs_f64()
                     ))
             }
+            Event::SettingsDiffer { theirs, ours, .. } => {
+                line("settings_differ", "settings", Tone::Doubt)
+                    .with("theirs", theirs.to_string())
+                    .with("ours", ours.to_string())
+                    .saying(
+                        "it is configured otherwise than this node: interval, neighbours, sizes \
+                         and the like must be the same on all nodes",
+                    )
+            }
             Event::OwnClockAgrees => line("own_clock_agrees", "own clock", Tone::Good)
                 .saying("this machine's clock agrees with the others' again"),
             Event::LeaveCompleted => line("leave_completed", "goodbye", Tone::Strong)
@@ -395,6 +404,7 @@ fn subject(event: &Event) -> Option<NodeId> {
         | Event::AttributeChanged { id, .. }
         | Event::Broadcast { from: id, .. }
         | Event::MapChanged { writer: id, .. }
+        | Event::SettingsDiffer { id, .. }
         | Event::ClockSkew { id, .. } => Some(*id),
         Event::MapDropped { dropped, .. } => Some(dropped.writer),
         _ => None,
