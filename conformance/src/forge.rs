@@ -55,10 +55,12 @@ pub mod item {
     pub const RESUME: u8 = 9;
     /// A token that was asked for.
     pub const ECHO: u8 = 10;
+    /// "My table has no place for you."
+    pub const FULL: u8 = 11;
     /// What the sender's clock shows.
-    pub const CLOCK: u8 = 11;
+    pub const CLOCK: u8 = 12;
     /// The first kind that no node knows.
-    pub const UNKNOWN: u8 = 12;
+    pub const UNKNOWN: u8 = 13;
 }
 
 /// Kinds of what tells how far the shared map is known.

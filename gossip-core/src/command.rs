@@ -275,7 +275,7 @@ impl Command {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommandError {
-    /// The write would take this node's state over `max_state`.
+    /// The attributes of this node would exceed `max_state`. Deleted ones take no room.
     #[error(
         "this node's state would grow to {size} bytes, over the limit of {limit}: delete attributes, or raise max_state on every node"
     )]
@@ -294,7 +294,7 @@ pub enum CommandError {
         /// How far the write's stamp would be ahead.
         ahead: Duration,
     },
-    /// The write would take the shared map over `max_map`.
+    /// The values of the shared map, with their keys, would exceed `max_map`. Deleted ones take no room.
     #[error(
         "the shared map would grow to {size} bytes, over the limit of {limit}: delete keys, or raise max_map on every node"
     )]

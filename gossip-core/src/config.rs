@@ -156,6 +156,7 @@ pub struct Config {
     /// down that its list of votes is nearly full (24 of 32).
     pub remove_after: Duration,
     /// How long the tombstone of a deleted attribute, or of a deleted key of the shared map, is kept.
+    /// Where tombstones take the room of what lives, the eldest go earlier (`max_state`, `max_map`).
     /// Works from 1 min to 1 year. Default 10 days, as Cassandra's.
     pub gc_grace: Duration,
     /// How long the tombstone of a removed member is kept in the table, and how long a departed writer of
@@ -165,8 +166,8 @@ pub struct Config {
     pub forget_after: Duration,
     /// The most tombstones of each of three kinds. Beyond it, the oldest go first:
     ///
-    /// 1. tombstones of removed members in the table, not counting those of the last 64 intervals. They
-    ///    also take at most half of the places of `max_members` that members leave free;
+    /// 1. tombstones of removed members in the table, not counting those of the last 64 intervals. See also
+    ///    `max_members`;
     /// 2. departed writers of the shared map of which nothing lives, which stay in the version vector;
     /// 3. departed writers that have left the version vector, of which a node remembers up to which version
     ///    they are dead.
@@ -174,8 +175,8 @@ pub struct Config {
     /// Works from 8 to 1,000,000. Default 1024: all three together take less memory than the members of a
     /// large cluster.
     pub max_tombstones: u32,
-    /// The most bytes of the shared map: keys, values, and 20 to 60 bytes for each write. All members need
-    /// the same. Works from 4 KiB to 4 GiB. Default 64 MiB: a hundred thousand keys of half a kilobyte.
+    /// The most bytes of the shared map: keys, values, and 20 to 60 bytes for each write. Tombstones take
+    /// what values leave, and a sixteenth at least; the eldest make room. All members need the same. Works from 4 KiB to 4 GiB. Default 64 MiB: a hundred thousand keys of half a kilobyte.
     pub max_map: u32,
     /// How long a broadcast of this node is kept for nodes that have not received it yet. Works from 1 s
     /// to 1 h. Default 1 min: longer than most partitions last, short enough that news is news.
@@ -183,11 +184,14 @@ pub struct Config {
     /// The largest datagram, in bytes of UDP payload. All members need the same. Works from 512 to 8192.
     /// Default 1400: it fits an Ethernet frame and leaves room for tunnels.
     pub max_datagram: u16,
-    /// The most members in the table, tombstones included. Works from 2 to 1,000,000. Default 20,000:
-    /// twice the size that this library is made for.
+    /// The most members in the table that live or are down. Members that left or were removed take no place
+    /// of theirs. They have as many places of their own, and are forgotten early, all nodes together, where
+    /// half of these are taken. All members need the same. Works from 2 to 1,000,000. Default 20,000: twice
+    /// the size that this library is made for.
     pub max_members: u32,
-    /// The most bytes of state of one node: its attributes with their keys and versions. All members need
-    /// the same. Works from 256 bytes to 1 MiB. Default 10 KiB: at 10,000 nodes the table takes 100 MB at
+    /// The most bytes of state of one node: its attributes with their keys and versions. Tombstones of deleted
+    /// attributes take what these leave, and a sixteenth at least; the eldest make room. All members need the
+    /// same. Works from 256 bytes to 1 MiB. Default 10 KiB: at 10,000 nodes the table takes 100 MB at
     /// most.
     pub max_state: u32,
     /// Events that the node holds for the application before [`Event::Lagged`](crate::Event::Lagged)

@@ -213,6 +213,27 @@ pub enum Event {
         /// The digest of this node's.
         ours: SettingsDigest,
     },
+    /// This node has no place for a member that lives: `max_members` others live or are down. It knows nothing of
+    /// the member until one of them goes.
+    ///
+    /// Told at most once in 60 intervals. [`Metrics::refused_members`](crate::Metrics::refused_members) counts
+    /// each refusal.
+    TableFull {
+        /// A member that found no place.
+        id: NodeId,
+        /// Its name.
+        name: Name,
+    },
+    /// A member has no place for this node: its table holds `max_members` others that live or are down. To that
+    /// member, and to those of its view, this node does not exist until one of them goes.
+    ///
+    /// Told at most once in 60 intervals.
+    Refused {
+        /// The member.
+        id: NodeId,
+        /// Its address.
+        address: SocketAddr,
+    },
     /// A datagram of this cluster was encrypted under a key that this node does not hold, or it was plaintext
     /// and this node requires encryption.
     ///

@@ -34,7 +34,7 @@ pub struct Metrics {
     pub refused_state: u64,
     /// Deltas that were refused because
     ///
-    /// - the table already holds `max_members`;
+    /// - the table has no place for a member: `max_members` others live or are down, or as many are gone;
     /// - one datagram brought more unknown members or votes than its length allows. The node asks for
     ///   these again.
     pub refused_members: u64,

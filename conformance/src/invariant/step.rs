@@ -19,7 +19,7 @@ pub struct Limits {
     pub transmits: usize,
     /// Events that one input may bring forth.
     pub events: usize,
-    /// Members in the table.
+    /// Members that live or are down. As many more may have left or been removed.
     pub members: u64,
     /// Bytes of state of one member.
     pub state: u64,
@@ -67,7 +67,10 @@ impl Limits {
             (held > limit).then_some(Violation::TooMuchHeld { what, held, limit })
         };
         let state = self.state.saturating_mul(metrics.members.max(1));
-        check(Held::Members, metrics.members, self.members)
+        let living = metrics.live.saturating_add(metrics.down);
+        let places = self.members.saturating_mul(2);
+        check(Held::Members, living, self.members)
+            .or_else(|| check(Held::Members, metrics.members, places))
             .or_else(|| check(Held::State, metrics.state_bytes, state))
     }
 }
@@ -144,7 +147,13 @@ mod tests {
         metrics.state_bytes += 1;
         assert!(limits().held(&metrics).is_some());
         metrics.state_bytes = 0;
+        (metrics.live, metrics.down) = (19_000, 1000);
+        metrics.members = 40_000;
+        assert_eq!(limits().held(&metrics), None);
         metrics.members += 1;
+        assert!(limits().held(&metrics).is_some());
+        metrics.members -= 1;
+        metrics.down += 1;
         assert!(limits().held(&metrics).is_some());
     }
 }

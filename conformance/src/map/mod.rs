@@ -81,6 +81,8 @@ struct Replicas {
     room: usize,
     /// Whether replicas keep runs that came by, and ask for what they miss.
     repairs: bool,
+    /// Whether tombstones are collected before their time.
+    is_crowded: bool,
     /// How many dots a context may have and yet name more than what is replaced.
     max_context: usize,
     /// What replicas heard that are no more.
@@ -101,6 +103,10 @@ struct Flight {
 /// and leave long contexts out. Those below are as they were before replicas did so: seeds that are written
 /// down show what they showed.
 pub const REPAIR: u64 = 1 << 40;
+
+/// In schedules from this seed on, replicas also collect tombstones before their time, as a node does whose map
+/// is full.
+pub const ROOM: u64 = 1 << 41;
 
 /// Plays the schedule of a seed, with a rule missing or with all of them.
 #[must_use]
@@ -141,6 +147,7 @@ impl Replicas {
             graves: usize::MAX,
             room: rng.random_range(160..400),
             repairs,
+            is_crowded: seed >= ROOM,
             max_context: match seed.rem_euclid(3) {
                 0 if repairs => 0,
                 1 if repairs => 2,
@@ -277,6 +284,9 @@ impl Replicas {
                 self.replicas[at].write(self.time, &key, value, &mut self.truth);
             }
             18..30 => self.replicas[at].write(self.time, &key, None, &mut self.truth),
+            30..40 if self.is_crowded && self.rng.random_bool(0.5) => {
+                self.replicas[at].relieve(self.time, &mut self.truth);
+            }
             30..40 => self.replicas[at].collect(self.time, self.grace, &mut self.truth),
             40..44 => {
                 for group in &mut self.groups {

@@ -123,6 +123,15 @@ impl Replica {
         self.note(truth);
     }
 
+    /// Collects tombstones before their time, all that it can.
+    pub(super) fn relieve(&mut self, time: u64, truth: &mut Ledger) {
+        self.reopen_if(OwnLog::Sound, time, truth);
+        self.map
+            .tick(UnixTime::from_millis(time.saturating_add(self.skew)));
+        self.map.relieve(0, 0);
+        self.note(truth);
+    }
+
     /// Closes the logs of others, rightly or not, and forgets ghosts.
     pub(super) fn forget(
         &mut self,

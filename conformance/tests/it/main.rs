@@ -27,6 +27,7 @@ mod partition;
 mod protocol;
 mod removal;
 mod repair_floods;
+mod room;
 mod scenarios;
 mod settings;
 mod shared_map;

@@ -1,13 +1,13 @@
 //! A few random schedules over replicas of the shared map on every test run; the binary `map` plays
 //! as many as there is time for. Without one of the rules, the same schedules must fail.
 
-use conformance::map::{Budget, Missing, REPAIR, Score, explore, play};
+use conformance::map::{Budget, Missing, REPAIR, ROOM, Score, explore, play};
 
 const SCHEDULES: u64 = 1_500;
 
 #[test]
 fn nothing_comes_back_nothing_is_lost_and_all_agree() {
-    for seed in [1, REPAIR] {
+    for seed in [1, REPAIR, ROOM] {
         let tally = Score::of(seed, SCHEDULES, Missing::Nothing, true);
         assert!(
             tally.failures.is_empty(),

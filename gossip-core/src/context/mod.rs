@@ -34,7 +34,7 @@ use rand_core::Rng;
 use crate::config::{Config, Dissemination};
 use crate::event::Event;
 use crate::hlc::Clock;
-use crate::identity::{Generation, NodeId};
+use crate::identity::{Generation, Name, NodeId};
 use crate::membership::{Record, Table};
 use crate::metrics::Metrics;
 use crate::rng::jitter;
@@ -100,6 +100,10 @@ pub(crate) struct Context {
     skew: Box<SkewReports>,
     /// What the clocks of peers show.
     peer_clocks: Box<PeerClocks>,
+    /// When it was told last that a member finds no place here.
+    told_full: Option<Instant>,
+    /// When it was told last that this node finds no place at a member.
+    told_refused: Option<Instant>,
     /// Messages to send.
     messages: Vec<Outgoing>,
     /// Events to tell.
@@ -178,6 +182,8 @@ impl Context {
             metrics: Metrics::default(),
             skew: Box::default(),
             peer_clocks: Box::default(),
+            told_full: None,
+            told_refused: None,
             messages: Vec::new(),
             events: Vec::new(),
         }
@@ -279,6 +285,27 @@ impl Context {
     /// How many members live, beside this node.
     fn other_live(&self) -> usize {
         self.table.live_len().saturating_sub(1)
+    }
+
+    /// There is no place for a member that lives. Notes [`Event::TableFull`], unless it was told not long ago.
+    pub(crate) fn tell_full(&mut self, id: NodeId, name: Name) {
+        if self.is_quiet_over(self.told_full) {
+            self.told_full = Some(self.now);
+            self.tell(Event::TableFull { id, name });
+        }
+    }
+
+    /// A member has no place for this node. Notes [`Event::Refused`], unless it was told not long ago.
+    pub(crate) fn tell_refused(&mut self, id: NodeId, address: SocketAddr) {
+        if self.is_quiet_over(self.told_refused) {
+            self.told_refused = Some(self.now);
+            self.tell(Event::Refused { id, address });
+        }
+    }
+
+    /// Whether what was told last at this time may be told again: once in 60 intervals.
+    fn is_quiet_over(&self, told: Option<Instant>) -> bool {
+        told.is_none_or(|at| self.now.saturating_since(at) >= self.intervals(60))
     }
 
     /// Takes the messages that have been noted, in their order.

@@ -122,6 +122,8 @@ pub(crate) enum Planned {
     List(Region),
     /// Tells what the own wall clock shows.
     Clock,
+    /// Tells the receiver that the table has no place for it.
+    Full,
 }
 
 /// A message about the shared map.

@@ -210,7 +210,8 @@ impl Failure {
     /// If many members have died in a small cluster, each vote against one of them takes a place in
     /// the list that the next vote needs. Then a member is kept for a shorter time. A member that
     /// another node has removed is also kept for the shorter time, so that all nodes remove the
-    /// same members.
+    /// same members. So is every member that is down while more of them are than there are places left
+    /// in the table.
     pub(crate) fn patience_with(&self, context: &Context, down: &Record) -> Duration {
         let unmarked = self.own_votes.iter().filter(|vote| !vote.removed);
         let places = most_votes(context).saturating_mul(3);
@@ -220,7 +221,8 @@ impl Failure {
         let is_removed_elsewhere =
             against.any(|vote| vote.is_of_removed() && vote.is_valid(&down.log, context.now));
         let patience = context.config.remove_after;
-        if takes_a_place || is_removed_elsewhere {
+        let is_table_full = context.table.is_crowded(&context.config);
+        if takes_a_place || is_removed_elsewhere || is_table_full {
             patience.min(context.intervals(STEADY_INTERVALS))
         } else {
             patience

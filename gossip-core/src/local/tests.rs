@@ -246,6 +246,33 @@ fn a_state_over_its_limit_may_shrink_but_not_grow() {
     assert_eq!(context.own_log().unwrap().get(b"k"), None);
 }
 
+#[test]
+fn tombstones_make_room_for_attributes_and_the_latest_of_them_stay() {
+    let (_, mut context) = up();
+    context.config.max_state = 1024;
+    for n in 0..2000_u32 {
+        let key = std::format!("job/{n}");
+        attributes::set(&mut context, key.as_bytes(), Some(&[0; 300])).unwrap();
+        attributes::unset(&mut context, key.as_bytes()).unwrap();
+        let own = context.own_log().unwrap();
+        assert!(own.size() <= 1024 && own.floor() <= own.frontier());
+    }
+    let own = context.own_log().unwrap();
+    assert!(own.dead_size() > 256, "no more go than need be");
+    attributes::set(&mut context, b"first", Some(&[0; 900])).unwrap();
+    let full = attributes::set(&mut context, b"second", Some(&[0; 100]));
+    assert!(matches!(full, Err(CommandError::StateFull { .. })));
+    for n in 0..100_u32 {
+        let key = std::format!("{n}");
+        attributes::set(&mut context, key.as_bytes(), Some(b"v")).unwrap();
+        attributes::unset(&mut context, key.as_bytes()).unwrap();
+        let own = context.own_log().unwrap();
+        assert!(own.dead_size() > 0 && own.size() <= 1024 + 1024 / 16);
+    }
+    attributes::unset(&mut context, b"first").unwrap();
+    attributes::set(&mut context, b"second", Some(&[0; 100])).unwrap();
+}
+
 /// Has a member show a value of the attribute `k`.
 fn show(context: &mut Context, id: NodeId, value: &[u8]) {
     let log = &context.table.get(id).unwrap().log;

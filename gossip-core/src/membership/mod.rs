@@ -9,6 +9,7 @@
 //! | [`region`], `buckets` | parts of the id space, by which exchanges narrow down a difference |
 //! | [`segment`] | parts of the id space, down which pushes travel |
 //! | [`removal`], [`removed_addresses`] | what becomes of members that are gone |
+//! | [`places`] | how many members the table has room for |
 //!
 //! [`Table`] is part of the [context](crate::context). The one machine here is
 //! [`Removal`](removal::Removal).
@@ -17,6 +18,7 @@ mod buckets;
 pub(crate) mod datacenter;
 pub(crate) mod member;
 pub(crate) mod observers;
+pub(crate) mod places;
 pub(crate) mod region;
 pub(crate) mod removal;
 pub(crate) mod removed_addresses;

@@ -11,7 +11,10 @@
 //! A node raises the prune time if
 //!
 //! - it has held a tombstone for longer than `forget_after`, or
-//! - it holds more than `max_tombstones` tombstones.
+//! - it holds more than `max_tombstones` tombstones, or
+//! - tombstones and members that left take more than half of [their places](super::places).
+//!
+//! Members that left at or before the prune time are pruned like tombstones: their logs tell when they left.
 //!
 //! It never raises the prune time beyond [`LINGERS`] ago: by then, every node that removes a member has done
 //! so. A replica that slept through the prune time may still bring a tombstone back. Nobody hears such a
@@ -19,7 +22,6 @@
 
 use alloc::vec::Vec;
 use core::net::SocketAddr;
-use core::time::Duration;
 
 use super::member::buried_at;
 use super::removed_addresses::RemovedAddresses;
@@ -28,8 +30,8 @@ use crate::context::Context;
 use crate::event::Event;
 use crate::hlc::Clock;
 use crate::identity::NodeId;
-use crate::state::attribute::BURIED;
-use crate::state::entry::Entries;
+use crate::state::attribute::{BURIED, Declared, STATUS};
+use crate::state::entry::{Entries, Entry};
 use crate::time::Instant;
 use crate::wire::message::Delta;
 
@@ -90,33 +92,29 @@ impl Removal {
     }
 
     /// Takes over a prune time that a peer tells, or that has become due here, if it is greater than the own.
+    /// Tells whether it was. [`prune_up_to`] has to follow.
     ///
     /// A prune time in the future comes from a clock that is wrong, and is ignored.
-    pub(crate) fn raise_prune_time(&mut self, context: &mut Context, told: u64) {
+    pub(crate) fn raise_prune_time(&mut self, context: &Context, told: u64) -> bool {
         let second = second(&context.clock, context.now);
         if self.prune_time > second {
             // This node's clock was ahead when the prune time was set.
             self.prune_time = 0;
         }
-        if told <= self.prune_time || told > second {
-            return;
+        let is_later = told > self.prune_time && told <= second;
+        if is_later {
+            self.prune_time = told;
         }
-        self.prune_time = told;
-        debug_assert!(self.prune_time <= second);
-        let (clock, now) = (&context.clock, context.now);
-        context
-            .table
-            .prune(|record| buried(clock, now, record) <= told);
-        let table = &context.table;
-        context.recent_changes.retain(|id| table.get(id).is_some());
+        is_later
     }
 
-    /// Whether a delta tells of a tombstone that was pruned here.
+    /// Whether a delta tells of a member whose tombstone was pruned here, or which was pruned when it had left.
     pub(crate) fn is_pruned(&self, context: &Context, delta: &Delta<'_>) -> bool {
-        let burial = Entries::new(delta.entries).find(|entry| entry.key == BURIED);
-        burial.is_some_and(|burial| {
-            let buried = buried_at(delta.generation, burial.age);
-            buried.min(second(&context.clock, context.now)) <= self.prune_time
+        let last =
+            Entries::new(delta.entries).find(|entry| entry.key == BURIED || says_left(entry));
+        last.is_some_and(|last| {
+            let gone = buried_at(delta.generation, last.age);
+            gone.min(second(&context.clock, context.now)) <= self.prune_time
         })
     }
 
@@ -127,15 +125,12 @@ impl Removal {
         records.min(members)
     }
 
-    /// Advances to the next record. Tells whether a new turn through the table begins with it. At that
-    /// moment tombstones that are too old or too many are pruned.
-    pub(crate) fn advance(&mut self, context: &mut Context) -> bool {
+    /// Advances to the next record. Tells whether a new turn through the table begins with it.
+    pub(crate) fn advance(&mut self, context: &Context) -> bool {
         self.tended = self.tended.saturating_add(1);
         let is_first = self.tended >= context.table.len();
         if is_first {
             self.tended = 0;
-            let due = due_prune_time(context);
-            self.raise_prune_time(context, due);
         }
         is_first
     }
@@ -160,7 +155,10 @@ impl Removal {
         {
             self.addresses.note(id, address);
         }
-        let age = context.age_of(generation);
+        // When a member left, all nodes know alike. When one that is down was removed, each node tells for itself.
+        let left = record.log.entries().find(says_left);
+        let now = context.age_of(generation);
+        let age = left.map_or(now, |left| left.age.min(now));
         context.table.change_log(id, |log| log.bury(age));
         context
             .table
@@ -169,6 +167,31 @@ impl Removal {
         context.stale.verdicts = true;
         context.tell(Event::MemberRemoved { id, name });
     }
+}
+
+/// Whether an entry says that the member has left.
+fn says_left(entry: &Entry<'_>) -> bool {
+    let is_left = |value| Declared::decode(value) == Declared::Left;
+    entry.key == STATUS && entry.value.is_some_and(is_left)
+}
+
+/// The members that left at or before a second of Unix time.
+pub(crate) fn left_up_to(context: &Context, prune_time: u64) -> Vec<NodeId> {
+    let has_left =
+        |record: &&Record| record.condition == Condition::Left && record.id != context.own;
+    let left = context.table.iter().filter(has_left);
+    let over = left.filter(|record| gone(&context.clock, context.now, record) <= prune_time);
+    over.map(|record| record.id).collect()
+}
+
+/// Prunes the tombstones of members that were removed at or before a second of Unix time.
+pub(crate) fn prune_up_to(context: &mut Context, prune_time: u64) {
+    let (clock, now) = (&context.clock, context.now);
+    context
+        .table
+        .prune(|record| gone(clock, now, record) <= prune_time);
+    let table = &context.table;
+    context.recent_changes.retain(|id| table.get(id).is_some());
 }
 
 /// Whether a member has left for longer than `remove_after`.
@@ -193,46 +216,47 @@ pub(crate) fn collect(context: &mut Context, id: NodeId) {
     }
 }
 
-/// The prune time that this node's tombstones call for, or 0 if it need not rise.
-fn due_prune_time(context: &Context) -> u64 {
-    let seconds = |time: Duration| time.as_secs();
+/// The prune time that this node's tombstones, and the members that left, call for. 0 if it need not rise.
+pub(crate) fn due_prune_time(context: &Context) -> u64 {
     let second = second(&context.clock, context.now);
-    let tombstones = context
-        .table
-        .iter()
-        .filter(|record| record.condition == Condition::Removed)
-        .map(|record| buried(&context.clock, context.now, record));
-    let (count, eldest) = tombstones
-        .clone()
-        .fold((0_usize, u64::MAX), |(count, eldest), buried| {
-            (count.saturating_add(1), eldest.min(buried))
-        });
-    let lingers = second.saturating_sub(seconds(context.intervals(LINGERS)));
-    let kept = seconds(context.config.forget_after);
+    let gone_at = |record| gone(&context.clock, context.now, record);
+    let tombstones = context.table.iter();
+    let tombstones = tombstones.filter(|record| record.condition == Condition::Removed);
+    let lingers = second.saturating_sub(context.intervals(LINGERS).as_secs());
+    let kept = context.config.forget_after.as_secs();
     // A sixteenth later than needed, so that many tombstones go at a time.
-    let overdue = eldest
-        .saturating_add(kept)
-        .saturating_add(kept.div_euclid(16))
-        <= second;
-    // Tombstones take at most half of the places that members leave, so newcomers find the other half.
-    let places = usize::try_from(context.config.max_members).unwrap_or(usize::MAX);
-    let free = places.saturating_sub(context.table.len().saturating_sub(count));
-    let max = usize::try_from(context.config.max_tombstones).unwrap_or(usize::MAX);
-    let max = max.min(free.div_euclid(2));
-    let mut prune_time = 0;
-    if overdue {
-        prune_time = second.saturating_sub(kept);
+    let latest = second.saturating_sub(kept.saturating_add(kept.div_euclid(16)));
+    let is_overdue = tombstones.clone().any(|record| gone_at(record) <= latest);
+    let mut prune_time = if is_overdue {
+        second.saturating_sub(kept)
+    } else {
+        0
+    };
+    let max = |setting| usize::try_from(setting).unwrap_or(usize::MAX);
+    let of_many = eldest_of(tombstones.map(gone_at), max(context.config.max_tombstones));
+    // Half of the places of those that are gone stay free for those that go meanwhile.
+    let places = max(context.config.max_members).div_euclid(2);
+    if context.table.gone_len() > places {
+        let is_gone =
+            |record: &&Record| matches!(record.condition, Condition::Left | Condition::Removed);
+        let of_all = context.table.iter().filter(is_gone).map(gone_at);
+        prune_time = prune_time.max(eldest_of(of_all, places));
     }
-    if count > max {
-        // An eighth more than needed, so that many tombstones go at a time.
-        let over = count.saturating_sub(max).saturating_add(max.div_euclid(8));
-        let mut buried: Vec<u64> = tombstones.collect();
-        buried.sort_unstable();
-        debug_assert!(buried.len() == count && over > 0);
-        let last = over.min(count).saturating_sub(1);
-        prune_time = buried.get(last).copied().unwrap_or(0).max(prune_time);
+    prune_time.max(of_many).min(lingers)
+}
+
+/// The second up to which the eldest go if there are more than `max`, or 0.
+fn eldest_of(gone: impl Iterator<Item = u64> + Clone, max: usize) -> u64 {
+    let count = gone.clone().count();
+    if count <= max {
+        return 0;
     }
-    prune_time.min(lingers)
+    // An eighth more than needed, so that many go at a time.
+    let over = count.saturating_sub(max).saturating_add(max.div_euclid(8));
+    let mut gone: Vec<u64> = gone.collect();
+    gone.sort_unstable();
+    let last = over.min(count).saturating_sub(1);
+    gone.get(last).copied().unwrap_or(0)
 }
 
 /// The Unix time, in seconds.
@@ -240,26 +264,35 @@ fn second(clock: &Clock, now: Instant) -> u64 {
     clock.wall(now).as_millis().div_euclid(1000)
 }
 
-/// The second of Unix time at which the member of a tombstone was removed.
+/// The second of Unix time at which a member left, or at which the member of a tombstone was removed.
 ///
-/// It is at most the time at which this node learned of the tombstone. A later time is a forgery, or comes
-/// from a clock that is wrong.
-fn buried(clock: &Clock, now: Instant, tombstone: &Record) -> u64 {
-    debug_assert_eq!(tombstone.condition, Condition::Removed);
-    let ago = now.saturating_since(tombstone.since).as_secs();
+/// It is at most the time at which this node learned of it. A later time is a forgery, or comes from a clock that
+/// is wrong.
+fn gone(clock: &Clock, now: Instant, record: &Record) -> u64 {
+    let ago = now.saturating_since(record.since).as_secs();
     let learned = second(clock, now).saturating_sub(ago);
-    tombstone.buried().unwrap_or(learned).min(learned)
+    let said = record.log.entries().find(says_left);
+    let left = said.map(|said| buried_at(record.log.generation(), said.age));
+    record.buried().or(left).unwrap_or(learned).min(learned)
 }
 
 #[cfg(test)]
 mod tests {
+    use core::time::Duration;
+
     use super::*;
     use crate::config::Config;
     use crate::context::Outgoing;
-    use crate::context::testing::{OWN, WALL, address, at, context, generation};
+    use crate::context::testing::{OWN, WALL, address, at, context, generation, log_of};
 
     fn wall() -> u64 {
         WALL.as_millis().div_euclid(1000)
+    }
+
+    fn raise(removal: &mut Removal, context: &mut Context, told: u64) {
+        if removal.raise_prune_time(context, told) {
+            prune_up_to(context, told);
+        }
     }
 
     /// A node that removed members 1, 2 and 3 after 10, 20 and 30 s.
@@ -279,7 +312,7 @@ mod tests {
         let hash = context.table.hash();
         let first = context.table.get(NodeId::from_u64(1)).unwrap().log.clone();
         context.now = at(40_000);
-        removal.raise_prune_time(&mut context, wall() + 20);
+        raise(&mut removal, &mut context, wall() + 20);
         assert_eq!(context.table.len(), 2);
         assert!(context.table.get(NodeId::from_u64(3)).is_some());
         let delta = Delta {
@@ -294,29 +327,62 @@ mod tests {
         assert!(removal.is_pruned(&context, &delta));
         removal.prune_time = 0;
         assert!(!removal.is_pruned(&context, &delta));
-        removal.raise_prune_time(&mut context, wall() + 40);
+        raise(&mut removal, &mut context, wall() + 40);
         assert_eq!(context.table.len(), 1);
         assert_ne!(context.table.hash(), hash);
         assert_eq!(context.table.hash(), context.table.own_contribution(OWN));
+    }
+
+    /// Who has left is pruned by what its own log says, whenever this node has learned of it.
+    #[test]
+    fn members_that_left_up_to_the_prune_time_are_pruned_and_not_accepted_again() {
+        let (mut removal, mut context) = (Removal::default(), context(|_| {}));
+        let mut log = log_of(generation(), 1, Declared::Up);
+        log.write(20_000, STATUS, Some(Declared::Left.encode()));
+        let id = NodeId::from_u64(1);
+        context.now = at(90_000);
+        context.table.apply(id, context.now, &log.claim_after(0));
+        context
+            .table
+            .set_condition(id, context.now, Condition::Left);
+        assert_eq!(left_up_to(&context, wall() + 19), []);
+        assert_eq!(left_up_to(&context, wall() + 20), [id]);
+        removal.remove(&mut context, id);
+        let record = context.table.get(id).unwrap();
+        assert_eq!(record.buried(), Some(wall() + 20), "as at all other nodes");
+        raise(&mut removal, &mut context, wall() + 20);
+        assert!(context.table.get(id).is_none());
+        let delta = Delta {
+            origin: id,
+            generation: generation(),
+            after: 0,
+            upto: log.frontier(),
+            frontier: log.frontier(),
+            floor: 0,
+            entries: log.entries().rest(),
+        };
+        assert!(removal.is_pruned(&context, &delta));
+        removal.prune_time -= 1;
+        assert!(!removal.is_pruned(&context, &delta));
     }
 
     #[test]
     fn a_prune_time_in_the_future_is_ignored() {
         let (mut removal, mut context) = after_three_removals(|_| {});
         context.now = at(40_000);
-        removal.raise_prune_time(&mut context, wall() + 41);
-        removal.raise_prune_time(&mut context, u64::MAX);
+        raise(&mut removal, &mut context, wall() + 41);
+        raise(&mut removal, &mut context, u64::MAX);
         assert_eq!((context.table.len(), removal.prune_time), (4, 0));
         // Neither is the node's own prune time, if it was set while the clock was ahead.
         removal.prune_time = wall() + 1_000_000;
-        removal.raise_prune_time(&mut context, wall() + 10);
+        raise(&mut removal, &mut context, wall() + 10);
         assert_eq!((context.table.len(), removal.prune_time), (3, wall() + 10));
     }
 
     fn prune_due(removal: &mut Removal, context: &mut Context, second: u64) -> usize {
         context.now = at(second * 1000);
         let due = due_prune_time(context);
-        removal.raise_prune_time(context, due);
+        raise(removal, context, due);
         context.table.len()
     }
 
@@ -351,7 +417,7 @@ mod tests {
             context.now = context.now.saturating_add(context.config.remove_after);
             for _ in 0..=TENDING {
                 for _ in 0..Removal::records_this_round(&context) {
-                    removal.advance(&mut context);
+                    removal.advance(&context);
                     let Some(record) = removal.current(&context) else {
                         continue;
                     };

@@ -279,6 +279,7 @@ impl Node {
             }
             Planned::Removed(generation) => written(encoder.item(&Item::Removed(generation))),
             Planned::Clock => written(self.write_clock(encoder)),
+            Planned::Full => written(encoder.item(&Item::Full(&[]))),
             Planned::Want(id) => written(encoder.item(&self.wanted(id))),
             Planned::WantUnknown(prefix) => written(encoder.item(&Item::Want(Summary {
                 prefix,

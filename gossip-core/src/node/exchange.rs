@@ -18,9 +18,7 @@ use crate::state::room::Room;
 use crate::state::table_hash::Salt;
 use crate::sync::apply::{MemberChange, tell_attributes, tell_settings, tell_status};
 use crate::sync::exchange::agrees;
-#[cfg(feature = "map")]
-use crate::sync::leg::FIRST_LEG;
-use crate::sync::leg::{LAST_LEG, Learned, OVERTAKING, recognise};
+use crate::sync::leg::{FIRST_LEG, LAST_LEG, Learned, OVERTAKING, recognise};
 use crate::sync::staging::Sent;
 use crate::sync::{Sync, Taken};
 use crate::wire::datagram::Datagram;
@@ -61,8 +59,7 @@ impl Node {
                     .on_summary(&mut self.context, peer, head.mode, map, items);
             }
         }
-        self.removal
-            .raise_prune_time(&mut self.context, head.prune_time);
+        self.raise_prune_time(head.prune_time);
         if agrees(&self.context, sender, &head) {
             count(&mut self.context.metrics.exchanges_in_agreement);
             // A node that agrees with a member knows the table, whichever of them began.
@@ -90,6 +87,10 @@ impl Node {
                 // clearest word.
                 Item::Removed(generation) if generation == self.context.generation => {
                     request_new_generation(&mut self.context, generation);
+                }
+                // Only an answer says so: whoever says more has asked for it.
+                Item::Full(_) if head.leg > FIRST_LEG => {
+                    self.context.tell_refused(sender.id, from);
                 }
                 item => self.sync.on_item(&self.context, &mut leg, item),
             }

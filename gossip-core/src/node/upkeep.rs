@@ -4,7 +4,7 @@ use super::{Node, Standing};
 use crate::context::Timer;
 use crate::identity::NodeId;
 use crate::membership::Condition;
-use crate::membership::removal::{self, Removal};
+use crate::membership::removal::{self, Removal, due_prune_time};
 use crate::sync::peers::{Peers, Seeds, choose};
 
 impl Node {
@@ -78,7 +78,8 @@ impl Node {
     /// - of any other, old tombstones of attributes are collected.
     fn tend(&mut self) {
         for _ in 0..Removal::records_this_round(&self.context) {
-            if self.removal.advance(&mut self.context) {
+            if self.removal.advance(&self.context) {
+                self.prune();
                 self.failure.end_absence(&self.context);
             }
             let Some(record) = self.removal.current(&self.context) else {
@@ -98,6 +99,28 @@ impl Node {
                 removal::collect(&mut self.context, id);
             }
         }
+    }
+
+    /// A new turn through the table begins: who is gone for too long, or is one of too many, is pruned.
+    fn prune(&mut self) {
+        self.raise_prune_time(due_prune_time(&self.context));
+        // What others have brought back meanwhile.
+        self.prune_up_to(self.removal.prune_time());
+    }
+
+    /// Takes over a prune time that a peer tells, or that is due here, if it is greater than the own.
+    pub(super) fn raise_prune_time(&mut self, told: u64) {
+        if self.removal.raise_prune_time(&self.context, told) {
+            self.prune_up_to(told);
+        }
+    }
+
+    /// Prunes what is left of members that were removed, or left, at or before this second of Unix time.
+    fn prune_up_to(&mut self, prune_time: u64) {
+        for id in removal::left_up_to(&self.context, prune_time) {
+            self.remove(id);
+        }
+        removal::prune_up_to(&mut self.context, prune_time);
     }
 
     /// Removes a member: it is down, has left, or was never more than a mistake of a clock.

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::limits::{limits, refuse_stamp};
+use super::limits::{Relief, limits, most_with_runs, refuse_stamp};
 use super::pushing::{Pushing, TREE};
 use super::receiving::{PULL_FRONTIERS, Receiving};
 use super::repair::Repair;
@@ -41,6 +41,7 @@ pub(crate) struct SharedMap {
     pub(super) repair: Repair,
     pushing: Pushing,
     upkeep: Upkeep,
+    relief: Relief,
     /// Room for the writes of a run.
     buffer: Vec<u8>,
     /// The application is told of changes of keys that begin with one of these. If there are none, it is
@@ -65,6 +66,7 @@ impl SharedMap {
             repair: Repair::default(),
             pushing: Pushing::default(),
             upkeep: Upkeep::default(),
+            relief: Relief::default(),
             buffer: Vec::new(),
             watched: Vec::new(),
         }
@@ -137,7 +139,8 @@ impl SharedMap {
         if siblings > 1 && several == Siblings::Refuse {
             return Err(CommandError::Unresolved { siblings });
         }
-        let size = size.saturating_add(self.map.bytes());
+        let living = self.map.bytes().saturating_sub(self.map.dead_bytes());
+        let size = size.saturating_add(living);
         let limit = usize::try_from(context.config.max_map).unwrap_or(usize::MAX);
         if put.value.is_some() && size > limit {
             return Err(CommandError::MapFull { size, limit });
@@ -146,6 +149,7 @@ impl SharedMap {
         debug_assert!(!self.map.is_outdated(), "other nodes accept the own log");
         let stamp = context.clock.tick(context.now);
         self.map.put(stamp, key, put);
+        self.relief.keep(context, &mut self.map);
         context.flush_soon();
         self.tell_changes(context);
         Ok(())
@@ -225,8 +229,10 @@ impl SharedMap {
         self.repair.begin_round(&mut self.map);
         self.receiving.urge(context, enough);
         self.map.tick(context.clock.wall(context.now));
+        self.relief.begin_round();
         if self.map.logs() > 0 {
             self.map.collect(context.config.gc_grace);
+            self.relief.keep(context, &mut self.map);
             self.upkeep.tend_logs(context, &mut self.map);
         }
         if self.map.has_unpushed() {
@@ -377,11 +383,12 @@ impl SharedMap {
             return REFUSED;
         }
         let size = self.map.bytes().saturating_add(run.writes.len());
-        if size > limits.bytes || !room.take(run.overhead()) {
+        if size > most_with_runs(context) || !room.take(run.overhead()) {
             count(&mut context.metrics.refused_state);
             return REFUSED;
         }
         let taken = self.repair.runs.take(&mut self.map, run, tree);
+        self.relief.keep(context, &mut self.map);
         match taken.pushed {
             Pushed::Own => keep_own_log_open(context, &mut self.map, OwnLog::Contested),
             Pushed::Applied => {
@@ -561,6 +568,7 @@ impl SharedMap {
         self.receiving.watch(context, self.repair.asking.patience());
         if self.map.latest_position() != before {
             self.repair.runs.release_all(&mut self.map);
+            self.relief.keep(context, &mut self.map);
         }
         self.tell_changes(context);
     }

@@ -188,6 +188,8 @@ impl Log {
         run.extend_from_slice(later);
         self.run = newest(&run, later);
         self.frontier = self.frontier.max(claim.frontier);
+        // What the origin has collected, nobody need keep.
+        self.drop_tombstones(claim.floor);
         self.floor = self.floor.max(claim.floor);
         debug_assert!(self.is_in_order());
     }
@@ -203,13 +205,59 @@ impl Log {
         let Some(floor) = self.entries().filter(dead).map(|entry| entry.version).max() else {
             return;
         };
+        self.retain(|entry| !dead(entry));
+        self.floor = self.floor.max(floor);
+        debug_assert!(self.is_in_order());
+    }
+
+    /// The size of the tombstones, in bytes.
+    pub(crate) fn dead_size(&self) -> usize {
+        self.tombstones()
+            .fold(0, |size, (_, bytes)| bytes.saturating_add(size))
+    }
+
+    /// Drops the earliest tombstones, so many that `bytes` become free if there are as many, and raises the floor
+    /// to them.
+    pub(crate) fn collect_earliest(&mut self, bytes: usize) {
+        let mut freed = 0_usize;
+        let before = |(_, size): &(u64, usize)| {
+            let is_needed = freed < bytes;
+            freed = freed.saturating_add(*size);
+            is_needed
+        };
+        let Some((floor, _)) = self.tombstones().take_while(before).last() else {
+            return;
+        };
+        self.drop_tombstones(floor);
+        self.floor = self.floor.max(floor);
+        debug_assert!(self.is_in_order());
+    }
+
+    /// The versions of the tombstones, and how many bytes each takes.
+    fn tombstones(&self) -> impl Iterator<Item = (u64, usize)> + '_ {
+        let mut entries = self.entries();
+        core::iter::from_fn(move || {
+            let before = entries.rest().len();
+            let entry = entries.next()?;
+            Some((entry, before.saturating_sub(entries.rest().len())))
+        })
+        .filter(|(entry, _)| entry.value.is_none())
+        .map(|(entry, size)| (entry.version, size))
+    }
+
+    /// Drops the tombstones up to a version.
+    fn drop_tombstones(&mut self, upto: u64) {
+        if self.tombstones().any(|(version, _)| version <= upto) {
+            self.retain(|entry| entry.value.is_some() || entry.version > upto);
+        }
+    }
+
+    fn retain(&mut self, stays: impl Fn(&Entry<'_>) -> bool) {
         let mut run = Vec::with_capacity(self.run.len());
-        for entry in self.entries().filter(|entry| !dead(entry)) {
+        for entry in self.entries().filter(stays) {
             entry.append_to(&mut run);
         }
         self.run = run.into_boxed_slice();
-        self.floor = self.floor.max(floor);
-        debug_assert!(self.is_in_order());
     }
 
     /// Makes the log a member tombstone: one entry stays, under the last version. It says at what age of
@@ -401,6 +449,29 @@ mod tests {
             2,
             "the replica does not complete what knows less, either"
         );
+    }
+
+    #[test]
+    fn the_earliest_tombstones_go_and_replicas_drop_what_the_origin_has_collected() {
+        let mut log = Log::new(generation(1));
+        for key in [b"a", b"b", b"c"] {
+            log.write(0, key, Some(b"1"));
+            log.write(0, key, None);
+        }
+        let mut replica = Log::default();
+        replica.apply(&log.claim_after(0));
+        assert_eq!((log.size(), log.dead_size()), (15, 15));
+        log.collect_earliest(0);
+        assert_eq!((log.floor(), log.dead_size()), (0, 15));
+        log.collect_earliest(6);
+        assert_eq!((log.floor(), log.dead_size()), (4, 5));
+        log.write(0, b"d", Some(b"1"));
+        replica.apply(&log.claim_after(replica.frontier()));
+        replica.check();
+        assert_eq!((replica.floor(), replica.dead_size()), (4, 5));
+        assert_eq!(replica.entries().count(), 2);
+        log.collect_earliest(1000);
+        assert_eq!((log.floor(), log.dead_size()), (6, 0));
     }
 
     #[test]

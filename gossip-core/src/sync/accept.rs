@@ -4,10 +4,13 @@ use super::apply::{MemberChange, apply};
 use super::staging::{Acceptance, Sent};
 use super::{Room, Sync, Taken, held};
 use crate::context::{Context, count};
+use crate::identity::{Name, NodeId};
+use crate::membership::places::Account;
 use crate::state::attribute::{
-    ADDRESS, HELD_VOTE_BYTES, PROTOCOL_RESERVE, VOTES, decode_address, decode_votes,
+    ADDRESS, HELD_VOTE_BYTES, NAME, PROTOCOL_RESERVE, VOTES, decode_address, decode_votes,
 };
 use crate::state::entry::Entries;
+use crate::state::log::Claim;
 use crate::wire::message::Delta;
 
 /// Bytes that an unknown member takes in the table, beyond its log.
@@ -48,9 +51,11 @@ impl Sync {
         if is_unknown && is_pruned {
             return nothing;
         }
-        let max_members = usize::try_from(context.config.max_members).unwrap_or(usize::MAX);
-        if is_unknown && context.table.len() >= max_members {
-            count(&mut context.metrics.refused_members);
+        // Which places it takes is known for certain once all of it has arrived.
+        if !has_place(context, delta.origin, Account::Living)
+            && !has_place(context, delta.origin, Account::Gone)
+        {
+            refuse(context, delta.origin, delta.entries, Account::Living);
             return nothing;
         }
         let newcomer = if is_unknown { NEWCOMER } else { 0 };
@@ -63,9 +68,12 @@ impl Sync {
             .unwrap_or(usize::MAX)
             .saturating_add(PROTOCOL_RESERVE);
         match self.staging.accept(held, delta, sent, max_state) {
-            Acceptance::Whole(claim) => (Taken::Done, apply(context, delta.origin, &claim)),
+            Acceptance::Whole(claim) => {
+                (Taken::Done, place_and_apply(context, delta.origin, &claim))
+            }
             Acceptance::Completed(staged) => {
-                (Taken::Done, apply(context, delta.origin, &staged.claim()))
+                let claim = staged.claim();
+                (Taken::Done, place_and_apply(context, delta.origin, &claim))
             }
             Acceptance::Stale => nothing,
             // A node that is far behind gets the same from several peers, and the rest from any of them.
@@ -79,6 +87,34 @@ impl Sync {
                 nothing
             }
         }
+    }
+}
+
+/// Applies a whole claim, if the table has a place for its member.
+fn place_and_apply(context: &mut Context, id: NodeId, claim: &Claim<'_>) -> Option<MemberChange> {
+    let account = Account::told_by(claim.run, claim.after == 0);
+    if has_place(context, id, account) {
+        apply(context, id, claim)
+    } else {
+        refuse(context, id, claim.run, account);
+        None
+    }
+}
+
+/// Whether the table has a place for a member.
+pub(crate) fn has_place(context: &Context, id: NodeId, account: Account) -> bool {
+    let held = context.table.condition(id);
+    context.table.has_place(&context.config, held, account)
+}
+
+/// There is no place for a member. If it lives, the application is told.
+fn refuse(context: &mut Context, id: NodeId, entries: &[u8], account: Account) {
+    count(&mut context.metrics.refused_members);
+    if account == Account::Living {
+        let name = Entries::new(entries).find(|entry| entry.key == NAME);
+        let name = name.and_then(|entry| core::str::from_utf8(entry.value?).ok());
+        let name = name.and_then(|name| Name::new(name).ok());
+        context.tell_full(id, name.unwrap_or_else(Name::placeholder));
     }
 }
 
@@ -96,7 +132,7 @@ pub(super) mod tests {
     use crate::context::testing::{WALL, address, context, generation, log_of};
     use crate::event::Event;
     use crate::hlc::Stamp;
-    use crate::identity::{Generation, NodeId};
+    use crate::identity::Generation;
     use crate::membership::Condition;
     use crate::state::attribute::Declared;
     use crate::state::log::Log;

@@ -16,12 +16,14 @@ use core::net::SocketAddr;
 use smallvec::SmallVec;
 
 use super::Sync;
+use super::accept::has_place;
 use super::catch_up::Brought;
 use super::leg::{FIRST_LEG, LAST_LEG, Learned, Leg};
 use super::narrowing::{give_what_is_not_named, narrow_down};
 use crate::context::{Answer, Context, Outgoing, Planned};
-use crate::identity::{Generation, NodeId};
+use crate::identity::{Generation, Name, NodeId};
 use crate::membership::Condition;
+use crate::membership::places::Account;
 use crate::rng::below;
 use crate::state::table_hash::Salt;
 use crate::wire::message::{ExchangeHead, Extent, Item, Sender, Summary};
@@ -76,6 +78,7 @@ impl Sync {
             | Item::MapSummary(_)
             | Item::MapTold(_)
             | Item::MapRun(_)
+            | Item::Full(_)
             | Item::Echo(_)
             | Item::Clock(_) => {}
         }
@@ -110,7 +113,11 @@ impl Sync {
         for region in core::mem::take(&mut leg.complete) {
             give_what_is_not_named(context, leg, region);
         }
-        ask_for_stranger(context, leg);
+        if !has_place(context, leg.sender.id, Account::Living) {
+            tell_no_place(context, leg);
+        } else {
+            ask_for_stranger(context, leg);
+        }
         if leg.head.extent == Extent::Truncated {
             self.ask_for_what_was_cut_off(context, leg);
         }
@@ -179,6 +186,14 @@ impl Sync {
     /// Exchanges of a node that is far behind have taken too long, or peers have rested.
     pub(crate) fn on_catch_up_due(&mut self, context: &mut Context) {
         self.catch_up.ask(context);
+    }
+}
+
+/// Tells the sender of a SYN that the table has no place for it. It would be asked for itself in vain.
+fn tell_no_place(context: &mut Context, leg: &mut Leg) {
+    if leg.head.leg == FIRST_LEG {
+        leg.plan.push(Planned::Full);
+        context.tell_full(leg.sender.id, Name::placeholder());
     }
 }
 

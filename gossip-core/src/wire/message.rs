@@ -69,8 +69,8 @@ pub(super) const fn is_known(kind: u8) -> bool {
 }
 
 /// How many kinds of items this version knows. Every node knows the eleven kinds of the first version. An
-/// item of a later kind, up to kind 127, has to tell its length.
-pub(crate) const ITEM_KINDS: u8 = 12;
+/// item of a later kind, up to kind 127, tells its length.
+pub(crate) const ITEM_KINDS: u8 = 13;
 
 /// The head of one leg of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,6 +156,9 @@ pub(crate) enum Item<'a> {
     /// "You have asked me for this token, so I am where I say I am." It stands first in a SYN.
     Echo(u32),
     // Every later kind is written as a slice of bytes, so that a node that does not know it can skip it.
+    /// "My table has no place for you." It says nothing more yet.
+    #[serde(borrow, serialize_with = "codec::bytes")]
+    Full(&'a [u8]),
     /// "My wall clock shows this": [`CLOCK`] bytes of Unix milliseconds in little-endian order.
     Clock(#[serde(serialize_with = "codec::bytes")] &'a [u8]),
 }
@@ -191,6 +194,7 @@ impl Item<'_> {
             | Self::Resume(_)
             | Self::Removed(_)
             | Self::Echo(_)
+            | Self::Full(_)
             | Self::MapSummary(_)
             | Self::MapTold(_) => true,
         }

@@ -17,6 +17,7 @@ use crate::wire::datagram::Datagram;
 use crate::wire::message::Message;
 
 mod pushes;
+mod room;
 
 /// The number of the other node, which is its id and the port of its address.
 const OTHER: u16 = 2;

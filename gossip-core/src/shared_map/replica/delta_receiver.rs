@@ -54,7 +54,7 @@ pub struct ApplyLimits {
     /// The latest stamp.
     pub stamp: Stamp,
     /// The most bytes of a delta, with what it takes to keep it while it waits. The map and a delta
-    /// together may have twice as many.
+    /// together may have a third more.
     pub bytes: usize,
     /// The most bytes that a chunk may make the replica hold beyond those of the chunk. Senders keep to
     /// it.
@@ -382,7 +382,8 @@ impl StagedDelta {
         let latest = self.latest.max(self.content.prune_stamp.stamp());
         self.content.has_live_set = self.cursor.live_set > 0;
         // A delta may replace most of what is held, so there is room for both.
-        match map.apply_delta(self.content, limits.bytes.saturating_mul(2)) {
+        let limit = limits.bytes.saturating_add(limits.bytes.div_euclid(3));
+        match map.apply_delta(self.content, limit) {
             Ok(own) => ChunkOutcome::Applied { latest, own },
             Err(Unapplied::TooLarge) => ChunkOutcome::TooLarge,
             Err(Unapplied::Outdated) => ChunkOutcome::Outdated,

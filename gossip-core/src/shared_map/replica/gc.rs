@@ -108,6 +108,30 @@ impl Map {
         }
     }
 
+    /// Collects the earliest dead writes before their time, a few thousand at most, until the map has no more
+    /// than `bytes`, or no more than `kept` bytes of it are dead. Those that hide values stay.
+    pub fn relieve(&mut self, bytes: usize, kept: usize) {
+        let now = (self.wall.as_millis(), WriteSlot::MAX);
+        let dead: Vec<WriteSlot> = self
+            .deaths
+            .range(..=now)
+            .take(BATCH)
+            .map(|(_, slot)| *slot)
+            .collect();
+        for slot in dead {
+            if self.bytes() <= bytes || self.dead_bytes() <= kept {
+                break;
+            }
+            if let Some(held) = self.slab.get(slot)
+                && !self.hides_values(slot)
+            {
+                let (log, version) = (held.log, held.version);
+                self.discard(slot);
+                self.note_collected(log, version);
+            }
+        }
+    }
+
     /// Whether siblings would be read if this dead write were gone.
     fn hides_values(&self, slot: WriteSlot) -> bool {
         let Some(held) = self.slab.get(slot) else {

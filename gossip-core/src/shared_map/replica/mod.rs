@@ -25,8 +25,8 @@
 //!    replaced, and what these had replaced unless that is much. A replica that drops a write whose context
 //!    lives on nowhere raises the floor of that write's log, as if it had collected a tombstone (rule 4).
 //!    Dots of pruned origins are left out.
-//! 4. *Tombstones* are writes like any other. They are collected a grace time after they were written.
-//!    That raises their log's **floor** (also called last gc version).
+//! 4. *Tombstones* are writes like any other. They are collected a grace time after they were written, and
+//!    earlier where they take the room of values. That raises their log's **floor** (also called last gc version).
 //! 5. *Below a floor, the live set comes first.* A replica with a frontier below any floor of its peer is
 //!    told, for every origin, which versions live. It drops what it holds at or below the peer's frontiers
 //!    and does not find listed. The live set lists every origin, since a tombstone in one log kills writes
@@ -220,6 +220,12 @@ impl Map {
     #[must_use]
     pub const fn bytes(&self) -> usize {
         self.slab.bytes()
+    }
+
+    /// Bytes of the writes without a value: tombstones, and what has expired.
+    #[must_use]
+    pub const fn dead_bytes(&self) -> usize {
+        self.slab.dead_bytes()
     }
 
     /// How many writes of others have been applied.

@@ -54,6 +54,14 @@ impl Held {
     pub(super) fn key(&self) -> &[u8] {
         key_of(&self.bytes)
     }
+
+    /// Its bytes, if it has no value.
+    fn dead_bytes(&self) -> usize {
+        match self.write().value {
+            None => self.bytes.len(),
+            Some(_) => 0,
+        }
+    }
 }
 
 /// All writes that are held.
@@ -63,6 +71,8 @@ pub(super) struct Slab {
     free: WriteSlot,
     len: usize,
     bytes: usize,
+    /// Bytes of the writes without a value.
+    dead: usize,
 }
 
 impl Slab {
@@ -72,6 +82,7 @@ impl Slab {
             free: NONE,
             len: 0,
             bytes: 0,
+            dead: 0,
         }
     }
 
@@ -82,6 +93,11 @@ impl Slab {
     /// Bytes of all writes.
     pub(super) const fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Bytes of the writes without a value.
+    pub(super) const fn dead_bytes(&self) -> usize {
+        self.dead
     }
 
     pub(super) fn get(&self, slot: WriteSlot) -> Option<&Held> {
@@ -112,7 +128,6 @@ impl Slab {
         position: u64,
     ) -> Option<WriteSlot> {
         debug_assert!(!bytes.is_empty(), "a slot without bytes is free");
-        let size = bytes.len();
         let held = Held {
             bytes,
             version,
@@ -120,6 +135,7 @@ impl Slab {
             log,
             next: NONE,
         };
+        let (size, dead) = (held.bytes.len(), held.dead_bytes());
         let slot = self.free;
         let slot = if let Some(place) = self.held.get_mut(usize::try_from(slot).ok()?) {
             debug_assert!(place.bytes.is_empty(), "a free slot holds nothing");
@@ -136,6 +152,7 @@ impl Slab {
         };
         self.len = self.len.saturating_add(1);
         self.bytes = self.bytes.saturating_add(size);
+        self.dead = self.dead.saturating_add(dead);
         Some(slot)
     }
 
@@ -147,9 +164,12 @@ impl Slab {
             return;
         };
         debug_assert_eq!(held.key(), key_of(&bytes), "a write keeps its key");
+        let dead_before = held.dead_bytes();
         let old = core::mem::replace(&mut held.bytes, bytes).len();
+        let dead = held.dead_bytes();
         debug_assert!(old <= self.bytes, "the bytes of every write are counted");
         self.bytes = self.bytes.saturating_sub(old).saturating_add(size);
+        self.dead = self.dead.saturating_sub(dead_before).saturating_add(dead);
     }
 
     pub(super) fn remove(&mut self, slot: WriteSlot) -> Option<Held> {
@@ -170,6 +190,7 @@ impl Slab {
         );
         self.len = self.len.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(held.bytes.len());
+        self.dead = self.dead.saturating_sub(held.dead_bytes());
         Some(held)
     }
 
@@ -201,6 +222,8 @@ impl Slab {
         assert_eq!(self.slots().count(), self.len);
         let bytes = self.slots().map(|(_, held)| held.bytes.len());
         assert_eq!(bytes.sum::<usize>(), self.bytes);
+        let dead = self.slots().map(|(_, held)| held.dead_bytes());
+        assert_eq!(dead.sum::<usize>(), self.dead);
     }
 }
 

@@ -182,6 +182,7 @@ impl fmt::Display for AnyItem<'_> {
                 let wall = read_clock(bytes).unwrap_or_default();
                 write!(f, "\n  its clock shows {} ms", wall.as_millis())
             }
+            Self::Known(Item::Full(_)) => f.write_str("\n  has no place for you"),
         }
     }
 }

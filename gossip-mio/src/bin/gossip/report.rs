@@ -383,6 +383,12 @@ impl Line {
             }
             Event::OwnClockAgrees => line("own_clock_agrees", "own clock", Tone::Good)
                 .saying("this machine's clock agrees with the others' again"),
+            Event::TableFull { id, name } => Self::new("table_full", "table full", Tone::Doubt)
+                .about(*id, name.to_string())
+                .saying("finds no place at this node: raise max_members on every node"),
+            Event::Refused { address, .. } => line("refused", "refused", Tone::Bad)
+                .with("address", address.to_string())
+                .saying("has no place for this node: raise max_members on every node"),
             Event::LeaveCompleted => line("leave_completed", "goodbye", Tone::Strong)
                 .saying("the others know that this node has left"),
             Event::Lagged => line("lagged", "lagged", Tone::Doubt)
@@ -405,7 +411,9 @@ fn subject(event: &Event) -> Option<NodeId> {
         | Event::Broadcast { from: id, .. }
         | Event::MapChanged { writer: id, .. }
         | Event::SettingsDiffer { id, .. }
-        | Event::ClockSkew { id, .. } => Some(*id),
+        | Event::ClockSkew { id, .. }
+        | Event::TableFull { id, .. }
+        | Event::Refused { id, .. } => Some(*id),
         Event::MapDropped { dropped, .. } => Some(dropped.writer),
         _ => None,
     }
