@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Instant as Clock, SystemTime};
 
 use gossip_core::adapter::{Faults, NoAgreement};
-use gossip_core::{Command, CommandError, Event, Instant, Key, Node};
+use gossip_core::{Command, CommandError, Event, Instant, Key, Node, Standing};
 
 /// The lock is held for one call of the node at a time, and never while anything is awaited.
 #[derive(Debug)]
@@ -117,6 +117,9 @@ impl State {
     ) -> Poll<Result<(), NoAgreement>> {
         if !self.is_running() {
             return Poll::Ready(Err(CommandError::Stopped.into()));
+        }
+        if matches!(self.node.standing(), Standing::Leaving | Standing::Left) {
+            return Poll::Ready(Err(CommandError::Left.into()));
         }
         match self.node.has_agreement(key) {
             true => Poll::Ready(Ok(())),

@@ -17,10 +17,15 @@ use crate::shared_map::replica::Version;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
-    /// This node has announced itself: it has learned the table from its seeds, or no seed answers.
+    /// This node has announced itself. Only [`JoinCause::Learned`] says that it knows its cluster.
+    ///
+    /// Before that it tells of no other member. Members of which it hears later are told as
+    /// [`Event::MemberUp`].
     Joined {
         /// How many other live members it knows.
         members: usize,
+        /// Why it has announced itself now.
+        cause: JoinCause,
     },
     /// A member is up: it can be counted on.
     MemberUp {
@@ -249,6 +254,20 @@ pub enum Event {
     LeaveCompleted,
     /// Events were lost, because the application did not take them in time. Look at the views instead.
     Lagged,
+}
+
+/// Why a node has announced itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JoinCause {
+    /// It knows the members: one of them has the same table, or an answer has left it nothing to ask for.
+    Learned,
+    /// Members have answered, but what they brought leaves something open. The node goes on asking.
+    Incomplete,
+    /// It has no seeds, so it is the first of a cluster.
+    NoSeeds,
+    /// Nobody has answered. It may be the first of its cluster, or it does not reach its seeds. The node
+    /// goes on asking them.
+    NoAnswer,
 }
 
 /// Why a neighbour is suspected now and not earlier.

@@ -214,7 +214,7 @@ pub use config::secret::{Encryption, MAX_KEYS, SecretKey};
 pub use config::{
     Config, ConfigError, ConfigWarning, Dissemination, Mode, PhiModel, Setting, SettingsDigest,
 };
-pub use event::{ClockDeviation, DownReason, Event, SuspicionReason, UpCause};
+pub use event::{ClockDeviation, DownReason, Event, JoinCause, SuspicionReason, UpCause};
 pub use hlc::Stamp;
 pub use identity::{Generation, Identity, IdentityError, MAX_NAME, Name, NameError, NodeId};
 pub use metrics::{Dropped, Metrics};

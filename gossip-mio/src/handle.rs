@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant as Clock, SystemTime};
 
 use gossip_core::adapter::{self, Config, Faults, NoAgreement, SpawnError};
-use gossip_core::{Command, CommandError, Event, Key, Node, Value};
+use gossip_core::{Command, CommandError, Event, Key, Node, Standing, Value};
 use mio::net::UdpSocket;
 use mio::{Poll, Waker};
 
@@ -152,12 +152,16 @@ impl Handle {
         self.command(Command::Watch { key: key.clone() })?;
         let shared = &self.0.0;
         shared.lock().waiting += 1;
-        let apart = |state: &mut State| state.is_running() && !state.node.has_agreement(key);
+        let leaves = |node: &Node| matches!(node.standing(), Standing::Leaving | Standing::Left);
+        let apart = |state: &mut State| {
+            state.is_running() && !state.node.has_agreement(key) && !leaves(&state.node)
+        };
         let mut state = shared.wait_while(&shared.changed, timeout, apart);
         state.waiting -= 1;
         match (state.is_running(), state.node.has_agreement(key)) {
             (false, _) => Err(CommandError::Stopped.into()),
             (true, true) => Ok(()),
+            (true, false) if leaves(&state.node) => Err(CommandError::Left.into()),
             (true, false) => Err(NoAgreement::Yet(state.node.agreement(key))),
         }
     }

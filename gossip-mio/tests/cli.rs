@@ -228,6 +228,23 @@ fn agents_meet_tell_of_themselves_and_leave_on_a_signal() {
     b.wait_for("leave_completed", |_| true);
 }
 
+/// Neither side is told that the other is the first of a cluster, or that nothing is wrong.
+#[cfg(unix)]
+#[test]
+fn an_agent_whose_seed_is_of_another_cluster_says_that_it_does_not_answer() {
+    let a = Agent::start("a", &["--cluster", "one"]);
+    let first = a.wait_for("joined", |_| true);
+    assert_eq!(first["cause"], "no_seeds");
+    let b = Agent::start("b", &["--cluster", "two", "--seed", &a.address]);
+    let alone = b.wait_for("joined", |_| true);
+    assert_eq!(alone["cause"], "no_answer");
+    let silent = b.wait_for("seed_silent", |_| true);
+    assert_eq!(silent["seed"], a.address.as_str());
+    let refused = a.wait_for("datagrams_refused", |_| true);
+    let reason = refused["reason"].as_str().unwrap();
+    assert!(reason.contains("another cluster"), "{reason}");
+}
+
 #[cfg(unix)]
 #[test]
 fn a_killed_agent_is_down_by_name() {

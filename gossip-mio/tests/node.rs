@@ -6,7 +6,9 @@ use std::net::UdpSocket;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use gossip_mio::gossip_core::{self, Command, CommandError, Event, Key, Node, NodeId, Value};
+use gossip_mio::gossip_core::{
+    self, Command, CommandError, Event, JoinCause, Key, Node, NodeId, Value,
+};
 use gossip_mio::{Config, Events, Handle, NoAgreement, NoEvent, SpawnError, spawn};
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -86,7 +88,8 @@ fn a_seed_may_have_a_name() {
     let (_b, mut events) = start("b", &[seed]);
     // Not as the first of a cluster while the name is being looked up.
     wait_for(&mut events, "joined", |event| {
-        *event == Event::Joined { members: 1 }
+        let cause = JoinCause::Learned;
+        *event == Event::Joined { members: 1, cause }
     });
 }
 
@@ -108,7 +111,8 @@ fn a_seed_that_cannot_be_looked_up_is_told_and_hinders_nothing() {
 fn no_event_is_no_end() {
     let (a, mut events) = start("a", &[]);
     wait_for(&mut events, "joined", |event| {
-        *event == Event::Joined { members: 0 }
+        let cause = JoinCause::NoSeeds;
+        *event == Event::Joined { members: 0, cause }
     });
     assert_eq!(events.try_next(), Err(NoEvent::Yet));
     assert_eq!(

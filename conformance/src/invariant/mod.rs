@@ -7,6 +7,7 @@
 //! - [`Broadcasts`]: each is told once, in its writer's order, to all.
 //! - [`History`]: what a node shows must never go back, and never claim what nobody wrote.
 //! - [`Maps`]: of the shared map, nothing is lost, comes back, or is told wrongly.
+//! - [`Words`]: what nodes tell their applications must be true.
 //! - [`Truth`]: what all must show once the faults have ended and news has had time to spread.
 
 mod broadcasts;
@@ -17,17 +18,19 @@ mod maps;
 mod quiescence;
 pub mod step;
 mod view;
+mod words;
 
 use core::fmt;
 use core::time::Duration;
 
-use gossip_core::{Generation, Instant, NodeId, Status};
+use gossip_core::{Generation, Instant, NodeId, Standing, Status};
 
 pub use broadcasts::Broadcasts;
 pub use history::History;
 pub use maps::{Held as HeldWrite, MapView, MapViolation, Maps};
 pub use quiescence::{Fate, Truth};
 pub use view::{Attribute, Mark, MemberView, View};
+pub use words::{Teller, Words};
 
 /// Something that must not be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +53,23 @@ pub enum Violation {
     SuspicionWithoutEnd {
         /// The member.
         about: NodeId,
+    },
+    /// A node tells that a member is up which is dead, and which all others have held down for long.
+    DeadToldUp {
+        /// The member.
+        about: NodeId,
+        /// For how long the last of the others has held it down.
+        held: Duration,
+    },
+    /// A node tells of an agreement although it has not joined yet, or is leaving.
+    AgreedApart {
+        /// How far it has come.
+        standing: Standing,
+    },
+    /// A node tells that nobody has answered it, after others have.
+    AnswerUntold {
+        /// How many datagrams of others it has taken.
+        taken: u64,
     },
     /// Nodes answer one another without end, or nearly so.
     Storm {
@@ -279,6 +299,17 @@ impl fmt::Display for Violation {
                     "has told that it suspects {about}, and nothing of it since"
                 )
             }
+            Self::DeadToldUp { about, held } => write!(
+                f,
+                "tells that {about} is up, which is dead, and which all others have held down for {held:?}"
+            ),
+            Self::AgreedApart { standing } => {
+                write!(f, "tells of an agreement while it is {standing:?}")
+            }
+            Self::AnswerUntold { taken } => write!(
+                f,
+                "tells that nobody has answered, after {taken} datagrams of others"
+            ),
             Self::Storm { inputs, limit } => write!(
                 f,
                 "is the last of {inputs} inputs within an interval; the limit is {limit}"

@@ -9,7 +9,7 @@ use super::hosts::HostId;
 use super::time::Time;
 use gossip_core::{Event, Generation, Key, Node, NodeId, Stamp};
 
-use crate::invariant::{HeldWrite, History, MapView, Maps, View, Violation, step};
+use crate::invariant::{HeldWrite, History, MapView, Maps, Teller, View, Violation, Words, step};
 
 /// How closely nodes are watched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,6 +53,7 @@ pub(crate) struct Inspector {
     scrutiny: Scrutiny,
     history: History,
     maps: Maps,
+    words: Words,
     looked: Vec<Looked>,
     /// Whom each node has told to be suspect, without a later word, where that is watched.
     suspected: BTreeMap<NodeId, BTreeSet<NodeId>>,
@@ -92,6 +93,7 @@ impl Inspector {
         self.history.forget_shown(host.node_id());
         self.suspected.remove(&host.node_id());
         self.maps.end(host.node_id());
+        self.words.end(host.node_id());
         if let Some(looked) = self.looked.get_mut(host.id().position()) {
             *looked = Looked::default();
         }
@@ -118,6 +120,18 @@ impl Inspector {
             return;
         }
         self.note_suspicion(host.node_id(), event);
+        if let Some(node) = host.node() {
+            let teller = Teller {
+                id: host.node_id(),
+                standing: node.standing(),
+                taken: Teller::taken(&node.metrics()),
+                interval: host.config().interval,
+            };
+            let violation = self.words.told(&teller, event, now.since(Time::START));
+            if let Some(violation) = violation {
+                self.report(now, host.id(), violation);
+            }
+        }
         if let Some(violation) = self.maps.told(host.node_id(), event) {
             self.report(now, host.id(), violation);
         }
@@ -202,6 +216,7 @@ impl Inspector {
             let latest = wall.saturating_add(host.config().max_clock_skew);
             let latest = Generation::new(Stamp::at(latest));
             found.extend(self.history.observe(&view, latest));
+            self.words.observe(&view, now.since(Time::START));
         }
         if map && self.scrutiny == Scrutiny::Views {
             found.extend(self.maps.observe(&MapView::of(node)));

@@ -141,7 +141,9 @@ mod tests {
         }
         let event = |members| {
             let mut hash = TraceHash::default();
-            hash.event(Time::START, HostId::new(0), &Event::Joined { members });
+            let cause = gossip_core::JoinCause::Learned;
+            let joined = Event::Joined { members, cause };
+            hash.event(Time::START, HostId::new(0), &joined);
             hash
         };
         assert_ne!(event(1), event(2));

@@ -5,7 +5,7 @@ use gossip_core::{Event, Value};
 /// What happened, as seen by the node that tells it.
 pub(super) fn event(event: &Event) -> String {
     match event {
-        Event::Joined { members } => format!("has joined {members} others"),
+        Event::Joined { members, cause } => format!("has joined {members} others ({cause:?})"),
         Event::MemberUp {
             id,
             generation,

@@ -1,8 +1,11 @@
-//! Nodes that join a cluster with much state: how soon they know all, and who bears it.
+//! Nodes that join a cluster: what they tell, how soon they know all, and who bears it.
 
+use core::time::Duration;
+
+use conformance::sim::network::{Effect, Scope};
 use conformance::sim::{Action, World};
 use conformance::testkit::{Cluster, MILLI, MINUTE, SECOND, host, key, value};
-use gossip_core::{Command, Mode};
+use gossip_core::{Command, Event, JoinCause, Mode, NodeId, Standing, Status};
 
 /// How a newcomer came to have what the others have.
 #[derive(Clone, Copy)]
@@ -138,5 +141,257 @@ fn a_newcomer_learns_logs_that_are_longer_than_a_leg() {
         cluster.start(nodes);
         cluster.pass(MINUTE);
         cluster.assert_at_rest();
+    }
+}
+
+/// The members that a node has told to be up, in this order, and those that it has told to be down.
+fn told_by(cluster: &mut Cluster, number: usize) -> (Vec<NodeId>, Vec<NodeId>) {
+    let (mut up, mut down) = (Vec::new(), Vec::new());
+    let told = cluster.take_told().into_iter();
+    for told in told.filter(|told| told.by == number) {
+        match told.event {
+            Event::MemberUp { id, .. } => up.push(id),
+            Event::MemberDown { id, .. } => down.push(id),
+            _ => {}
+        }
+    }
+    up.sort_unstable();
+    (up, down)
+}
+
+#[test]
+fn a_newcomer_tells_nobody_up_whom_all_have_held_down_for_long() {
+    for seed in 1..=9 {
+        let options = Cluster::of(12).seed(seed).seeds([0, 1, 2]).spare(1);
+        let mut cluster = options.form();
+        let dead = [5, 8];
+        dead.iter().for_each(|number| cluster.crash(*number));
+        cluster.pass(MINUTE);
+        cluster.take_told();
+        cluster.start(12);
+        cluster.pass(20 * SECOND);
+        let (up, down) = told_by(&mut cluster, 12);
+        let live = (0..12).filter(|number| !dead.contains(number));
+        let mut live: Vec<NodeId> = live.map(|number| cluster.id(number)).collect();
+        live.sort_unstable();
+        assert_eq!(up, live, "seed {seed}");
+        assert_eq!(down, [], "seed {seed}");
+        for number in dead {
+            assert_eq!(cluster.status(12, number), Some(Status::Down));
+        }
+    }
+}
+
+/// How a node has joined: how many others it knew, and why it announced itself.
+fn joined(cluster: &Cluster, number: usize) -> (usize, JoinCause) {
+    let mut told = cluster.told().iter().filter(|told| told.by == number);
+    let joined = told.find_map(|told| match told.event {
+        Event::Joined { members, cause } => Some((members, cause)),
+        _ => None,
+    });
+    joined.expect("it has joined")
+}
+
+/// A dead member is not told up by those either that were away while it lived or died.
+#[test]
+fn a_node_that_was_cut_off_tells_nobody_up_whom_all_have_held_down_for_long() {
+    for seed in 1..=9 {
+        let options = Cluster::of(9).seed(seed).seeds([0, 1, 2]).spare(1);
+        let mut cluster = options.form();
+        cluster.cut_off([8]);
+        cluster.pass(20 * SECOND);
+        cluster.start(9);
+        cluster.pass(10 * SECOND);
+        cluster.set(5, "role", "writes before it dies");
+        cluster.pass(SECOND);
+        let dead = [5, 9];
+        dead.iter().for_each(|number| cluster.crash(*number));
+        cluster.pass(MINUTE);
+        cluster.take_told();
+        cluster.mend();
+        cluster.pass(MINUTE);
+        let (up, down) = told_by(&mut cluster, 8);
+        let dead = dead.map(|number| cluster.id(number));
+        assert!(
+            up.iter().all(|id| !dead.contains(id)),
+            "seed {seed}: {up:?} {dead:?}"
+        );
+        assert_eq!((up.len(), down), (7, Vec::new()), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_node_that_was_restarted_tells_nobody_up_whom_all_have_held_down_for_long() {
+    for seed in 1..=9 {
+        let mut cluster = Cluster::of(7).seed(seed).seeds([0, 1, 2]).form();
+        cluster.crash(5);
+        cluster.pass(MINUTE);
+        cluster.take_told();
+        cluster.restart(6);
+        cluster.pass(20 * SECOND);
+        let (up, down) = told_by(&mut cluster, 6);
+        let dead = cluster.id(5);
+        assert!(!up.contains(&dead), "seed {seed}");
+        assert_eq!((up.len(), down), (5, Vec::new()), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_newcomer_tells_nobody_up_of_a_datacenter_that_has_been_down_for_long() {
+    for seed in 1..=3 {
+        let options = Cluster::of(24).seed(seed).datacenters(&[12, 12]).spare(1);
+        let mut cluster = options.seeds([0, 2, 4]).form();
+        let elsewhere: Vec<usize> = (0..24).filter(|number| number % 2 == 1).collect();
+        elsewhere.iter().for_each(|number| cluster.crash(*number));
+        cluster.pass(MINUTE);
+        cluster.take_told();
+        cluster.start(24);
+        cluster.pass(MINUTE);
+        let (up, down) = told_by(&mut cluster, 24);
+        assert_eq!((up.len(), down), (12, Vec::new()), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_node_whose_seed_does_not_answer_says_so() {
+    for (seed, what) in [(0, "itself"), (1, "a machine that is off")] {
+        let mut cluster = Cluster::of(1).seeds([seed]).spare(1).start();
+        cluster.pass(5 * SECOND);
+        assert_eq!(joined(&cluster, 0), (0, JoinCause::NoAnswer), "{what}");
+        // A later answer is told as a member that is up.
+        cluster.start(1);
+        cluster.until(10 * SECOND, |cluster| {
+            cluster.tells(0, |event| matches!(event, Event::MemberUp { .. }))
+        });
+        if seed == 0 {
+            assert_eq!(joined(&cluster, 1), (1, JoinCause::Learned));
+        }
+    }
+}
+
+#[test]
+fn a_node_that_has_joined_knows_the_table_or_says_that_it_does_not() {
+    for (seed, loss) in [(1, 0.1), (2, 0.3), (3, 0.3), (4, 0.5), (5, 0.5)] {
+        let nodes = 40;
+        let options = Cluster::of(nodes).seed(seed).seeds([0, 1]).spare(1);
+        let mut cluster = options.config(|config| config.max_state = 1 << 15).form();
+        for (number, key) in (0..nodes).flat_map(|n| (0..9).map(move |key| (n, key))) {
+            cluster.set(number, &format!("key{key}"), [b'.'; 1000]);
+        }
+        cluster.pass(MINUTE);
+        cluster.take_told();
+        cluster.disturb(Scope::Everywhere, Effect::Loss(loss));
+        cluster.start(nodes);
+        cluster.pass(MINUTE);
+        let (members, cause) = joined(&cluster, nodes);
+        println!("seed {seed}: {members} {cause:?}");
+        if loss < 0.5 {
+            assert_eq!(cause, JoinCause::Learned, "seed {seed}");
+        }
+        assert_eq!(members == nodes, cause == JoinCause::Learned, "seed {seed}");
+    }
+}
+
+/// For how long the slowest node goes on joining although it knows all others, and when the last one is up.
+fn lingers(nodes: usize) -> (Duration, Duration) {
+    let mut cluster = Cluster::of(0).spare(nodes).start();
+    let mut known = vec![None; nodes];
+    let mut up = vec![None; nodes];
+    let step = 10 * MILLI;
+    let mut started = 0;
+    let all = u64::try_from(nodes).unwrap();
+    while up.contains(&None) {
+        let now = cluster.now();
+        while started < nodes
+            && now >= SECOND * u32::try_from(started).unwrap() / u32::try_from(nodes).unwrap()
+        {
+            cluster.start(started);
+            started += 1;
+        }
+        cluster.pass(step);
+        for number in 0..started {
+            let node = cluster.node(number);
+            if node.metrics().live == all {
+                known[number].get_or_insert(cluster.now());
+            }
+            if node.standing() == Standing::Up {
+                up[number].get_or_insert(cluster.now());
+            }
+        }
+    }
+    let pairs = known.iter().zip(&up);
+    let lingers = pairs.filter_map(|(known, up)| Some((*up)?.saturating_sub((*known)?)));
+    (
+        lingers.max().unwrap(),
+        up.into_iter().flatten().max().unwrap(),
+    )
+}
+
+#[test]
+fn a_newcomer_that_knows_all_is_up() {
+    for nodes in [20, 100] {
+        let (lingers, last) = lingers(nodes);
+        println!("{nodes} nodes: {lingers:?}, the last after {last:?}");
+        assert!(lingers <= 500 * MILLI, "{nodes} nodes: {lingers:?}");
+    }
+}
+
+#[test]
+fn every_write_is_known_soon_whatever_passes_through_its_writer() {
+    let nodes = 12;
+    let mut cluster = Cluster::of(nodes).form();
+    let mut late = Vec::new();
+    for write in 0..220 {
+        // Within a moment all write, so that much passes through each.
+        let writer = write % nodes;
+        let text = write.to_string();
+        cluster.set(writer, "latest", &text);
+        cluster.set((writer + 5) % nodes, "other", &text);
+        let took = (0..100).find(|_| {
+            cluster.pass(MILLI);
+            (0..nodes)
+                .all(|viewer| cluster.attribute(viewer, writer, "latest").as_ref() == Some(&text))
+        });
+        late.extend(took.is_none().then_some(write));
+        cluster.pass(MILLI * u32::try_from(write % 7).unwrap());
+    }
+    assert_eq!(late, [], "not known after 0.1 s");
+}
+
+/// What waits in the socket of a paused process was said long ago.
+#[test]
+fn a_node_that_was_paused_tells_nobody_up_who_has_died_meanwhile() {
+    for seed in 1..=9 {
+        let mut cluster = Cluster::of(4).seed(seed).spare(1).form();
+        cluster.pause(3);
+        cluster.start(4);
+        cluster.pass(10 * SECOND);
+        cluster.crash(4);
+        cluster.pass(MINUTE);
+        cluster.take_told();
+        cluster.resume(3);
+        cluster.pass(20 * SECOND);
+        let (up, _) = told_by(&mut cluster, 3);
+        assert!(!up.contains(&cluster.id(4)), "seed {seed}");
+    }
+}
+
+/// Two nodes refute the votes of a side that cannot hear them, and one of them dies before the network heals.
+#[test]
+fn a_refutation_of_a_member_that_has_died_since_does_not_make_it_up() {
+    for seed in 1..=9 {
+        let mut cluster = Cluster::of(5).seed(seed).form();
+        cluster.cut_off([3, 4]);
+        cluster.pass(20 * SECOND);
+        cluster.crash(4);
+        cluster.pass(20 * SECOND);
+        cluster.take_told();
+        cluster.mend();
+        cluster.pass(30 * SECOND);
+        let dead = cluster.id(4);
+        let told = cluster.told().iter();
+        let wrong =
+            told.filter(|told| matches!(told.event, Event::MemberUp { id, .. } if id == dead));
+        assert_eq!(wrong.count(), 0, "seed {seed}");
     }
 }

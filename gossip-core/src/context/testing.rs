@@ -10,7 +10,7 @@ use super::{Context, Parts};
 use crate::config::Config;
 use crate::hlc::{Clock, Stamp};
 use crate::identity::{Generation, NodeId};
-use crate::membership::Table;
+use crate::membership::{Table, Told};
 use crate::state::attribute::{ADDRESS, Declared, STATUS, encode_address};
 use crate::state::log::Log;
 use crate::state::table_hash::HashKey;
@@ -68,11 +68,12 @@ pub(crate) fn generation() -> Generation {
 }
 
 impl Context {
-    /// Adds a member that is up. The number becomes its id and the port of its address.
+    /// Adds a member that is up and has been told. The number becomes its id and the port of its address.
     pub(crate) fn learn(&mut self, number: u16) -> NodeId {
         let id = NodeId::from_u64(u64::from(number));
         let log = log_of(generation(), number, Declared::Up);
         self.table.apply(id, self.now, &log.claim_after(0));
+        self.table.get_mut(id).expect("it is known now").told = Told::Up;
         id
     }
 }

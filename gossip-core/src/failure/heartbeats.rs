@@ -7,10 +7,9 @@ use super::{Failure, MAX_OBSERVED, Neighbour};
 use crate::context::{Context, Outgoing, Timer, count};
 use crate::event::{Event, SuspicionReason};
 use crate::identity::{Generation, NodeId};
-use crate::membership::Condition;
 use crate::membership::observers::{fallen_nearby, neighbours};
 use crate::membership::ring::Neighbours;
-use crate::state::attribute::Declared;
+use crate::membership::{Condition, Record, Told};
 use crate::wire::message::Sender;
 
 /// Intervals for which a former neighbour still gets heartbeats, so that a changing ring raises no
@@ -31,9 +30,10 @@ impl Failure {
         if let Some(observation) = observed {
             let relief = observation.sign_of_life(context.now);
             self.on_relief(context, sender.id, relief);
-            // Neighbours are heard all the time. If nobody is down or asked, they need not be
-            // looked up.
-            if context.table.down_len() == 0 && self.probes.is_empty() {
+            // Neighbours are heard all the time. If nobody is down, asked or to be introduced, they need
+            // not be looked up.
+            let is_awaited = !self.probes.is_empty() || self.introductions.are_due();
+            if context.table.down_len() == 0 && !is_awaited {
                 return;
             }
         }
@@ -157,10 +157,10 @@ impl Failure {
 
     /// A member has become suspect: tells the application, if it was told before that the member is up.
     fn tell_suspected(&mut self, context: &mut Context, id: NodeId) {
-        let is_told_up = context.table.get(id).is_some_and(|record| {
-            record.condition == Condition::Live && record.declared() != Declared::Joining
-        });
-        if !is_told_up {
+        let is_told_up = |record: &Record| {
+            record.condition == Condition::Live && record.told == Told::Up && !record.returns
+        };
+        if !context.table.get(id).is_some_and(is_told_up) {
             return;
         }
         let Some(phi) = self.phi(context.now, id) else {

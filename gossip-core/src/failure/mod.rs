@@ -22,6 +22,7 @@
 mod detector;
 mod doubts;
 mod heartbeats;
+pub(crate) mod introductions;
 mod loss;
 mod observation;
 pub(crate) mod own_votes;
@@ -47,6 +48,7 @@ use crate::membership::Record;
 use crate::state::attribute::{MAX_VOTES, PublishedVote};
 use crate::time::Instant;
 use detector::Detector;
+use introductions::Introductions;
 use loss::Loss;
 use observation::{Observation, find, position};
 use probes::Probes;
@@ -97,6 +99,7 @@ pub(crate) struct Failure {
     /// longer than others keep members that are down. It is kept for [`STEADY_INTERVALS`] after
     /// that moment, and then unset.
     trust_heard_after: Option<Instant>,
+    introductions: Introductions,
 }
 
 /// A ring neighbour, as a receiver of heartbeats.
@@ -131,6 +134,7 @@ impl Failure {
             next_verdicts: Instant::ORIGIN,
             isolated: false,
             trust_heard_after: None,
+            introductions: Introductions::default(),
         }
     }
 
@@ -193,6 +197,7 @@ impl Failure {
     pub(crate) fn on_pause(&mut self, context: &mut Context, gap: Duration) {
         context.stale.deadlines = true;
         self.on_sleep(context, gap);
+        self.distrust_what_waited(context);
         for observation in &mut self.observations {
             observation.paused(context.now, gap, context.config.interval);
             if !observation.is_silent() && observation.end_suspicion() {

@@ -20,12 +20,12 @@ use smallvec::SmallVec;
 use super::{Failure, SETTLING_INTERVALS, STEADY_INTERVALS};
 use crate::context::Context;
 use crate::identity::NodeId;
-use crate::membership::{Condition, Record};
+use crate::membership::{Condition, Record, Told};
 use crate::state::attribute::{MAX_VOTES, PublishedVote, VOTES, decode_votes, encode_votes};
 use crate::time::{Instant, UnixTime};
 
 /// Intervals after which a vote that arrives is late.
-const LATE_INTERVALS: u32 = 2;
+pub(super) const LATE_INTERVALS: u32 = 2;
 
 /// The most bytes that a vote takes in an author's first year, against a member that has written
 /// less than two million entries: id 8, generation 8, frontier 3, age 5, mark 1. Longer votes are
@@ -341,8 +341,9 @@ fn outlasts_removal(context: &Context, vote: &PublishedVote) -> bool {
 }
 
 /// From when on the votes of an author count that arrive now. A late vote counts an interval later,
-/// so that its subject can refute it before.
-fn counts_from(context: &Context, author: NodeId) -> impl Fn(&PublishedVote) -> Instant {
+/// so that its subject can refute it before. Against a member of which the application has not been told it
+/// counts at once: nothing has to be taken back if it is refuted.
+fn counts_from(context: &Context, author: NodeId) -> impl Fn(&PublishedVote) -> Instant + '_ {
     let record = context.table.get(author);
     debug_assert!(record.is_some(), "votes of a member that is unknown");
     let generation_start = record.map_or(UnixTime::default(), |record| {
@@ -353,7 +354,9 @@ fn counts_from(context: &Context, author: NodeId) -> impl Fn(&PublishedVote) -> 
     let late = u64::try_from(context.intervals(LATE_INTERVALS).as_millis()).unwrap_or(u64::MAX);
     move |vote| {
         let voted_at = generation_start.as_millis().saturating_add(vote.age);
-        if wall.saturating_sub(voted_at) > late {
+        let subject = context.table.get(vote.subject);
+        let is_known = subject.is_some_and(|subject| subject.told != Told::Never);
+        if is_known && wall.saturating_sub(voted_at) > late {
             second_thought
         } else {
             now

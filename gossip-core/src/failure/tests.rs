@@ -386,7 +386,10 @@ fn of_two_nodes_each_decides_alone_about_the_other() {
     failure.on_life(&mut context, sender(7));
     failure.draw_verdicts(&mut context);
     assert_eq!(context.table.condition(other), Some(Condition::Live));
-    let [Event::MemberUp { cause, .. }, Event::Rejoined] = events(&mut context)[..] else {
+    assert_eq!(events(&mut context), [Event::Rejoined]);
+    assert_eq!(failure.introducible(&mut context, None), [other]);
+    failure.introduce(&mut context, other);
+    let [Event::MemberUp { cause, .. }] = events(&mut context)[..] else {
         panic!("the member is back")
     };
     assert_eq!(cause, UpCause::Recovered);

@@ -344,6 +344,57 @@ impl Evidence<'_> {
         find(self.observations, id)
     }
 
+    /// Whether anything speaks against a member of which this node knows by others alone:
+    ///
+    /// - this node finds it silent;
+    /// - somebody votes against it, be it that the vote does not count yet;
+    /// - none of its observers is left to vouch for it;
+    /// - it is in another datacenter where somebody is down or voted against, and no bridge there is heard.
+    ///
+    /// `without_a_vote` is as in [`Evidence::without_a_vote`].
+    pub(super) fn speaks_against(&self, member: &Record, without_a_vote: &[NodeId]) -> bool {
+        let tally = || self.tally(member.id, &[], without_a_vote, |_, _| ());
+        let is_contested = self.finds_silent(member.id) || self.is_voted_against(member.id);
+        if is_contested || tally().vouching == 0 {
+            return true;
+        }
+        let datacenters = self.table.datacenters();
+        let bridges = datacenters.bridges_of(member.place);
+        let is_shaken = || {
+            let down = datacenters.ring(member.place).down();
+            !down.is_empty() || bridges.iter().any(|bridge| self.is_voted_against(*bridge))
+        };
+        let heard = |id: &NodeId| {
+            self.table
+                .get(*id)
+                .is_some_and(|bridge| self.has_heard(bridge))
+        };
+        member.place != self.table.place(self.own) && is_shaken() && !bridges.iter().any(heard)
+    }
+
+    /// Whether somebody votes against a member, be it that the vote does not count yet.
+    fn is_voted_against(&self, id: NodeId) -> bool {
+        let at_last = Instant::from_nanos(u64::MAX);
+        let record = self.table.get(id);
+        let mut votes = self.votes.against(id).iter();
+        votes.any(|vote| record.is_some_and(|record| vote.is_valid(&record.log, at_last)))
+    }
+
+    /// Whom to ask about a member against which something speaks: itself, and the bridges of another datacenter.
+    pub(super) fn asked_about(&self, member: &Record) -> impl Iterator<Item = NodeId> + '_ {
+        let is_here = member.place == self.table.place(self.own);
+        let bridges = self.table.datacenters().bridges_of(member.place);
+        let bridges = bridges.get(..if is_here { 0 } else { bridges.len() });
+        let bridges = bridges.unwrap_or_default().iter().copied();
+        let itself = is_here || self.is_voted_against(member.id);
+        bridges.chain(itself.then_some(member.id))
+    }
+
+    /// Whether the member itself has lately sent this node anything.
+    pub(super) fn has_heard(&self, member: &Record) -> bool {
+        member.heard.is_some_and(|heard| heard > self.heard_after)
+    }
+
     /// Whether this node finds a member silent, by its observation or by a probe.
     pub(super) fn finds_silent(&self, id: NodeId) -> bool {
         self.observation(id).is_some_and(Observation::is_silent) || self.probes.is_silent(id)

@@ -8,11 +8,11 @@ use super::probes::{Hint, TURN};
 use super::verdict::{Evidence, Verdict};
 use super::{Failure, SETTLING_INTERVALS, STEADY_INTERVALS};
 use crate::context::{Context, Timer, count};
-use crate::event::{DownReason, Event, UpCause};
+use crate::event::{DownReason, Event};
 use crate::identity::NodeId;
-use crate::membership::{Condition, Record};
+use crate::membership::{Condition, Record, Told};
 use crate::rng::below;
-use crate::state::attribute::{Declared, VOTES, decode_votes};
+use crate::state::attribute::{VOTES, decode_votes};
 use crate::time::{Instant, part};
 
 /// Intervals for which a message makes its sender count as heard.
@@ -23,7 +23,7 @@ const REFUTATION_INTERVALS: u32 = 2;
 
 /// How often the verdicts are drawn within an interval, at most. When half of a cluster falls,
 /// votes arrive by the hundred.
-const DRAWS_PER_INTERVAL: u32 = 50;
+pub(super) const DRAWS_PER_INTERVAL: u32 = 50;
 /// The verdicts are drawn that often while no more members are contested. With more members they
 /// are drawn less often, so that the fall of half of a large cluster does not take all of a core.
 /// With 500 contested members they are drawn every tenth of an interval.
@@ -164,7 +164,7 @@ impl Failure {
     }
 
     /// The facts from which the verdicts follow.
-    fn evidence<'a>(&'a self, context: &'a Context) -> Evidence<'a> {
+    pub(super) fn evidence<'a>(&'a self, context: &'a Context) -> Evidence<'a> {
         Evidence {
             own: context.own,
             table: &context.table,
@@ -257,8 +257,13 @@ impl Failure {
 
     /// Tells the application that a member is down, if it was told before that the member is up.
     fn tell_down(&self, context: &mut Context, id: NodeId) {
-        let record = context.table.get(id);
-        let Some(record) = record.filter(|record| record.declared() != Declared::Joining) else {
+        let record = context.table.get_mut(id);
+        let Some(record) = record.filter(|record| record.told == Told::Up && !record.returns)
+        else {
+            return;
+        };
+        record.told = Told::Ended;
+        let Some(record) = context.table.get(id) else {
             return;
         };
         let has_votes = self.valid_votes(context.now, id, Some(record)).next();
@@ -300,7 +305,7 @@ impl Failure {
             observation.damp(damping);
         }
         count(&mut context.metrics.flaps);
-        self.tell_up(context, id, UpCause::Recovered);
+        self.note_untold(context, id);
         // A node that held so many members down, or a whole datacenter, was most likely cut off and
         // is no longer.
         if are_many_down || is_deserted {
@@ -313,30 +318,6 @@ impl Failure {
             let soon = context.at_once();
             context.timers.advance(Timer::Probe, soon);
         }
-    }
-
-    /// Tells the application that a member is up, if the member says so itself.
-    pub(crate) fn tell_up(&self, context: &mut Context, id: NodeId, cause: UpCause) {
-        let Some(record) = context.table.get(id) else {
-            debug_assert!(false, "a member that is unknown is up");
-            return;
-        };
-        let Some(address) = record.address() else {
-            return;
-        };
-        if record.declared() == Declared::Joining {
-            return;
-        }
-        let event = Event::MemberUp {
-            id,
-            name: record.display_name(),
-            address,
-            generation: record.log.generation(),
-            cause,
-            phi: self.phi(context.now, id),
-            votes: self.count_votes(context, id),
-        };
-        context.tell(event);
     }
 
     /// Whether a member that is down is to be removed now: it has been down for long enough, and

@@ -15,6 +15,7 @@ use alloc::vec::Vec;
 use rand_core::Rng;
 use siphasher::sip::SipHasher24;
 
+use super::Standing;
 use crate::command::{CommandError, Key, MAX_WATCHED, Value};
 use crate::context::Context;
 use crate::event::Event;
@@ -26,6 +27,8 @@ use crate::state::attribute::Declared;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Agreement {
+    /// How far this node has come. It can tell of an agreement only while it is up.
+    pub standing: Standing,
     /// Each value that is shown, with the members that show it. The value that this node shows comes
     /// first, then the others in their order.
     pub shown: Vec<Shown>,
@@ -42,10 +45,11 @@ pub struct Shown {
 }
 
 impl Agreement {
-    /// Whether all members show the same value, or none shows any.
+    /// Whether all members show the same value, or none shows any. A node that has not joined yet or is
+    /// leaving says no: it does not know what the others show, or it is no longer one of them.
     #[must_use]
     pub fn is_reached(&self) -> bool {
-        self.shown.len() <= 1
+        self.standing == Standing::Up && self.shown.len() <= 1
     }
 
     /// How many members show what this node shows, itself included.
@@ -188,8 +192,8 @@ impl Watches {
     }
 
     /// Brings the watched attributes up to date with the table, and tells the application what has
-    /// changed.
-    pub(super) fn review(&mut self, context: &mut Context) {
+    /// changed, if this node is up.
+    pub(super) fn review(&mut self, context: &mut Context, standing: Standing) {
         if self.0.is_empty() {
             return;
         }
@@ -200,7 +204,7 @@ impl Watches {
                 let record = record.filter(|record| counts(record, context.own));
                 watch.look(*id, record);
             }
-            if watch.is_agreed() == watch.told {
+            if standing != Standing::Up || watch.is_agreed() == watch.told {
                 continue;
             }
             watch.told = watch.is_agreed();
@@ -218,7 +222,7 @@ impl Watches {
 }
 
 /// What the live members show of an attribute. O(size of all live members' state).
-pub(crate) fn agreement(context: &Context, key: &Key) -> Agreement {
+pub(crate) fn agreement(context: &Context, standing: Standing, key: &Key) -> Agreement {
     let key = key.as_str().as_bytes();
     let ours = context.own_log().and_then(|own| own.get(key));
     let mut members: BTreeMap<Option<&[u8]>, Vec<NodeId>> = BTreeMap::new();
@@ -234,6 +238,7 @@ pub(crate) fn agreement(context: &Context, key: &Key) -> Agreement {
         members,
     });
     Agreement {
+        standing,
         shown: shown.collect(),
     }
 }

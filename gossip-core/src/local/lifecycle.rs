@@ -4,17 +4,45 @@ use core::time::Duration;
 
 use super::{Local, Standing};
 use crate::context::{Context, Timer, count};
-use crate::event::Event;
+use crate::event::{Event, JoinCause};
 use crate::identity::Generation;
 use crate::membership::Condition;
 use crate::state::attribute::{Declared, PublishedVote, STATUS};
-use crate::time::part;
+use crate::time::{Instant, part};
 
-/// Rounds after which a node announces itself although its seeds are silent: it may be the first.
+/// Rounds without anything new after which a node announces itself although its table may not be whole. If its
+/// seeds are silent, it may be the first.
 const JOINING_ROUNDS: u32 = 3;
+
+/// Rounds after which a node announces itself though answers still bring something new.
+const MOST_JOINING_ROUNDS: u32 = 30;
 
 /// How often a departure is pushed. With 30 % loss, three times make it certain enough.
 const FAREWELLS: u8 = 3;
+
+/// How a node joins.
+#[derive(Debug)]
+pub(super) struct Joining {
+    /// Why the node announces itself, if it does so now.
+    cause: JoinCause,
+    /// The node announces itself by then.
+    latest: Instant,
+    /// Whether the node waits for parts of an answer, and then asks whether that was all.
+    asks_again: bool,
+    /// Whether the node has announced itself and its application has not been told so yet.
+    is_to_be_told: bool,
+}
+
+impl Default for Joining {
+    fn default() -> Self {
+        Self {
+            cause: JoinCause::NoAnswer,
+            latest: Instant::ORIGIN,
+            asks_again: false,
+            is_to_be_told: false,
+        }
+    }
+}
 
 /// What comes of a step of leaving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,33 +59,78 @@ impl Local {
     pub(crate) fn begin_joining(&mut self, context: &mut Context) {
         debug_assert_eq!(self.standing, Standing::Joining);
         if context.config.seeds.is_empty() && !context.config.seeds_to_come {
+            self.joining.cause = JoinCause::NoSeeds;
             self.announce(context);
         } else {
             let at = context.in_intervals(JOINING_ROUNDS);
             context.timers.set(Timer::Announce, Some(at));
+            self.joining.latest = context.in_intervals(MOST_JOINING_ROUNDS);
         }
     }
 
-    /// The table is learned, or nobody answers. A joining node takes part from now on; for any other
+    /// Another node of this cluster has said something.
+    pub(crate) fn on_answer(&mut self) {
+        if self.joining.cause == JoinCause::NoAnswer {
+            self.joining.cause = JoinCause::Incomplete;
+        }
+    }
+
+    /// An answer has brought something new, and there may be more.
+    pub(crate) fn on_news(&self, context: &mut Context) {
+        if self.standing == Standing::Joining && !self.joining.asks_again {
+            let at = context.in_intervals(JOINING_ROUNDS);
+            let at = at.min(self.joining.latest);
+            context.timers.set(Timer::Announce, Some(at));
+        }
+    }
+
+    /// The table is learned.
+    pub(crate) fn on_learned(&mut self, context: &mut Context) {
+        if self.standing == Standing::Joining {
+            self.joining.cause = JoinCause::Learned;
+            self.announce(context);
+        }
+    }
+
+    /// The table is learned, but for datagrams that others have overtaken or that are lost. A joining node asks
+    /// again at this time.
+    pub(crate) fn ask_again_at(&mut self, context: &mut Context, at: Instant) {
+        if self.standing == Standing::Joining {
+            self.joining.asks_again = true;
+            context.timers.advance(Timer::Announce, at);
+        }
+    }
+
+    /// A joining node has waited for long enough: for parts of an answer, or for anything new.
+    pub(crate) fn on_announce_due(&mut self, context: &mut Context) {
+        if core::mem::take(&mut self.joining.asks_again) && context.now < self.joining.latest {
+            context.ask_all_seeds();
+            self.on_news(context);
+        } else {
+            self.announce(context);
+        }
+    }
+
+    /// The table is learned, or answers bring nothing new. A joining node takes part from now on; for any other
     /// this changes nothing.
     pub(crate) fn announce(&mut self, context: &mut Context) {
         if self.standing != Standing::Joining {
             return;
         }
         self.standing = Standing::Up;
+        self.joining.is_to_be_told = true;
         context.timers.set(Timer::Announce, None);
         declare(context, Declared::Up);
-        debug_assert!(context.table.live_len() >= 1, "a node counts itself");
-        let members = context.table.live_len().saturating_sub(1);
-        context.tell(Event::Joined { members });
     }
 
-    /// The table is learned, but for datagrams that others have overtaken. A joining node announces
-    /// itself after this time.
-    pub(crate) fn announce_after(&self, context: &mut Context, time: Duration) {
-        if self.standing == Standing::Joining {
-            let at = context.now.saturating_add(time);
-            context.timers.advance(Timer::Announce, at);
+    /// The verdicts are drawn, and the members that are up have been told: tells the application that this
+    /// node has joined them.
+    pub(crate) fn tell_joined(&mut self, context: &mut Context) {
+        if self.standing == Standing::Up && core::mem::take(&mut self.joining.is_to_be_told) {
+            debug_assert!(context.table.live_len() >= 1, "a node counts itself");
+            let members = context.table.live_len().saturating_sub(1);
+            let cause = self.joining.cause;
+            context.tell(Event::Joined { members, cause });
         }
     }
 

@@ -30,6 +30,7 @@ use crate::context::Context;
 use crate::dissemination::broadcast::Broadcasts;
 use crate::state::attribute::Declared;
 use agreement::Watches;
+use lifecycle::Joining;
 pub(crate) use lifecycle::{Farewell, raise_generation, request_new_generation};
 pub(crate) use name_conflict::Claim;
 use name_conflict::NameConflict;
@@ -51,6 +52,7 @@ pub enum Standing {
 #[derive(Debug)]
 pub(crate) struct Local {
     standing: Standing,
+    joining: Joining,
     /// How often the departure has been announced.
     farewells: u8,
     /// The other node of this name that has been asked who is older, while the conflict is open.
@@ -63,6 +65,7 @@ impl Local {
     pub(crate) fn new() -> Self {
         Self {
             standing: Standing::Joining,
+            joining: Joining::default(),
             farewells: 0,
             conflict: None,
             broadcasts: Broadcasts::default(),
@@ -122,15 +125,16 @@ impl Local {
         self.watches.unwatch(context, key);
     }
 
-    /// Whether all live members show the same of an attribute. `None` unless it is watched. O(1).
+    /// Whether all live members show the same of an attribute, as far as this node may say so. `None` unless
+    /// the attribute is watched. O(1).
     pub(crate) fn is_agreed(&self, key: &Key) -> Option<bool> {
-        self.watches.is_agreed(key)
+        Some(self.watches.is_agreed(key)? && self.standing == Standing::Up)
     }
 
     /// Brings the watched attributes up to date with the table, and tells the application what has
-    /// changed.
+    /// changed. A node that has not joined or is leaving tells nothing.
     pub(crate) fn review_agreements(&mut self, context: &mut Context) {
         debug_assert!(!self.has_left());
-        self.watches.review(context);
+        self.watches.review(context, self.standing);
     }
 }

@@ -1,14 +1,13 @@
 //! The machine alone: joining, leaving, refuting, name conflicts, attributes, agreement.
 
 use core::net::SocketAddr;
-use core::time::Duration;
 use std::vec::Vec;
 
 use super::*;
 use crate::config::Config;
 use crate::context::testing::{OWN, WALL, address, at, context, generation};
 use crate::context::{Outgoing, Timer};
-use crate::event::Event;
+use crate::event::{Event, JoinCause};
 use crate::hlc::Stamp;
 use crate::identity::{Generation, NodeId};
 use crate::state::attribute::{ADDRESS, PublishedVote, encode_address};
@@ -68,9 +67,16 @@ fn a_node_without_seeds_is_up_at_once_and_announces_itself_once() {
     local.begin_joining(&mut context);
     assert_eq!(local.standing(), Standing::Up);
     let (_, events) = noted(&mut context);
-    assert_eq!(events, [Event::Joined { members: 0 }]);
+    assert_eq!(events, []);
+    local.tell_joined(&mut context);
+    let joined = Event::Joined {
+        members: 0,
+        cause: JoinCause::NoSeeds,
+    };
+    assert_eq!(noted(&mut context).1, [joined]);
     local.announce(&mut context);
-    local.announce_after(&mut context, Duration::ZERO);
+    local.on_announce_due(&mut context);
+    local.tell_joined(&mut context);
     assert_eq!(noted(&mut context).1, []);
     assert!(!context.timers.take_due(Timer::Announce, at(1_000_000)));
 }
@@ -82,10 +88,58 @@ fn a_node_with_seeds_waits_three_intervals_or_until_the_table_is_learned() {
     local.begin_joining(&mut context);
     assert_eq!(local.standing(), Standing::Joining);
     assert_eq!(context.timers.next(), Some(at(3_000)));
-    local.announce_after(&mut context, Duration::from_millis(50));
+    local.ask_again_at(&mut context, at(50));
+    local.on_news(&mut context);
     assert_eq!(context.timers.next(), Some(at(50)));
-    local.announce(&mut context);
+    context.now = at(50);
+    local.on_announce_due(&mut context);
+    assert_eq!(
+        local.standing(),
+        Standing::Joining,
+        "it asks its seeds again"
+    );
+    let asked = context.drain_messages().last();
+    assert!(matches!(asked, Some(Outgoing::Syn { to }) if to == address(2)));
+    assert_eq!(context.timers.next(), Some(at(3_050)));
+    local.on_announce_due(&mut context);
     assert_eq!(local.standing(), Standing::Up);
+}
+
+/// What a node tells of how it has joined, after so much.
+fn joined_after(happens: impl FnOnce(&mut Local, &mut Context)) -> JoinCause {
+    let mut context = context(|config: &mut Config| config.seeds = [address(2)].into());
+    let mut local = Local::new();
+    local.begin_joining(&mut context);
+    happens(&mut local, &mut context);
+    local.announce(&mut context);
+    local.tell_joined(&mut context);
+    match noted(&mut context).1[..] {
+        [Event::Joined { cause, .. }] => cause,
+        ref other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_node_tells_whether_anybody_answered_when_it_has_joined() {
+    let silent = joined_after(|_, _| {});
+    assert_eq!(silent, JoinCause::NoAnswer);
+    let answered = joined_after(|local, _| local.on_answer());
+    assert_eq!(answered, JoinCause::Incomplete);
+    let learned = joined_after(Local::on_learned);
+    assert_eq!(learned, JoinCause::Learned);
+}
+
+#[test]
+fn a_node_goes_on_joining_while_answers_bring_something_new_for_thirty_rounds_at_most() {
+    let mut context = context(|config: &mut Config| config.seeds = [address(2)].into());
+    let mut local = Local::new();
+    local.begin_joining(&mut context);
+    for second in [2, 4, 6, 26, 28, 29] {
+        context.now = at(second * 1000);
+        local.on_news(&mut context);
+        let due = (second + 3).min(30) * 1000;
+        assert_eq!(context.timers.next(), Some(at(due)));
+    }
 }
 
 #[test]
@@ -285,6 +339,32 @@ fn show(context: &mut Context, id: NodeId, value: &[u8]) {
 }
 
 #[test]
+fn nothing_is_agreed_by_a_node_that_has_not_joined_or_leaves() {
+    let mut context = context(|config: &mut Config| config.seeds = [address(2)].into());
+    let mut local = Local::new();
+    local.begin_joining(&mut context);
+    let key = Key::new("k").unwrap();
+    local.watch(&mut context, key.clone()).unwrap();
+    let reviewed = |local: &mut Local, context: &mut Context| {
+        local.review_agreements(context);
+        let view = agreement::agreement(context, local.standing(), &key);
+        assert_eq!(local.is_agreed(&key), Some(view.is_reached()));
+        (noted(context).1, view.is_reached())
+    };
+    assert_eq!(reviewed(&mut local, &mut context), ([].into(), false));
+    local.announce(&mut context);
+    let (told, is_reached) = reviewed(&mut local, &mut context);
+    assert!(matches!(told[..], [Event::AgreementReached { .. }]) && is_reached);
+    let other = context.learn(2);
+    show(&mut context, other, b"1");
+    let (told, _) = reviewed(&mut local, &mut context);
+    assert!(matches!(told[..], [Event::AgreementLost { .. }]));
+    local.leave(&mut context);
+    attributes::set(&mut context, b"k", Some(b"1")).unwrap();
+    assert_eq!(reviewed(&mut local, &mut context), ([].into(), false));
+}
+
+#[test]
 fn agreement_is_told_when_it_is_reached_and_when_it_is_lost() {
     let (mut local, mut context) = up();
     let key = Key::new("k").unwrap();
@@ -298,7 +378,7 @@ fn agreement_is_told_when_it_is_reached_and_when_it_is_lost() {
         let agreed = local.is_agreed(&key);
         assert_eq!(
             agreed,
-            Some(agreement::agreement(context, &key).is_reached())
+            Some(agreement::agreement(context, local.standing(), &key).is_reached())
         );
         told
     };

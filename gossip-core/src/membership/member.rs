@@ -27,7 +27,9 @@ pub(crate) struct Record {
     pub(crate) flaps: u16,
     /// How many of its latest flaps followed one another without a long calm between.
     pub(crate) unsteady: u8,
-    /// Whether the member took part under an earlier generation, and has not declared itself up again.
+    /// What the application has been told of the member.
+    pub(crate) told: Told,
+    /// Whether the member runs under a later generation than the one that the application was told of.
     pub(crate) returns: bool,
     /// The push trees in which this node has served the member's latest news, one bit for each.
     pub(crate) served: u8,
@@ -50,6 +52,17 @@ pub(crate) enum Condition {
     Removed,
 }
 
+/// What the application has been told of a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// Nothing, or its removal.
+    Never,
+    /// That it is up.
+    Up,
+    /// That it is up, and then that it is down or has left.
+    Ended,
+}
+
 impl Record {
     /// A live member of which nothing else is known yet.
     pub(crate) fn new(id: NodeId, now: Instant) -> Self {
@@ -62,6 +75,7 @@ impl Record {
             place: Place::UNSAID,
             flaps: 0,
             unsteady: 0,
+            told: Told::Never,
             returns: false,
             served: 0,
             #[cfg(feature = "encryption")]
@@ -70,6 +84,14 @@ impl Record {
                 crate::wire::encryption::ReplayWindow::new(),
             ),
         }
+    }
+
+    /// Whether the member takes part by its own word, and the application has not been told so.
+    pub(crate) fn is_untold(&self) -> bool {
+        (self.told != Told::Up || self.returns)
+            && self.condition == Condition::Live
+            && matches!(self.declared(), Declared::Up | Declared::Leaving)
+            && self.address().is_some()
     }
 
     /// The status that the member declares.

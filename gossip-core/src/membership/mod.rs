@@ -26,6 +26,6 @@ pub(crate) mod ring;
 pub(crate) mod segment;
 pub(crate) mod table;
 
-pub(crate) use member::{Condition, Record};
+pub(crate) use member::{Condition, Record, Told};
 pub(crate) use region::Region;
 pub(crate) use table::{Table, Tracking};

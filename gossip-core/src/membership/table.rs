@@ -27,7 +27,7 @@ use siphasher::sip::SipHasher13;
 
 use super::buckets::Buckets;
 use super::datacenter::{Datacenters, Place};
-use super::member::{Condition, Record};
+use super::member::{Condition, Record, Told};
 use super::region::{Region, SPLIT_BITS};
 use super::ring::{Liveness, Ring};
 use crate::growth::grow;
@@ -382,6 +382,9 @@ impl Table {
             return false;
         }
         record.since = now;
+        if condition == Condition::Removed {
+            (record.told, record.returns) = (Told::Never, false);
+        }
         let place = record.place;
         self.note_change(id);
         if let Some(liveness) = liveness(old) {

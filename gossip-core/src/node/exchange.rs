@@ -13,10 +13,10 @@ use crate::local::request_new_generation;
 use crate::membership::Condition;
 #[cfg(feature = "map")]
 use crate::shared_map::Peer;
-use crate::state::attribute::VOTES;
+use crate::state::attribute::{Declared, VOTES};
 use crate::state::room::Room;
 use crate::state::table_hash::Salt;
-use crate::sync::apply::{MemberChange, tell_attributes, tell_settings, tell_status};
+use crate::sync::apply::{Attributes, MemberChange, tell_attributes, tell_settings, tell_status};
 use crate::sync::exchange::agrees;
 use crate::sync::leg::{FIRST_LEG, LAST_LEG, Learned, OVERTAKING, recognise};
 use crate::sync::staging::Sent;
@@ -62,8 +62,13 @@ impl Node {
         self.raise_prune_time(head.prune_time);
         if agrees(&self.context, sender, &head) {
             count(&mut self.context.metrics.exchanges_in_agreement);
+            if self.is_joining(sender) && self.is_where_it_says(from, sender) {
+                // It goes on asking until it is told that it knows the table.
+                Sync::confirm(&mut self.context, from, &head);
+            }
             // A node that agrees with a member knows the table, whichever of them began.
-            return self.local.announce(&mut self.context);
+            self.failure.on_learned(self.context.now);
+            return self.local.on_learned(&mut self.context);
         }
         if head.leg == LAST_LEG {
             self.push.on_answered(&self.context, from);
@@ -97,8 +102,15 @@ impl Node {
         }
         let loss = self.failure.measured_loss_share();
         match self.sync.conclude(&mut self.context, &mut leg, loss) {
-            Learned::All => self.local.announce(&mut self.context),
-            Learned::AllSoon => self.local.announce_after(&mut self.context, OVERTAKING),
+            Learned::All => {
+                self.failure.on_learned(self.context.now);
+                self.local.on_learned(&mut self.context);
+            }
+            Learned::AllSoon => {
+                let soon = self.context.now.saturating_add(OVERTAKING);
+                self.local.ask_again_at(&mut self.context, soon);
+            }
+            Learned::Part if leg.brings_news() => self.local.on_news(&mut self.context),
             Learned::Part => {}
         }
         self.sync.answer(&mut self.context, leg);
@@ -113,6 +125,12 @@ impl Node {
             return false;
         }
         agrees(&self.context, datagram.sender, head)
+    }
+
+    /// Whether a sender has not announced itself yet.
+    fn is_joining(&self, sender: Sender) -> bool {
+        let record = self.context.table.get(sender.id);
+        record.is_some_and(|record| record.declared() == Declared::Joining)
     }
 
     /// Whether what is sent back reaches the sender, and no victim whose address the sender has forged.
@@ -246,12 +264,13 @@ impl Node {
         if change.was != Condition::Removed {
             self.failure.on_progress(context, id);
         }
-        let told = tell_status(context, change);
-        if let Some(cause) = told.up {
-            self.failure.tell_up(context, id, cause);
+        let attributes = tell_status(context, change);
+        self.failure.note_untold(context, id);
+        self.introduce(Some(id));
+        if attributes == Attributes::Told {
+            tell_attributes(&mut self.context, id, &change.old);
         }
-        tell_settings(context, change);
-        tell_attributes(context, change, told);
-        broadcast::tell(context, id, &change.old);
+        tell_settings(&mut self.context, change);
+        broadcast::tell(&mut self.context, id, &change.old);
     }
 }

@@ -276,6 +276,7 @@ impl Node {
     fn on_message(&mut self, from: SocketAddr, datagram: Datagram<'_>, mut room: Room) {
         let sender = datagram.sender;
         let context = &mut self.context;
+        self.local.on_answer();
         self.failure.on_life(context, sender);
         self.sync.on_life(context, sender);
         match datagram.message {
@@ -391,7 +392,7 @@ impl Node {
             Timer::Vote => context.stale.verdicts = true,
             Timer::Probe => self.failure.on_probe_due(context),
             Timer::Flush => self.flush(),
-            Timer::Announce => self.local.announce(context),
+            Timer::Announce => self.local.on_announce_due(context),
             Timer::NameConflict => self.local.on_name_conflict_due(context),
             Timer::Leave => self.on_leave_due(),
             Timer::CatchUp => self.sync.on_catch_up_due(context),

@@ -4,7 +4,11 @@ use core::mem::take;
 
 use super::Node;
 use crate::context::{Outgoing, Stale, Timer};
-use crate::local::raise_generation;
+use crate::failure::introductions::Acquaintance;
+use crate::identity::{Generation, NodeId};
+use crate::local::{Standing, raise_generation};
+use crate::state::log::Log;
+use crate::sync::apply::tell_attributes;
 
 /// The most times that stale facts are derived anew after one input.
 ///
@@ -63,7 +67,25 @@ impl Node {
         let vote_counts_at = self.failure.pass_counting_votes(now);
         let next = deferred.into_iter().chain(vote_counts_at).min();
         self.context.timers.set(Timer::Vote, next);
+        if deferred.is_none() {
+            self.introduce(None);
+            self.local.tell_joined(&mut self.context);
+        }
         self.local.review_agreements(&mut self.context);
+    }
+
+    /// Tells the application of members that are up, and what they say of themselves: of all that can be told
+    /// now, or of this one. A joining node holds this back until it knows what the others say.
+    pub(super) fn introduce(&mut self, one: Option<NodeId>) {
+        if self.local.standing() == Standing::Joining {
+            return;
+        }
+        let context = &mut self.context;
+        for id in self.failure.introducible(context, one) {
+            if self.failure.introduce(context, id) == Acquaintance::New {
+                tell_attributes(context, id, &Log::new(Generation::ZERO));
+            }
+        }
     }
 
     /// Raises the own generation. Every machine that keeps something under it begins anew.

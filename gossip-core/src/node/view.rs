@@ -186,6 +186,12 @@ impl Node {
         self.local.standing()
     }
 
+    /// The seeds that this node asks now.
+    #[must_use]
+    pub fn seeds(&self) -> &[SocketAddr] {
+        &self.context.config.seeds
+    }
+
     /// All members in the order of their ids. They include this node, but no member that was removed.
     pub fn members(&self) -> impl Iterator<Item = Member<'_>> {
         self.context
@@ -257,12 +263,12 @@ impl Node {
     /// What the live members show of an attribute. O(size of all live members' state).
     #[must_use]
     pub fn agreement(&self, key: &Key) -> Agreement {
-        agreement(&self.context, key)
+        agreement(&self.context, self.local.standing(), key)
     }
 
-    /// Whether all live members show the same value of an attribute, or none shows any. O(1) if the
-    /// attribute is watched ([`Command::Watch`](crate::Command::Watch)), otherwise as
-    /// [`Node::agreement`].
+    /// Whether all live members show the same value of an attribute, or none shows any. A node that has not
+    /// joined yet or is leaving says no. O(1) if the attribute is watched
+    /// ([`Command::Watch`](crate::Command::Watch)), otherwise as [`Node::agreement`].
     #[must_use]
     pub fn has_agreement(&self, key: &Key) -> bool {
         let watched = self.local.is_agreed(key);

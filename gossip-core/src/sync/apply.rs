@@ -10,10 +10,10 @@ use smallvec::SmallVec;
 
 use crate::command::{Key, Value};
 use crate::context::{Context, add, count};
-use crate::event::{Event, UpCause};
+use crate::event::Event;
 use crate::identity::{Generation, Name, NodeId};
 use crate::membership::observers::is_near;
-use crate::membership::{Condition, Record};
+use crate::membership::{Condition, Record, Told};
 use crate::state::attribute::{ADDRESS, Declared, SETTINGS, STATUS, VOTES, user_key};
 use crate::state::entry::Entries;
 use crate::state::log::{Claim, Log, keys};
@@ -36,17 +36,15 @@ pub(crate) struct MemberChange {
     pub(crate) address_when_removed: Option<SocketAddr>,
     /// The list of votes that it publishes now.
     pub(crate) votes: Vec<u8>,
-    /// Whether the application has not been told of the member before.
-    is_untold: bool,
 }
 
-/// What the application is to be told of a member next.
+/// Whether the application is told what a change means for the attributes of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct StatusChange {
-    /// The member is up, for this reason.
-    pub(crate) up: Option<UpCause>,
-    /// Whether the application is told the member's attributes.
-    attributes: bool,
+pub(crate) enum Attributes {
+    /// It is: it knows the member.
+    Told,
+    /// They are held back until it is told that the member is up.
+    HeldBack,
 }
 
 /// Applies a whole claim about another member to the table.
@@ -57,8 +55,6 @@ pub(super) fn apply(context: &mut Context, id: NodeId, claim: &Claim<'_>) -> Opt
     let old = held.map_or_else(|| Log::new(Generation::ZERO), |record| record.log.clone());
     let was = held.map_or(Condition::Live, |record| record.condition);
     let name = held.map_or_else(Name::placeholder, Record::display_name);
-    let joins = |record: &Record| record.declared() == Declared::Joining && !record.returns;
-    let is_untold = held.is_none_or(joins);
     let down = held.filter(|record| record.condition == Condition::Down);
     let down_at = down.and_then(Record::address);
     context.table.apply(id, now, claim);
@@ -105,7 +101,6 @@ pub(super) fn apply(context: &mut Context, id: NodeId, claim: &Claim<'_>) -> Opt
         is_removed,
         address_when_removed: down_at.filter(|_| is_removed_now),
         votes,
-        is_untold,
     })
 }
 
@@ -130,47 +125,30 @@ fn condition_of(record: &Record, was: Condition, restarted: bool) -> Condition {
     }
 }
 
-/// Works out what a change means for the status of a member. Tells the application if the member has left.
-pub(crate) fn tell_status(context: &mut Context, change: &MemberChange) -> StatusChange {
+/// Tells the application if a member that it knows has left, and notes if the member has restarted.
+pub(crate) fn tell_status(context: &mut Context, change: &MemberChange) -> Attributes {
     let id = change.id;
-    let mut told = StatusChange {
-        up: None,
-        attributes: false,
-    };
     let before = change
         .old
         .get(STATUS)
         .map(Declared::decode)
         .filter(|_| change.was != Condition::Removed);
-    let Some(record) = context.table.get(id) else {
+    let Some(record) = context.table.get_mut(id) else {
         debug_assert!(false, "a member that has changed is in the table");
-        return told;
+        return Attributes::HeldBack;
     };
-    let generation = record.log.generation();
-    let condition = record.condition;
+    if record.told == Told::Never {
+        return Attributes::HeldBack;
+    }
+    record.returns |= change.restarted;
     let took_part = matches!(before, Some(Declared::Up | Declared::Leaving));
-    let returns = record.returns || change.restarted && before != Some(Declared::Joining);
-    let is_up = record.declared() != Declared::Joining;
-    told.attributes = took_part || returns || is_up && condition != Condition::Left;
-    match condition {
-        Condition::Left if took_part && change.was != Condition::Left => {
-            context.tell(Event::MemberLeft { id, generation });
-        }
-        Condition::Live if is_up && (change.restarted || !took_part) => {
-            let is_known = before.is_some() && returns;
-            told.up = Some(if is_known {
-                UpCause::Restarted
-            } else {
-                UpCause::Joined
-            });
-        }
-        _ => {}
+    let has_left = record.condition == Condition::Left && change.was != Condition::Left;
+    if has_left && took_part {
+        record.told = Told::Ended;
+        let generation = record.log.generation();
+        context.tell(Event::MemberLeft { id, generation });
     }
-    if let Some(record) = context.table.get_mut(id) {
-        // The member may declare itself joining first. The application is told later that it is up.
-        record.returns = returns && !is_up;
-    }
-    told
+    Attributes::Told
 }
 
 /// Tells the application if a member was configured otherwise than this node.
@@ -187,23 +165,11 @@ pub(crate) fn tell_settings(context: &mut Context, change: &MemberChange) {
     }
 }
 
-/// Tells the application which attributes of a member have changed.
-///
-/// The attributes of a joining member are held back until it is up.
-pub(crate) fn tell_attributes(context: &mut Context, change: &MemberChange, told: StatusChange) {
-    if !told.attributes {
-        return;
-    }
-    let nothing = Log::new(Generation::ZERO);
-    let before = if change.is_untold {
-        &nothing
-    } else {
-        &change.old
-    };
-    let record = context.table.get(change.id);
-    let changes = record.map(|record| changes(before, &record.log));
+/// Tells the application which attributes of a member differ from an earlier state of its log.
+pub(crate) fn tell_attributes(context: &mut Context, id: NodeId, old: &Log) {
+    let record = context.table.get(id);
+    let changes = record.map(|record| changes(old, &record.log));
     for (key, value) in changes.into_iter().flatten() {
-        let id = change.id;
         context.tell(Event::AttributeChanged { id, key, value });
     }
 }
@@ -260,12 +226,18 @@ mod tests {
     }
 
     /// Applies a log as it is now, and returns what the application is told of it.
-    fn learn(context: &mut Context, number: u16, log: &Log) -> (StatusChange, Vec<Event>) {
+    fn learn(context: &mut Context, number: u16, log: &Log) -> Vec<Event> {
         let id = NodeId::from_u64(u64::from(number));
         let change = apply(context, id, &log.claim_after(0)).unwrap();
-        let told = tell_status(context, &change);
-        tell_attributes(context, &change, told);
-        (told, context.drain_events().collect())
+        if tell_status(context, &change) == Attributes::Told {
+            tell_attributes(context, id, &change.old);
+        }
+        context.drain_events().collect()
+    }
+
+    fn record(context: &mut Context, number: u16) -> &mut Record {
+        let id = NodeId::from_u64(u64::from(number));
+        context.table.get_mut(id).unwrap()
     }
 
     fn attribute(events: &[Event]) -> Option<&[u8]> {
@@ -276,32 +248,34 @@ mod tests {
     }
 
     #[test]
-    fn the_attributes_of_a_joining_member_are_held_back_until_it_is_up() {
+    fn the_attributes_of_a_member_are_held_back_until_it_is_told_to_be_up() {
         let mut context = context(|_| ());
         let mut log = log_of(generation(), 1, Declared::Joining);
         log.write(0, b"role", Some(b"db"));
-        let (told, events) = learn(&mut context, 1, &log);
-        assert_eq!((told.up, attribute(&events)), (None, None));
+        assert_eq!(learn(&mut context, 1, &log), []);
+        assert!(!record(&mut context, 1).is_untold(), "it joins");
         log.write(0, STATUS, Some(Declared::Up.encode()));
-        let (told, events) = learn(&mut context, 1, &log);
-        let up = Some(UpCause::Joined);
-        assert_eq!((told.up, attribute(&events)), (up, Some(&b"db"[..])));
+        assert_eq!(learn(&mut context, 1, &log), []);
+        assert!(record(&mut context, 1).is_untold());
+        record(&mut context, 1).told = Told::Up;
         log.write(0, b"role", Some(b"web"));
-        let (told, events) = learn(&mut context, 1, &log);
-        assert_eq!((told.up, attribute(&events)), (None, Some(&b"web"[..])));
+        let events = learn(&mut context, 1, &log);
+        assert_eq!(attribute(&events), Some(&b"web"[..]));
     }
 
     #[test]
-    fn a_restarted_member_is_told_as_restarted_once_it_is_up_again() {
+    fn a_member_that_has_restarted_is_to_be_told_again_once_it_is_up() {
         let mut context = context(|_| ());
-        let first = log_of(generation(), 1, Declared::Up);
-        assert_eq!(learn(&mut context, 1, &first).0.up, Some(UpCause::Joined));
+        learn(&mut context, 1, &log_of(generation(), 1, Declared::Up));
+        record(&mut context, 1).told = Told::Up;
         let later = Generation::new(generation().stamp().next());
         let mut second = log_of(later, 1, Declared::Joining);
-        assert_eq!(learn(&mut context, 1, &second).0.up, None);
+        learn(&mut context, 1, &second);
+        assert!(record(&mut context, 1).returns);
+        assert!(!record(&mut context, 1).is_untold());
         second.write(0, STATUS, Some(Declared::Up.encode()));
-        let (told, _) = learn(&mut context, 1, &second);
-        assert_eq!(told.up, Some(UpCause::Restarted));
+        learn(&mut context, 1, &second);
+        assert!(record(&mut context, 1).is_untold());
     }
 
     #[test]
@@ -309,17 +283,26 @@ mod tests {
         let mut context = context(|_| ());
         let mut log = log_of(generation(), 1, Declared::Up);
         learn(&mut context, 1, &log);
+        record(&mut context, 1).told = Told::Up;
         log.write(0, STATUS, Some(Declared::Left.encode()));
-        let (_, events) = learn(&mut context, 1, &log);
+        let events = learn(&mut context, 1, &log);
         assert!(matches!(events[..], [Event::MemberLeft { .. }]));
         log.write(0, b"role", Some(b"db"));
         log.bury(0);
-        let (_, events) = learn(&mut context, 1, &log);
+        let events = learn(&mut context, 1, &log);
         assert!(matches!(events[..], [Event::MemberRemoved { .. }]));
         log.write(0, b"role", Some(b"db"));
         log.bury(0);
-        let (_, events) = learn(&mut context, 1, &log);
-        assert!(events.is_empty());
+        assert_eq!(learn(&mut context, 1, &log), []);
+    }
+
+    #[test]
+    fn nothing_is_told_of_the_end_of_a_member_that_was_never_told_to_be_up() {
+        let mut context = context(|_| ());
+        let mut log = log_of(generation(), 1, Declared::Up);
+        learn(&mut context, 1, &log);
+        log.write(0, STATUS, Some(Declared::Left.encode()));
+        assert_eq!(learn(&mut context, 1, &log), []);
     }
 
     #[test]

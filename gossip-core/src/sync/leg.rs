@@ -92,7 +92,7 @@ pub(crate) struct Leg {
 pub(crate) enum Learned {
     /// The node knows the whole table.
     All,
-    /// The node will know the whole table once datagrams that were overtaken have arrived.
+    /// The node will know the whole table once datagrams that were overtaken have arrived, if none is lost.
     AllSoon,
     /// As far as can be told, the node does not know the whole table.
     Part,
@@ -152,6 +152,11 @@ impl Leg {
         if self.head.leg == FIRST_LEG && (is_skewed || self.is_stranger) {
             self.plan.push(Planned::Clock);
         }
+    }
+
+    /// Whether the leg has brought anything new.
+    pub(crate) const fn brings_news(&self) -> bool {
+        self.brought_new > 0
     }
 
     /// Whether other datagrams of the same leg bring more.
@@ -335,12 +340,14 @@ impl Leg {
     }
 
     /// Whether a newcomer has learned the whole table. That is so once a member has the same one, or an answer
-    /// leaves the newcomer nothing to ask for.
+    /// explains all that differs and leaves the newcomer nothing to ask for, where the mode lets it ask.
     ///
-    /// The last of several datagrams may come first. A newcomer that announced itself then would tell only
-    /// the members that it knows already.
+    /// The last of several datagrams may come first, and others may be lost. A newcomer that announced itself then
+    /// would know only a part.
     pub(super) fn learned(&self, context: &Context) -> Learned {
-        if !self.is_stranger && self.theirs() == context.table.hash() {
+        // The leg itself may have made its sender known.
+        let Sender { id, generation } = self.sender;
+        if self.theirs() == context.table.hash() && context.table.is_live_under(id, generation) {
             return Learned::All;
         }
         let answers_me = self.head.leg.is_multiple_of(2) && self.head.extent != Extent::Part;
@@ -348,12 +355,20 @@ impl Leg {
             .plan
             .iter()
             .any(|planned| !matches!(planned, Planned::Delta { .. }));
-        if !answers_me || self.head.extent == Extent::Truncated || asks || self.full {
+        if !answers_me
+            || !self.may_ask
+            || self.head.extent == Extent::Truncated
+            || asks
+            || self.full
+        {
             Learned::Part
         } else if self.head.extent == Extent::Last {
             Learned::AllSoon
-        } else {
+        } else if self.overlay == self.theirs() {
             Learned::All
+        } else {
+            // It answers one request, or narrows something down.
+            Learned::Part
         }
     }
 }
@@ -563,6 +578,7 @@ mod tests {
             let mut leg = leg(&context, number, ModeTag::PushPull, HASH);
             leg.head.extent = extent;
             leg.plan.extend(planned);
+            leg.overlay = HASH;
             leg.learned(&context)
         };
         let own = context.own;
@@ -577,6 +593,19 @@ mod tests {
         assert_eq!(learned(1, Extent::Whole, None), Learned::Part, "a question");
         let want = Some(Planned::Want(own));
         assert_eq!(learned(2, Extent::Whole, want), Learned::Part);
+        let one_answer = leg(&context, 8, ModeTag::PushPull, HASH);
+        assert_eq!(
+            one_answer.learned(&context),
+            Learned::Part,
+            "it explains nothing"
+        );
+        let push = leg(
+            &context,
+            2,
+            ModeTag::Push,
+            context.table.hash().wrapping_add(1),
+        );
+        assert_eq!(push.learned(&context), Learned::Part, "it may not ask");
     }
 
     #[test]

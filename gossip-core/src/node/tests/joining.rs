@@ -1,13 +1,18 @@
 //! How a node finds its cluster.
 
 use super::*;
+use crate::event::JoinCause;
 use crate::node::Standing;
 
 #[test]
 fn the_first_node_announces_itself_and_the_next_asks_all_its_seeds() {
     let mut first = node();
     assert_eq!(first.standing(), Standing::Up);
-    assert_eq!(first.poll_event(), Some(Event::Joined { members: 0 }));
+    let joined = Event::Joined {
+        members: 0,
+        cause: JoinCause::NoSeeds,
+    };
+    assert_eq!(first.poll_event(), Some(joined));
     assert!(sent(&mut first, at(0)).is_empty());
 
     let mut second = node_with("b", 2, |config| {
@@ -56,4 +61,9 @@ fn a_node_whose_seeds_are_silent_announces_itself_after_three_rounds() {
         node.handle_timeout(due);
     }
     assert_eq!(node.standing(), Standing::Up);
+    let joined = Event::Joined {
+        members: 0,
+        cause: JoinCause::NoAnswer,
+    };
+    assert_eq!(node.poll_event(), Some(joined));
 }

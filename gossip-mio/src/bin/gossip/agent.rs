@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use gossip_mio::gossip_core::{Command, Encryption, Event, Key, Name, Node, Value};
+use gossip_mio::gossip_core::{Command, Encryption, Event, JoinCause, Key, Name, Node, Value};
 use gossip_mio::{Config, Events, Handle, NoEvent, spawn};
 #[cfg(unix)]
 use signal_hook::{
@@ -20,7 +20,7 @@ use signal_hook::{
 use crate::keys::KeyFile;
 use crate::lines::{self, LINES};
 use crate::report::{Format, Line, Names, Report, complain};
-use crate::{Failure, parse};
+use crate::{Failure, parse, seeds};
 
 /// Run one node and print what happens, until Ctrl-C.
 ///
@@ -115,7 +115,10 @@ its id and name, too:
                        there is none, it is about nobody
   clock_skew           ahead_s
 These are about this node:
-  joined               members: how many others it knows
+  joined               members: how many others it knows; cause: learned (it knows all), incomplete (it
+                       asks for more), no_seeds (the first of a cluster) or no_answer (it goes on asking)
+  seed_silent          seed, reason (null where it is not known): after no_answer
+  datagrams_refused    reason: others are of another cluster, or have other keys; the first time
   isolated, rejoined, lagged, leave_completed
   agreement_reached    key, value (null where nobody has it); for each --watch
   agreement_lost       key
@@ -155,6 +158,7 @@ pub(crate) fn run(options: Options) -> Result<ExitCode, Failure> {
         name: options.name.to_string(),
         handle: handle.clone(),
         names: Names::default(),
+        refused: None,
         report: Arc::new(Mutex::new(Report::new(Format::of_flag(options.json)))),
     };
     let attributes = options.attributes.into_iter();
@@ -189,6 +193,8 @@ struct Agent {
     name: String,
     handle: Handle,
     names: Names,
+    /// What the refused datagrams were told to be.
+    refused: Option<&'static str>,
     report: Arc<Mutex<Report>>,
 }
 
@@ -254,6 +260,13 @@ impl Agent {
             self.print(&Line::unresolved(seed, reason))?;
         }
         *unresolved = now;
+        // Who hears nobody of its own cluster is told once what it hears instead, and so are those whom others
+        // take for their seeds.
+        let refused = self.handle.read(|node| seeds::refused(&node.metrics()));
+        if refused != self.refused {
+            self.refused = refused;
+            refused.map_or(Ok(()), |reason| self.print(&Line::refused(reason)))?;
+        }
         Ok(())
     }
 
@@ -261,11 +274,25 @@ impl Agent {
         if let Event::MemberUp { id, name, .. } | Event::MemberRemoved { id, name } = event {
             self.names.remember(*id, name.as_str());
         }
+        let is_alone = matches!(
+            event,
+            Event::Joined {
+                cause: JoinCause::NoAnswer,
+                ..
+            }
+        );
         // An event may have been lost to lag; the node still knows the name.
         if !self.names.know(event) || self.names.are_too_many() {
             self.handle.read(|node| self.names.learn(node));
         }
-        self.print(&Line::of(event, &self.names))
+        self.print(&Line::of(event, &self.names))?;
+        if is_alone {
+            let local = self.handle.local_addr();
+            for silent in self.handle.read(|node| seeds::silent(node, local)) {
+                self.print(&Line::silent(&silent))?;
+            }
+        }
+        Ok(())
     }
 
     fn print(&mut self, line: &Line) -> io::Result<()> {

@@ -8,6 +8,7 @@ mod lines;
 mod map;
 mod parse;
 mod report;
+mod seeds;
 mod story;
 
 use std::io;

@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 use gossip_mio::gossip_core::{
-    ClockDeviation, DownReason, Event, Node, NodeId, SuspicionReason, UpCause, Value,
+    ClockDeviation, DownReason, Event, JoinCause, Node, NodeId, SuspicionReason, UpCause, Value,
 };
 use serde_json::{Map, json};
+
+use crate::seeds::Silent;
 
 /// What the lines look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,6 +189,25 @@ impl Line {
             .saying(format!("{seed}: {reason}; it is tried again"))
     }
 
+    /// A seed that does not answer, with the reason where it is known.
+    pub(crate) fn silent(silent: &Silent) -> Self {
+        let seed = silent.seed.to_string();
+        let line = Self::new("seed_silent", "no seed", Tone::Doubt)
+            .with("seed", seed.as_str())
+            .with("reason", silent.reason);
+        line.saying(match silent.reason {
+            Some(reason) => format!("{seed} does not answer: {reason}"),
+            None => format!("{seed} does not answer; it is asked again"),
+        })
+    }
+
+    /// Datagrams of others are refused.
+    pub(crate) fn refused(reason: &str) -> Self {
+        Self::new("datagrams_refused", "refused", Tone::Doubt)
+            .with("reason", reason)
+            .saying(reason)
+    }
+
     /// An event of the node.
     pub(crate) fn of(event: &Event, names: &Names) -> Self {
         let line = |name, label, tone| match subject(event) {
@@ -194,13 +215,26 @@ impl Line {
             None => Self::new(name, label, tone),
         };
         match event {
-            Event::Joined { members } => line("joined", "joined", Tone::Strong)
-                .with("members", *members)
-                .saying(match members {
-                    0 => "the first of the cluster".to_owned(),
+            Event::Joined { members, cause } => {
+                let others = match members {
                     1 => "1 other member".to_owned(),
                     more => format!("{more} other members"),
-                }),
+                };
+                let (cause, says) = match cause {
+                    JoinCause::Learned => ("learned", others),
+                    JoinCause::Incomplete => {
+                        ("incomplete", format!("{others} so far; it asks for more"))
+                    }
+                    JoinCause::NoSeeds => ("no_seeds", "the first of the cluster".to_owned()),
+                    JoinCause::NoAnswer => {
+                        ("no_answer", "no seed answers; still asking".to_owned())
+                    }
+                };
+                line("joined", "joined", Tone::Strong)
+                    .with("members", *members)
+                    .with("cause", cause)
+                    .saying(says)
+            }
             Event::MemberUp {
                 address,
                 generation,
