@@ -219,44 +219,48 @@ pub(crate) fn collect(context: &mut Context, id: NodeId) {
 /// The prune time that this node's tombstones, and the members that left, call for. 0 if it need not rise.
 pub(crate) fn due_prune_time(context: &Context) -> u64 {
     let second = second(&context.clock, context.now);
-    let gone_at = |record| gone(&context.clock, context.now, record);
-    let tombstones = context.table.iter();
-    let tombstones = tombstones.filter(|record| record.condition == Condition::Removed);
     let lingers = second.saturating_sub(context.intervals(LINGERS).as_secs());
     let kept = context.config.forget_after.as_secs();
     // A sixteenth later than needed, so that many tombstones go at a time.
     let latest = second.saturating_sub(kept.saturating_add(kept.div_euclid(16)));
-    let is_overdue = tombstones.clone().any(|record| gone_at(record) <= latest);
-    let mut prune_time = if is_overdue {
+    let is_overdue = context.table.iter().any(|record| {
+        is_removed(record.condition) && gone(&context.clock, context.now, record) <= latest
+    });
+    let overdue = if is_overdue {
         second.saturating_sub(kept)
     } else {
         0
     };
-    let max = |setting| usize::try_from(setting).unwrap_or(usize::MAX);
-    let of_many = eldest_of(tombstones.map(gone_at), max(context.config.max_tombstones));
+    let of_removed = eldest_of(context, context.config.max_tombstones, is_removed);
     // Half of the places of those that are gone stay free for those that go meanwhile.
-    let places = max(context.config.max_members).div_euclid(2);
-    if context.table.gone_len() > places {
-        let is_gone =
-            |record: &&Record| matches!(record.condition, Condition::Left | Condition::Removed);
-        let of_all = context.table.iter().filter(is_gone).map(gone_at);
-        prune_time = prune_time.max(eldest_of(of_all, places));
-    }
-    prune_time.max(of_many).min(lingers)
+    let of_gone = eldest_of(context, context.config.max_members.div_euclid(2), is_gone);
+    overdue.max(of_removed).max(of_gone).min(lingers)
 }
 
-/// The second up to which the eldest go if there are more than `max`, or 0.
-fn eldest_of(gone: impl Iterator<Item = u64> + Clone, max: usize) -> u64 {
-    let count = gone.clone().count();
+const fn is_removed(condition: Condition) -> bool {
+    matches!(condition, Condition::Removed)
+}
+
+const fn is_gone(condition: Condition) -> bool {
+    matches!(condition, Condition::Left | Condition::Removed)
+}
+
+/// The second up to which the eldest of those that count go if there are more than `max`, or 0.
+fn eldest_of(context: &Context, max: u32, counts: fn(Condition) -> bool) -> u64 {
+    let max = usize::try_from(max).unwrap_or(usize::MAX);
+    let records = context.table.iter();
+    let counted = records.filter(|record| counts(record.condition));
+    let count = counted.clone().count();
     if count <= max {
         return 0;
     }
     // An eighth more than needed, so that many go at a time.
     let over = count.saturating_sub(max).saturating_add(max.div_euclid(8));
-    let mut gone: Vec<u64> = gone.collect();
-    gone.sort_unstable();
+    let at = counted.map(|record| gone(&context.clock, context.now, record));
+    let mut at: Vec<u64> = at.collect();
+    at.sort_unstable();
     let last = over.min(count).saturating_sub(1);
-    gone.get(last).copied().unwrap_or(0)
+    at.get(last).copied().unwrap_or(0)
 }
 
 /// The Unix time, in seconds.

@@ -205,54 +205,52 @@ impl Log {
         let Some(floor) = self.entries().filter(dead).map(|entry| entry.version).max() else {
             return;
         };
-        self.retain(|entry| !dead(entry));
+        self.retain(&|entry| !dead(entry));
         self.floor = self.floor.max(floor);
         debug_assert!(self.is_in_order());
     }
 
     /// The size of the tombstones, in bytes.
     pub(crate) fn dead_size(&self) -> usize {
-        self.tombstones()
-            .fold(0, |size, (_, bytes)| bytes.saturating_add(size))
+        self.earliest_tombstones(usize::MAX).1
     }
 
     /// Drops the earliest tombstones, so many that `bytes` become free if there are as many, and raises the floor
     /// to them.
     pub(crate) fn collect_earliest(&mut self, bytes: usize) {
-        let mut freed = 0_usize;
-        let before = |(_, size): &(u64, usize)| {
-            let is_needed = freed < bytes;
-            freed = freed.saturating_add(*size);
-            is_needed
-        };
-        let Some((floor, _)) = self.tombstones().take_while(before).last() else {
-            return;
-        };
+        let (floor, _) = self.earliest_tombstones(bytes);
         self.drop_tombstones(floor);
         self.floor = self.floor.max(floor);
         debug_assert!(self.is_in_order());
     }
 
-    /// The versions of the tombstones, and how many bytes each takes.
-    fn tombstones(&self) -> impl Iterator<Item = (u64, usize)> + '_ {
+    /// The last version and the size of the earliest tombstones that take `enough` bytes, or of all of them. The
+    /// version is 0 if there are none.
+    fn earliest_tombstones(&self, enough: usize) -> (u64, usize) {
+        let (mut last, mut size) = (0, 0_usize);
         let mut entries = self.entries();
-        core::iter::from_fn(move || {
+        while size < enough {
             let before = entries.rest().len();
-            let entry = entries.next()?;
-            Some((entry, before.saturating_sub(entries.rest().len())))
-        })
-        .filter(|(entry, _)| entry.value.is_none())
-        .map(|(entry, size)| (entry.version, size))
+            let Some(entry) = entries.next() else {
+                break;
+            };
+            if entry.value.is_none() {
+                last = entry.version;
+                size = size.saturating_add(before.saturating_sub(entries.rest().len()));
+            }
+        }
+        (last, size)
     }
 
     /// Drops the tombstones up to a version.
     fn drop_tombstones(&mut self, upto: u64) {
-        if self.tombstones().any(|(version, _)| version <= upto) {
-            self.retain(|entry| entry.value.is_some() || entry.version > upto);
+        let (first, _) = self.earliest_tombstones(1);
+        if (1..=upto).contains(&first) {
+            self.retain(&|entry| entry.value.is_some() || entry.version > upto);
         }
     }
 
-    fn retain(&mut self, stays: impl Fn(&Entry<'_>) -> bool) {
+    fn retain(&mut self, stays: &dyn Fn(&Entry<'_>) -> bool) {
         let mut run = Vec::with_capacity(self.run.len());
         for entry in self.entries().filter(stays) {
             entry.append_to(&mut run);
