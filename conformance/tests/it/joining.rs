@@ -362,17 +362,26 @@ fn every_write_is_known_soon_whatever_passes_through_its_writer() {
 #[test]
 fn a_node_that_was_paused_tells_nobody_up_who_has_died_meanwhile() {
     for seed in 1..=9 {
-        let mut cluster = Cluster::of(4).seed(seed).spare(1).form();
+        let mut cluster = Cluster::of(5).seed(seed).spare(1).form();
         cluster.pause(3);
-        cluster.start(4);
+        cluster.start(5);
+        cluster.restart(4);
         cluster.pass(10 * SECOND);
-        cluster.crash(4);
+        [4, 5].iter().for_each(|number| cluster.crash(*number));
         cluster.pass(MINUTE);
         cluster.take_told();
         cluster.resume(3);
         cluster.pass(20 * SECOND);
-        let (up, _) = told_by(&mut cluster, 3);
-        assert!(!up.contains(&cluster.id(4)), "seed {seed}");
+        let (up, down) = told_by(&mut cluster, 3);
+        let [restarted, new] = [4, 5].map(|number| cluster.id(number));
+        assert!(
+            !up.contains(&new) && !up.contains(&restarted),
+            "seed {seed}: {up:?}"
+        );
+        assert!(
+            down.contains(&restarted) && !down.contains(&new),
+            "seed {seed}: {down:?}"
+        );
     }
 }
 

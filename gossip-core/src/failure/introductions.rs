@@ -17,7 +17,7 @@ use super::verdict::Evidence;
 use super::verdicts::DRAWS_PER_INTERVAL;
 use crate::context::Context;
 use crate::event::{Event, UpCause};
-use crate::identity::NodeId;
+use crate::identity::{Generation, NodeId};
 use crate::membership::{Record, Told};
 use crate::time::{Instant, part};
 
@@ -36,6 +36,8 @@ pub(super) struct Introductions {
     next: Instant,
     /// When this node knew last what a member knew.
     learned_at: Option<Instant>,
+    /// The members that were told up and have restarted since, with the generation that was told.
+    returning: Vec<(NodeId, Generation)>,
     /// What arrives before this moment may have waited while this process stood still, and says nothing of who
     /// lives now.
     trusted_from: Instant,
@@ -54,6 +56,7 @@ impl Default for Introductions {
             are_due: false,
             next: Instant::ORIGIN,
             learned_at: None,
+            returning: Vec::new(),
             trusted_from: Instant::ORIGIN,
         }
     }
@@ -87,6 +90,26 @@ impl Failure {
     /// This process has stood still.
     pub(super) fn distrust_what_waited(&mut self, context: &Context) {
         self.introductions.trusted_from = context.in_intervals(1);
+    }
+
+    /// A member has restarted, which had this generation before.
+    pub(crate) fn note_return(&mut self, context: &Context, id: NodeId, before: Generation) {
+        let is_told_up = |id| {
+            let record = context.table.get(id);
+            record.filter(|record: &&Record| record.told == Told::Up)
+        };
+        let returning = &mut self.introductions.returning;
+        returning.retain(|(id, _)| is_told_up(*id).is_some_and(|record| record.returns));
+        if is_told_up(id).is_some_and(|record| !record.returns) {
+            returning.push((id, before));
+        }
+    }
+
+    /// The generation under which a member was told up last.
+    pub(super) fn told_generation(&self, record: &Record) -> Generation {
+        let mut returning = self.introductions.returning.iter();
+        let told = returning.find(|(id, _)| record.returns && *id == record.id);
+        told.map_or(record.log.generation(), |(_, generation)| *generation)
     }
 
     /// A member may have to be introduced.
@@ -145,7 +168,7 @@ impl Failure {
     ) -> Step {
         let is_heard =
             evidence.has_heard(record) && record.heard >= Some(self.introductions.trusted_from);
-        if record.told == Told::Up || is_heard {
+        if is_heard {
             return Step::Introduce;
         }
         let waited = context.now.saturating_since(record.since);

@@ -258,8 +258,7 @@ impl Failure {
     /// Tells the application that a member is down, if it was told before that the member is up.
     fn tell_down(&self, context: &mut Context, id: NodeId) {
         let record = context.table.get_mut(id);
-        let Some(record) = record.filter(|record| record.told == Told::Up && !record.returns)
-        else {
+        let Some(record) = record.filter(|record| record.told == Told::Up) else {
             return;
         };
         record.told = Told::Ended;
@@ -269,7 +268,7 @@ impl Failure {
         let has_votes = self.valid_votes(context.now, id, Some(record)).next();
         let event = Event::MemberDown {
             id,
-            generation: record.log.generation(),
+            generation: self.told_generation(record),
             phi: self.phi(context.now, id),
             votes: self.count_votes(context, id),
             reason: match has_votes {

@@ -18,7 +18,7 @@ pub(crate) struct Record {
     pub(crate) log: Log,
     /// When this replica last received a datagram from the member itself.
     pub(crate) heard: Option<Instant>,
-    /// Since when the member has its condition.
+    /// Since when the member has its condition, or, if it is live, since when it has declared itself up.
     pub(crate) since: Instant,
     pub(crate) condition: Condition,
     /// The member's datacenter, as its log tells it.

@@ -247,6 +247,8 @@ impl Node {
         if change.restarted {
             let (generation, _) = context.known(id);
             self.failure.on_restart(context, id, generation);
+            let before = change.old.generation();
+            self.failure.note_return(context, id, before);
         }
         // A member that restarted or was removed has not changed its mind about its votes.
         let log_change = if change.restarted || change.is_removed {

@@ -127,7 +127,7 @@ fn condition_of(record: &Record, was: Condition, restarted: bool) -> Condition {
 
 /// Tells the application if a member that it knows has left, and notes if the member has restarted.
 pub(crate) fn tell_status(context: &mut Context, change: &MemberChange) -> Attributes {
-    let id = change.id;
+    let (id, now) = (change.id, context.now);
     let before = change
         .old
         .get(STATUS)
@@ -137,11 +137,15 @@ pub(crate) fn tell_status(context: &mut Context, change: &MemberChange) -> Attri
         debug_assert!(false, "a member that has changed is in the table");
         return Attributes::HeldBack;
     };
+    record.returns |= change.restarted && record.told != Told::Never;
+    let took_part = matches!(before, Some(Declared::Up | Declared::Leaving));
+    if record.is_untold() && (change.restarted || !took_part) {
+        // It is news from now on that the member is up.
+        record.since = now;
+    }
     if record.told == Told::Never {
         return Attributes::HeldBack;
     }
-    record.returns |= change.restarted;
-    let took_part = matches!(before, Some(Declared::Up | Declared::Leaving));
     let has_left = record.condition == Condition::Left && change.was != Condition::Left;
     if has_left && took_part {
         record.told = Told::Ended;
