@@ -93,6 +93,10 @@ pub struct Config {
     /// Works from 2 to 8. Default 3: whichever of them fails, the other two vouch for each other. Traffic
     /// between datacenters grows with it.
     pub bridges: u8,
+    /// Whether this node says that it is a bridge of its datacenter. Default `false`. While a member of a
+    /// datacenter says so, no other member there is a bridge, and none but these talks to other datacenters.
+    /// Set it where only some nodes can: on the gateways. At most `bridges` of them are bridges at a time.
+    pub bridge: bool,
     /// Addresses at which to find the cluster: three to five nodes that are usually up. The node skips
     /// its own address among them, so all nodes may share one list. Default empty, which suits the first
     /// node of a cluster.
@@ -225,6 +229,7 @@ impl Config {
             cluster: String::new(),
             datacenter: None,
             bridges: 3,
+            bridge: false,
             seeds: Vec::new(),
             seeds_to_come: false,
             interval: Duration::from_secs(1),

@@ -77,6 +77,7 @@ fn read(bytes: &mut Bytes<'_>) -> Plan {
         starts,
         episodes,
         sustained: None,
+        links: None,
         ends: ends.unwrap_or(now),
     }
 }

@@ -71,6 +71,11 @@ pub enum Violation {
         /// How many datagrams of others it has taken.
         taken: u64,
     },
+    /// A view has changed although the links have been the same for long.
+    Unsteady {
+        /// The member.
+        about: NodeId,
+    },
     /// Nodes answer one another without end, or nearly so.
     Storm {
         /// How many inputs all nodes together were given within an interval.
@@ -309,6 +314,10 @@ impl fmt::Display for Violation {
             Self::AnswerUntold { taken } => write!(
                 f,
                 "tells that nobody has answered, after {taken} datagrams of others"
+            ),
+            Self::Unsteady { about } => write!(
+                f,
+                "changes its mind about {about}, although the links have long been the same"
             ),
             Self::Storm { inputs, limit } => write!(
                 f,

@@ -25,6 +25,8 @@ pub struct Setup {
     pub nodes: u32,
     /// Over how many datacenters they are spread, one after the other.
     pub datacenters: u32,
+    /// How many nodes of each datacenter say that they are bridges.
+    pub named_bridges: u32,
     /// Peers met in a round.
     pub fanout: u8,
     /// Time between rounds and heartbeats.
@@ -54,6 +56,7 @@ impl Default for Setup {
         Self {
             nodes: 100,
             datacenters: 1,
+            named_bridges: 0,
             fanout: config.fanout,
             interval: config.interval,
             mode: config.mode,
@@ -131,6 +134,7 @@ impl Setup {
         for number in 0..self.nodes {
             let mut config = self.config();
             let site = self.site(number);
+            config.bridge = number.div_euclid(self.datacenters.max(1)) < self.named_bridges;
             if self.datacenters > 1 {
                 config.datacenter = Name::new(&format!("dc{site}")).ok();
             }

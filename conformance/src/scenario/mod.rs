@@ -10,6 +10,7 @@ mod datacenters;
 mod disturb;
 mod fetch;
 mod join;
+mod links;
 mod load;
 mod loss;
 mod newcomer;
@@ -30,6 +31,7 @@ pub use datacenters::Datacenters;
 pub use disturb::{Disturb, Disturbance};
 pub use fetch::Fetch;
 pub use join::Join;
+pub use links::MissingLinks;
 pub use load::{Load, Target};
 pub use loss::{Loss, Whose};
 pub use newcomer::Newcomer;
@@ -76,6 +78,8 @@ pub enum Scenario {
     Soak(Soak),
     /// Several datacenters, and little between them.
     Datacenters(Datacenters),
+    /// Links are missing.
+    Links(MissingLinks),
 }
 
 /// What came of a run.
@@ -127,6 +131,7 @@ impl Scenario {
             Self::Churn(_) => "churn",
             Self::Soak(_) => "soak",
             Self::Datacenters(_) => "datacenters",
+            Self::Links(_) => "links",
         }
     }
 
@@ -165,6 +170,7 @@ impl Scenario {
             Self::Churn(churn) => churn.play(setup, clock),
             Self::Soak(soak) => soak.play(setup, clock),
             Self::Datacenters(datacenters) => datacenters.play(setup, clock),
+            Self::Links(links) => links.play(setup, clock),
         }
     }
 }

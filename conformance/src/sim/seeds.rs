@@ -36,6 +36,10 @@ pub enum Stream {
     Many,
     /// What is written in one of them.
     Writes,
+    /// Which links are missing.
+    Links,
+    /// By which pattern they are, in a plan.
+    Pattern,
 }
 
 /// The seed of a whole run.
@@ -63,6 +67,8 @@ impl Seeds {
             Stream::Map => (8, 0, 0),
             Stream::Many => (9, 0, 0),
             Stream::Writes => (10, 0, 0),
+            Stream::Links => (11, 0, 0),
+            Stream::Pattern => (12, 0, 0),
         };
         // The purpose is the key, so that any two streams are independent by the cipher's strength.
         let words = [self.0, purpose, u64::from(first), u64::from(second)];

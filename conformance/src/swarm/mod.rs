@@ -5,9 +5,10 @@
 //! to the episodes that it takes.
 //!
 //! In some plans nodes write in streams and bursts, too. Once all is well, replication must then keep up
-//! with a [stream](Sustained) that goes on.
+//! with a [stream](Sustained) that goes on. In some, links then go missing for long, and views must come to rest.
 
 mod faults;
+mod links;
 mod plan;
 mod shared_map;
 mod shrink;
@@ -18,7 +19,7 @@ mod writes;
 use core::time::Duration;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use gossip_core::NodeId;
+use gossip_core::{Command, Key, NodeId, Value};
 
 pub use plan::{Episode, Plan, What};
 pub use shrink::shrink;
@@ -28,9 +29,9 @@ pub use writes::{Target, Writes};
 use sustained::Reading;
 
 use crate::invariant::Violation;
-use crate::num::count;
-use crate::sim::network::{Effect, Fault, FaultId, Scope};
-use crate::sim::{Action, Finding, Host, HostId, Scrutiny, Step, Time, TraceHash, World};
+use crate::num::{count, narrow};
+use crate::sim::network::{Effect, Fault, FaultId, Links, Scope};
+use crate::sim::{Action, Finding, Host, HostId, Scrutiny, Seeds, Step, Time, TraceHash, World};
 
 /// What came of a plan.
 #[derive(Clone, Debug, PartialEq)]
@@ -187,6 +188,54 @@ impl Player {
             let rest = self.rest;
             self.come_to_rest(plan.config.interval);
             self.rest = rest;
+        }
+        if let Some(missing) = plan.links
+            && self.findings.is_empty()
+        {
+            self.miss(plan, missing);
+            let rest = self.rest;
+            self.come_to_rest(plan.config.interval);
+            self.rest = rest;
+        }
+    }
+
+    /// Has links go missing for long, and checks that views cease to change.
+    fn miss(&mut self, plan: &Plan, missing: Links) {
+        let site = |host: usize| narrow(plan.places.get(host).copied().unwrap_or(0));
+        let faults = missing.faults(plan.hosts, site, Seeds::new(plan.seed));
+        let ids = || (0..narrow(plan.hosts)).map(|number| FaultId::new(u32::MAX - 1 - number));
+        for (id, fault) in ids().zip(faults) {
+            self.world.perform(Action::Set(id, fault));
+        }
+        let interval = plan.config.interval;
+        let settled = self.world.now() + interval.saturating_mul(links::SETTLES);
+        let end = settled + interval.saturating_mul(links::WATCHED);
+        let mut writer = 0;
+        while self.world.now() < end {
+            let next = end.min(self.world.now() + interval);
+            while let Some(step) = self.step(next) {
+                if step.at >= settled {
+                    self.findings.extend(links::changes(&self.world, step));
+                }
+            }
+            if !self.findings.is_empty() {
+                break;
+            }
+            // News of a member must not change what others hold of it.
+            writer = (writer + 1) % plan.hosts;
+            let command = Command::Set {
+                key: Key::new("links").expect("a legal key"),
+                value: Value::new(next.as_nanos().to_string()).expect("a legal value"),
+            };
+            if let Some(step) = self
+                .world
+                .perform(Action::Command(HostId::at(writer), command))
+            {
+                self.note_events(step);
+            }
+        }
+        for id in ids() {
+            self.world.perform(Action::Mend(id));
         }
     }
 

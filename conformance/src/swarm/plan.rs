@@ -9,9 +9,9 @@ use rand_chacha::ChaCha8Rng;
 
 use super::sustained::Sustained;
 use super::writes::{self, Writes};
-use super::{faults, shared_map};
+use super::{faults, links, shared_map};
 use crate::num::{count, narrow};
-use crate::sim::network::{Delay, Effect, Fault, FaultId, Scope};
+use crate::sim::network::{Delay, Effect, Fault, FaultId, Links, Scope};
 use crate::sim::{
     Action, HostId, Lie, Seeds, Stream, Time, WallClock, between, chance, nanos, pick,
 };
@@ -37,6 +37,8 @@ pub struct Plan {
     pub ends: Time,
     /// With what replication has to keep up once all is well again.
     pub sustained: Option<Sustained>,
+    /// Which links go missing for long, once all is well.
+    pub links: Option<Links>,
 }
 
 /// One thing that happens, and ends.
@@ -122,6 +124,7 @@ impl Plan {
         let places = draw_datacenters(seed, &mut config, &mut episodes, hosts, ends);
         let ends = shared_map::draw(seed, &mut config, &mut episodes, hosts, ends);
         let sustained = writes::draw(seed, &config, &mut episodes, &places, &delay, ends);
+        let links = links::draw(seed, &config);
         episodes.sort_by_key(|episode| (episode.begins, episode.number));
         Self {
             seed,
@@ -133,6 +136,7 @@ impl Plan {
             episodes,
             ends,
             sustained,
+            links,
         }
     }
 
@@ -156,13 +160,15 @@ impl Plan {
         plan
     }
 
-    /// The same plan without streams and bursts of writes: what a seed gave before there were any.
+    /// The same plan without streams and bursts of writes, and without missing links: what a seed gave before
+    /// there were any.
     #[must_use]
     pub fn without_many_writes(&self) -> Self {
         let mut plan = self.clone();
         plan.episodes
             .retain(|episode| !matches!(episode.what, What::Burst(..) | What::Stream(_)));
         plan.sustained = None;
+        plan.links = None;
         plan
     }
 
@@ -454,8 +460,11 @@ impl fmt::Display for Plan {
             )?;
         }
         write!(f, "      all ends at {:>11}", self.ends)?;
-        match &self.sustained {
-            Some(sustained) => write!(f, "\n      {sustained}"),
+        if let Some(sustained) = &self.sustained {
+            write!(f, "\n      {sustained}")?;
+        }
+        match self.links {
+            Some(links) => write!(f, "\n      then {links}"),
             None => Ok(()),
         }
     }

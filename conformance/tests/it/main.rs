@@ -18,6 +18,7 @@ mod floods;
 mod identity;
 mod invariants;
 mod joining;
+mod links;
 mod liveness;
 mod malformed;
 mod map_lies;

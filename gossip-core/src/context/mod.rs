@@ -194,9 +194,16 @@ impl Context {
         self.messages.push(message);
     }
 
-    /// Notes a ping to a member.
+    /// Notes a ping to a member. Its token is even: the member may ping in turn.
     pub(crate) fn ping(&mut self, to: NodeId) {
-        let token = self.rng.next_u32();
+        let token = self.rng.next_u32() & !1;
+        self.send(Outgoing::Ping { to, token });
+    }
+
+    /// Notes a ping to a member that has just sent something. Its token is odd: the member only answers. Otherwise
+    /// two nodes could ping each other in turn without end.
+    pub(crate) fn ping_in_turn(&mut self, to: NodeId) {
+        let token = self.rng.next_u32() | 1;
         self.send(Outgoing::Ping { to, token });
     }
 

@@ -185,6 +185,15 @@ impl Push {
         arrived: Arrived,
     ) {
         let Arrived { news, early } = arrived;
+        for (origin, after) in &news {
+            for delegation in hand_on(context, *origin, head.tree) {
+                context.send(Outgoing::Push {
+                    tree: head.tree,
+                    delegation,
+                    news: News::from_slice(&[(*origin, *after)]),
+                });
+            }
+        }
         let members = context.table.home(context.own).live();
         let served = head.segment.is_empty_but_for(context.own, members);
         if served || !context.is_eager() {
@@ -273,6 +282,27 @@ pub(crate) fn hand_over(context: &mut Context) -> impl Iterator<Item = (u8, Dele
     handovers
         .into_iter()
         .map(move |(tree, to)| (tree, all_of_it(to)))
+}
+
+/// To whom this node hands what a member of its datacenter has written that does not cross itself. The bridges that
+/// are named there share the trees.
+pub(crate) fn hand_on(
+    context: &mut Context,
+    origin: NodeId,
+    tree: u8,
+) -> SmallVec<[Delegation; 4]> {
+    let (table, own) = (&context.table, context.own);
+    let (place, datacenters) = (table.place(own), table.datacenters());
+    if table.place(origin) != place || datacenters.may_cross(place, origin) {
+        return SmallVec::new();
+    }
+    let bridges = datacenters.bridges_of(place);
+    let turn = usize::from(tree).checked_rem(bridges.len());
+    if turn.and_then(|turn| bridges.get(turn)) != Some(&own) {
+        return SmallVec::new();
+    }
+    let all = hand_over(context).filter(|(of, _)| *of == tree);
+    all.map(|(_, delegation)| delegation).collect()
 }
 
 /// Divides a segment of a tree among its members. A member that somebody votes against relays nothing where

@@ -62,23 +62,46 @@ impl Evidence<'_> {
     /// are silent, a whole sample was probed in vain, and this node has heard nobody there lately.
     ///
     /// If one in ten of the members could be reached, a sample would miss all of them once in 800
-    /// times.
+    /// times. A node that does not cross itself takes the word of the bridges that do.
     pub(super) fn members_out_of_reach(&self) -> Vec<NodeId> {
+        let crosses = self.crosses();
         let out_of_reach = self.behind_silent_bridges().filter(|(place, ring)| {
-            self.silent_in(*place) >= SAMPLE && !self.hears_any(ring.live())
+            !crosses || self.silent_in(*place) >= SAMPLE && !self.hears_any(ring.live())
         });
         out_of_reach
             .flat_map(|(_, ring)| ring.live().iter().copied())
             .collect()
     }
 
-    /// The other datacenters with live members whose bridges this node all finds silent.
-    fn behind_silent_bridges(&self) -> impl Iterator<Item = (Place, &Ring)> {
+    /// Whether this node may reach other datacenters.
+    fn crosses(&self) -> bool {
+        let place = self.table.place(self.own);
+        self.table.datacenters().may_cross(place, self.own)
+    }
+
+    /// Whether a bridge of this datacenter votes against a member.
+    fn is_silent_to_own_bridges(&self, id: NodeId) -> bool {
         let datacenters = self.table.datacenters();
+        let bridges = datacenters.bridges_of(self.table.place(self.own));
+        self.valid_votes(id)
+            .any(|vote| bridges.contains(&vote.observer))
+    }
+
+    /// The other datacenters with live members whose bridges this node all finds silent. Where it does not cross,
+    /// the bridges of its own datacenter find them silent.
+    fn behind_silent_bridges(&self) -> impl Iterator<Item = (Place, &Ring)> {
+        let (datacenters, crosses) = (self.table.datacenters(), self.crosses());
         let others = datacenters.others(self.table.place(self.own), 0);
         others.filter(move |(place, ring)| {
             let bridges = datacenters.bridges_of(*place);
-            !ring.live().is_empty() && bridges.iter().all(|id| self.finds_silent(*id))
+            let is_silent = |id: &NodeId| {
+                if crosses {
+                    self.finds_silent(*id)
+                } else {
+                    self.is_silent_to_own_bridges(*id)
+                }
+            };
+            !ring.live().is_empty() && bridges.iter().all(is_silent)
         })
     }
 

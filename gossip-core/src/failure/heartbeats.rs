@@ -3,7 +3,7 @@
 use super::loss::Loss;
 use super::observation::{Beat, Due, Observation, Relief, position};
 use super::verdicts::damping;
-use super::{Failure, MAX_OBSERVED, Neighbour};
+use super::{Failure, MAX_OBSERVED, Neighbour, Sign};
 use crate::context::{Context, Outgoing, Timer, count};
 use crate::event::{Event, SuspicionReason};
 use crate::identity::{Generation, NodeId};
@@ -19,16 +19,34 @@ const FORMER_INTERVALS: u32 = 5;
 /// The most former neighbours that still get heartbeats.
 const MAX_FORMER: usize = 32;
 
+/// Intervals for which any message counts as a sign of life after the last sign that its sender hears this node. Where
+/// half of all is lost, heartbeats and answers are all lost for that long once in a billion times.
+const HEARING_INTERVALS: u32 = 30;
+
 /// The most pings to one suspect. All of them are sent within half a second.
 const MAX_BURST_PINGS: u32 = 40;
 
 impl Failure {
-    /// A message of any kind has arrived: a sign of life of its sender.
-    pub(crate) fn on_life(&mut self, context: &mut Context, sender: Sender) {
+    /// A message has arrived.
+    ///
+    /// That a member sends does not show that it hears. So only a sign of hearing ends a silence, or brings back a
+    /// member that is down. If such a member sends anything else, it is pinged in turn. Of any other member all
+    /// messages are signs of life, for a while after the last sign of hearing.
+    pub(crate) fn on_life(&mut self, context: &mut Context, sender: Sender, sign: Sign) {
+        if sign != Sign::Hearing && self.is_to_answer_first(context, sender) {
+            if sign == Sign::Sending {
+                context.ping_in_turn(sender.id);
+            }
+            return;
+        }
         let observation = self.observation_mut(sender.id);
         let observed = observation.filter(|observed| observed.generation == sender.generation);
         if let Some(observation) = observed {
-            let relief = observation.sign_of_life(context.now);
+            let relief = if sign == Sign::Hearing {
+                observation.shows_hearing(context.now)
+            } else {
+                observation.sends(context.now, context.intervals_ago(HEARING_INTERVALS))
+            };
             self.on_relief(context, sender.id, relief);
             // Neighbours are heard all the time. If nobody is down, asked or to be introduced, they need
             // not be looked up.
@@ -52,6 +70,20 @@ impl Failure {
             self.revivable.push(sender.id);
             context.stale.verdicts = true;
         }
+    }
+
+    /// Whether this node finds a member silent or holds it down, in the life that the member names.
+    fn is_to_answer_first(&self, context: &Context, sender: Sender) -> bool {
+        if context.table.down_len() == 0 && !self.is_anybody_silent() {
+            return false;
+        }
+        let record = context.table.get(sender.id);
+        record.is_some_and(|record| {
+            record.log.generation() == sender.generation
+                && (record.condition == Condition::Down
+                    || self.observes_silence(sender.id)
+                    || self.probes.is_silent(sender.id))
+        })
     }
 
     /// A heartbeat has arrived. That it is a sign of life has been noted before.
@@ -293,12 +325,10 @@ impl Failure {
             self.revivable.push(id);
             context.stale.verdicts = true;
         }
-        let silent = self
-            .observation_mut(id)
-            .filter(|observation| observation.is_silent());
-        if let Some(observation) = silent {
-            let relief = observation.refuted(context.now);
-            self.on_relief(context, id, relief);
+        // The member lives, but that others hear it does not show that this node does. The vote of this node
+        // is void now, and stands: so others know that it cannot vouch.
+        if self.observes_silence(id) {
+            context.ping(id);
         }
     }
 

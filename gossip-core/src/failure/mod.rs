@@ -102,6 +102,17 @@ pub(crate) struct Failure {
     introductions: Introductions,
 }
 
+/// What a message says of whether its sender hears this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sign {
+    /// It hears this node.
+    Hearing,
+    /// It pings because this node has sent something.
+    PingInTurn,
+    /// It sends, and that is all.
+    Sending,
+}
+
 /// A ring neighbour, as a receiver of heartbeats.
 #[derive(Clone, Copy, Debug)]
 struct Neighbour {

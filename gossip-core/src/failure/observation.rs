@@ -1,7 +1,7 @@
 //! What this node hears of one member that it observes.
 //!
 //! An observation goes through four states: `Alive → Overdue → Suspect → Silent`. Any sign of life
-//! brings it back to `Alive`.
+//! brings it back to `Alive`, and from `Silent` one that shows that the member hears this node.
 //!
 //! - A message of any kind is a sign of life. Only heartbeats feed the statistics.
 //! - *Overdue*: the heartbeat is late, and the node pings the member once. If only the heartbeat
@@ -34,8 +34,9 @@ const BURST_TIME: Duration = Duration::from_millis(400);
 const MAX_STEP: u64 = 64;
 /// The most heartbeats that can overtake another one: they are an interval apart.
 const MAX_OVERTAKING: u64 = 4;
-/// The most times that patience is doubled, for refuted votes and for flaps together: 16-fold is the most.
-const MAX_DOUBLINGS: u32 = 4;
+/// The most times that flaps double the patience with a member. The first flap is forgiven, because
+/// a partition makes every member flap. Each further one doubles the patience.
+const MAX_DOUBLINGS: u32 = 2;
 
 /// What this node hears of one member.
 #[derive(Debug)]
@@ -66,12 +67,11 @@ pub(crate) struct Observation {
     silent_from: Instant,
     /// The latest sign of life.
     heard: Option<Instant>,
+    /// The latest sign that the member hears this node, or the beginning of the observation.
+    hears: Instant,
     state: State,
     /// Whether the application was told that the member is suspect, and not yet that this is over.
     is_suspected: bool,
-    /// How many votes against the member were refuted since its latest heartbeat, at most
-    /// [`MAX_DOUBLINGS`].
-    refuted: u32,
     damping: Damping,
 }
 
@@ -94,8 +94,10 @@ enum State {
         pinged: u32,
         next: Instant,
     },
+    /// The member was last asked whether it hears this node after all at `asked`.
     Silent {
         since: Instant,
+        asked: Instant,
     },
 }
 
@@ -172,9 +174,9 @@ impl Observation {
             observed_from: now,
             silent_from: now,
             heard: None,
+            hears: now,
             state: State::Alive,
             is_suspected: false,
-            refuted: 0,
             damping: Damping::default(),
         }
     }
@@ -191,7 +193,6 @@ impl Observation {
             Some(last) => counter.saturating_sub(last),
         };
         self.counter = Some(counter);
-        self.refuted = 0;
         let last_beat = self.last_beat.replace(now);
         if !(1..=MAX_STEP).contains(&expected) {
             return Beat::Leapt;
@@ -224,8 +225,22 @@ impl Observation {
         );
     }
 
-    /// A message of any kind has arrived.
-    pub(super) fn sign_of_life(&mut self, now: Instant) -> Relief {
+    /// A message has arrived that shows that the member hears this node.
+    pub(super) fn shows_hearing(&mut self, now: Instant) -> Relief {
+        self.hears = self.hears.max(now);
+        self.sign_of_life(now)
+    }
+
+    /// Another message has arrived. It is a sign of life if the member has shown since `since` that it hears this node.
+    pub(super) fn sends(&mut self, now: Instant, since: Instant) -> Relief {
+        debug_assert!(!self.is_silent(), "only hearing ends a silence");
+        if self.hears < since {
+            return Relief::None;
+        }
+        self.sign_of_life(now)
+    }
+
+    fn sign_of_life(&mut self, now: Instant) -> Relief {
         self.silent_from = self.silent_from.max(now);
         self.heard = Some(self.silent_from);
         match core::mem::replace(&mut self.state, State::Alive) {
@@ -239,13 +254,6 @@ impl Observation {
         }
     }
 
-    /// The member has refuted a vote through others. This is a sign of life. But each time that it
-    /// happens before a heartbeat arrives, this node waits twice as long before it votes again.
-    pub(super) fn refuted(&mut self, now: Instant) -> Relief {
-        self.refuted = self.refuted.saturating_add(1).min(MAX_DOUBLINGS);
-        self.sign_of_life(now)
-    }
-
     /// This node stood still for `gap`, which was not the member's silence.
     ///
     /// What the member sent meanwhile may still be waiting to be read. The next heartbeat is due
@@ -256,6 +264,7 @@ impl Observation {
         let grace = self
             .suspect_after
             .saturating_sub(interval.saturating_mul(2));
+        self.hears = self.hears.saturating_add(gap).min(now);
         self.silent_from = self
             .silent_from
             .saturating_add(gap)
@@ -290,9 +299,9 @@ impl Observation {
         self.observed_from = now;
         self.silent_from = now;
         self.heard = None;
+        self.hears = now;
         self.state = State::Alive;
         self.is_suspected = false;
-        self.refuted = 0;
         self.damping = Damping::default();
     }
 
@@ -325,10 +334,21 @@ impl Observation {
         self.silent_since().is_some()
     }
 
+    /// Whether the member is silent and was not asked since `before`: then it is asked now.
+    pub(super) fn ask_again(&mut self, now: Instant, before: Instant) -> bool {
+        match &mut self.state {
+            State::Silent { asked, .. } if *asked <= before => {
+                *asked = now;
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// When this node found the member silent, if it is.
     pub(super) const fn silent_since(&self) -> Option<Instant> {
         match self.state {
-            State::Silent { since } => Some(since),
+            State::Silent { since, .. } => Some(since),
             State::Alive | State::Overdue | State::Suspect { .. } => None,
         }
     }
@@ -389,7 +409,10 @@ impl Observation {
                 }
                 let convict_at = self.crosses(self.convict_after);
                 if now >= convict_at {
-                    self.state = State::Silent { since: now };
+                    self.state = State::Silent {
+                        since: now,
+                        asked: now,
+                    };
                     return Due::Silent;
                 }
                 self.state = State::Suspect {
@@ -414,11 +437,9 @@ impl Observation {
     /// The detector bounds the threshold alone. Loss adds what is forgiven for it, and patience
     /// doubles the sum up to [`MAX_DOUBLINGS`] times.
     fn crosses(&self, threshold: Duration) -> Instant {
-        debug_assert!(self.refuted <= MAX_DOUBLINGS);
         let is_damped = self.silent_from < self.damping.until;
         let doublings = if is_damped { self.damping.doublings } else { 0 };
-        let doublings = self.refuted.saturating_add(doublings).min(MAX_DOUBLINGS);
-        let patience = 1_u32.checked_shl(doublings).unwrap_or(1);
+        let patience = 1_u32.checked_shl(doublings.min(MAX_DOUBLINGS)).unwrap_or(1);
         let silence = threshold.saturating_add(self.forgiven);
         self.silent_from
             .saturating_add(silence.saturating_mul(patience))

@@ -180,18 +180,32 @@ impl Probes {
         self.0.values().any(Probe::is_asked)
     }
 
-    /// Forgets silences that are older than `lasting`, so that they are looked at again. Also
-    /// forgets the members that are `gone`.
-    pub(super) fn forget(
+    /// Looks again at silences that are older than `lasting`. What is `settled` without them is forgotten. So is
+    /// what was inferred from others. Of the rest `ask` is called: a member that is asked stays silent
+    /// until it answers. Also forgets the members that are `gone`.
+    pub(super) fn renew(
         &mut self,
         now: Instant,
         lasting: Duration,
         gone: impl Fn(NodeId) -> bool,
+        settled: impl Fn(NodeId) -> bool,
+        mut ask: impl FnMut(NodeId),
     ) {
         self.0.retain(|id, probe| {
-            let is_old =
-                matches!(probe, Probe::Silent { since, .. } if now.saturating_since(*since) >= lasting);
-            !is_old && !gone(*id)
+            if gone(*id) {
+                return false;
+            }
+            match probe {
+                Probe::Silent { pings, since } if now.saturating_since(*since) >= lasting => {
+                    if *pings == INFERRED || settled(*id) {
+                        return false;
+                    }
+                    *since = now;
+                    ask(*id);
+                    true
+                }
+                _ => true,
+            }
         });
     }
 

@@ -213,7 +213,7 @@ fn an_observed_member_that_answers_is_probed_no_further() {
     assert!(failure.observation(id).is_some());
     failure.probes.ask(id, at(2));
     assert!(failure.probes.is_asking());
-    failure.on_life(&mut context, sender(7));
+    failure.on_life(&mut context, sender(7), Sign::Hearing);
     assert!(!failure.probes.is_asking());
 }
 
@@ -362,9 +362,51 @@ fn a_silent_neighbour_is_pinged_suspected_and_voted_against() {
     assert!(context.stale.own_votes && context.stale.verdicts);
     failure.publish_votes(&mut context);
     assert_eq!(published(&context), [neighbour]);
-    failure.on_life(&mut context, sender(7));
+    failure.on_life(&mut context, sender(7), Sign::Hearing);
     failure.publish_votes(&mut context);
     assert_eq!(published(&context), [], "the vote is withdrawn");
+}
+
+/// Otherwise a node that hears nobody, but is heard, would go up and down for ever.
+#[test]
+fn a_silent_member_that_shows_no_hearing_is_asked_and_stays_silent() {
+    let (mut failure, mut context) = machine(|_| {});
+    let neighbour = context.learn(7);
+    failure.refresh_neighbours(&mut context);
+    observe_until(&mut failure, &mut context, at(10_000));
+    failure.draw_verdicts(&mut context);
+    assert_eq!(context.table.condition(neighbour), Some(Condition::Down));
+    pinged(&mut context);
+    context.now = at(11_000);
+    failure.on_life(&mut context, sender(7), Sign::Sending);
+    assert_eq!(pinged(&mut context), [neighbour]);
+    failure.on_life(&mut context, sender(7), Sign::PingInTurn);
+    assert_eq!(
+        pinged(&mut context),
+        [],
+        "they would ping in turn without end"
+    );
+    assert!(failure.observes_silence(neighbour) && failure.revivable.is_empty());
+    failure.on_life(&mut context, sender(7), Sign::Hearing);
+    assert!(!failure.observes_silence(neighbour));
+    assert!(failure.revivable.contains(&neighbour));
+}
+
+/// Otherwise its vote would come and go for ever, where the link to this node alone is broken.
+#[test]
+fn news_through_others_leaves_a_silence_and_its_vote_as_they_are() {
+    let (mut failure, mut context) = machine(|_| {});
+    let neighbour = context.learn(7);
+    failure.refresh_neighbours(&mut context);
+    observe_until(&mut failure, &mut context, at(10_000));
+    failure.publish_votes(&mut context);
+    let vote = failure.own_votes.clone();
+    pinged(&mut context);
+    failure.on_progress(&mut context, neighbour);
+    assert_eq!(pinged(&mut context), [neighbour]);
+    assert!(failure.observes_silence(neighbour));
+    failure.publish_votes(&mut context);
+    assert_eq!(failure.own_votes, vote);
 }
 
 #[test]
@@ -383,7 +425,7 @@ fn of_two_nodes_each_decides_alone_about_the_other() {
     assert_eq!((votes, reason), (1, DownReason::Silence));
 
     context.now = at(11_000);
-    failure.on_life(&mut context, sender(7));
+    failure.on_life(&mut context, sender(7), Sign::Hearing);
     failure.draw_verdicts(&mut context);
     assert_eq!(context.table.condition(other), Some(Condition::Live));
     assert_eq!(events(&mut context), [Event::Rejoined]);
@@ -446,19 +488,19 @@ fn after_a_long_sleep_a_member_is_unheard_until_it_is_heard_again() {
     let is_unheard = |failure: &Failure, context: &Context| {
         failure.is_unheard(context.table.get(member).unwrap())
     };
-    failure.on_life(&mut context, sender(7));
+    failure.on_life(&mut context, sender(7), Sign::Hearing);
     assert!(!is_unheard(&failure, &context));
     let slept = context.config.remove_after;
     context.now = context.now.saturating_add(slept);
     failure.on_pause(&mut context, slept);
     assert!(is_unheard(&failure, &context));
-    failure.on_life(&mut context, sender(7));
+    failure.on_life(&mut context, sender(7), Sign::Hearing);
     assert!(
         is_unheard(&failure, &context),
         "the socket may have kept this message"
     );
     context.now = context.in_intervals(1);
-    failure.on_life(&mut context, sender(7));
+    failure.on_life(&mut context, sender(7), Sign::Hearing);
     assert!(!is_unheard(&failure, &context));
     context.now = context.in_intervals(STEADY_INTERVALS + 2);
     failure.end_absence(&context);

@@ -234,14 +234,14 @@ impl Evidence<'_> {
         (contested, testimonies)
     }
 
-    /// The members that take part or are down, and against which there is a valid vote or evidence
-    /// of this node itself. Sorted by id.
+    /// The members that take part or are down, and against which there is a vote, valid or refuted, or
+    /// evidence of this node itself. Sorted by id.
     fn contested_subjects(&self) -> Vec<NodeId> {
         let observed = self.observations.iter().filter(|o| o.is_silent());
         let voted = self.votes.subjects();
         let mut subjects: Vec<NodeId> = observed
             .map(|o| o.id)
-            .chain(voted.filter(|subject| self.has_valid_vote(*subject)))
+            .chain(voted.filter(|subject| self.is_spoken_against(*subject)))
             .chain(self.probes.silent())
             .collect();
         subjects.sort_unstable();
@@ -269,6 +269,18 @@ impl Evidence<'_> {
 
     pub(super) fn has_valid_vote(&self, subject: NodeId) -> bool {
         self.valid_votes(subject).next().is_some()
+    }
+
+    /// Whether an observer says that it finds a member silent, be it refuted or not.
+    fn is_spoken_against(&self, subject: NodeId) -> bool {
+        let record = self.table.get(subject);
+        let against = self.votes.against(subject);
+        record.is_some_and(|record| {
+            let speaks = |vote: &HeldVote| {
+                vote.is_valid(&record.log, self.now) || vote.is_refuted(&record.log)
+            };
+            against.iter().any(speaks)
+        })
     }
 
     /// The members that vote against as many others as they can, sorted by id. That one of them does not vote against
@@ -302,10 +314,13 @@ impl Evidence<'_> {
             if observer == self.own || self.is_out(observer, position.is_some()) {
                 continue;
             }
-            let votes_against = held
-                .iter()
-                .any(|vote| vote.observer == observer && vote.is_valid(&record.log, self.now));
-            if !votes_against && without_a_vote.binary_search(&observer).is_ok() {
+            let vote = held.iter().find(|vote| vote.observer == observer);
+            let votes_against = vote.is_some_and(|vote| vote.is_valid(&record.log, self.now));
+            let cannot_vouch = || {
+                vote.is_some_and(|vote| vote.is_refuted(&record.log))
+                    || without_a_vote.binary_search(&observer).is_ok()
+            };
+            if !votes_against && cannot_vouch() {
                 continue;
             }
             tally.count_observer(votes_against);

@@ -29,10 +29,6 @@ pub(super) const DRAWS_PER_INTERVAL: u32 = 50;
 /// With 500 contested members they are drawn every tenth of an interval.
 const CONTESTED_PER_DRAW: usize = 100;
 
-/// The most times that flaps double the patience with a member. The first flap is forgiven, because
-/// a partition makes every member flap. Each further one doubles the patience.
-const MAX_DAMPING: u8 = 2;
-
 impl Failure {
     /// Probes members that this node has not heard lately and that may have fallen without a word
     /// of it reaching this node:
@@ -43,7 +39,7 @@ impl Failure {
     /// - members that have lost the observers that could vouch for them;
     /// - members that are down although nobody votes against them.
     pub(crate) fn sweep(&mut self, context: &mut Context) {
-        if !self.is_anybody_silent() && context.table.down_len() == 0 {
+        if !self.has_silence_reports() && context.table.down_len() == 0 {
             return self.tend_probes(context);
         }
         let mut in_doubt: Vec<NodeId> = Vec::new();
@@ -92,7 +88,24 @@ impl Failure {
             let condition = context.table.condition(id);
             !matches!(condition, Some(Condition::Live | Condition::Down))
         };
-        self.probes.forget(context.now, lasting, is_gone);
+        let mut ask: Vec<NodeId> = Vec::new();
+        let has_vote = |id| {
+            let mut votes = self.votes.against(id).iter();
+            let record = context.table.get(id);
+            votes.any(|vote| record.is_some_and(|record| vote.is_valid(&record.log, context.now)))
+        };
+        self.probes
+            .renew(context.now, lasting, is_gone, has_vote, |id| ask.push(id));
+        let before = context.now.saturating_sub(lasting);
+        for observation in &mut self.observations {
+            let is_live = context.table.condition(observation.id) == Some(Condition::Live);
+            if is_live && observation.ask_again(context.now, before) {
+                ask.push(observation.id);
+            }
+        }
+        for id in ask {
+            context.ping(id);
+        }
         self.probes.doubt(context.now, enough);
         if self.probes.is_asking() {
             let soon = context.at_once();
@@ -102,7 +115,7 @@ impl Failure {
 
     /// Probes a member, unless this node has heard it lately.
     pub(crate) fn ask_in_doubt(&mut self, context: &mut Context, id: NodeId) {
-        if id == context.own || self.evidence(context).hears(id) {
+        if id == context.own || self.evidence(context).hears(id) || !reaches(context, id) {
             return;
         }
         self.probes.ask(id, context.now);
@@ -158,7 +171,7 @@ impl Failure {
     }
 
     /// Whether this node finds any member silent.
-    fn is_anybody_silent(&self) -> bool {
+    pub(super) fn is_anybody_silent(&self) -> bool {
         self.observations.iter().any(Observation::is_silent)
             || self.probes.silent().next().is_some()
     }
@@ -312,7 +325,14 @@ impl Failure {
             let place = table.place(id);
             let others = table.down();
             for down in others.filter(|down| are_many_down || table.place(*down) == place) {
-                self.probes.ask_again(down, context.now);
+                if reaches(context, down) {
+                    self.probes.ask_again(down, context.now);
+                } else {
+                    // It is down by the word of the bridges, who say no longer that nobody there is heard.
+                    self.probes.refuted(down);
+                    self.revivable.push(down);
+                    context.stale.verdicts = true;
+                }
             }
             let soon = context.at_once();
             context.timers.advance(Timer::Probe, soon);
@@ -336,6 +356,14 @@ impl Failure {
         }
         self.withdraw_all_votes_of(context, id);
     }
+}
+
+/// Whether this node may reach a member: it is in the datacenter of this node, or this node is one of those that
+/// cross.
+fn reaches(context: &Context, id: NodeId) -> bool {
+    let (table, own) = (&context.table, context.own);
+    let place = table.place(own);
+    table.place(id) == place || table.datacenters().may_cross(place, own)
 }
 
 /// Whether a member has cast a vote lately, by its own clock.
@@ -365,7 +393,7 @@ pub(super) fn damping(context: &Context, id: NodeId) -> Damping {
         .table
         .get(id)
         .map_or(Damping::default(), |record| Damping {
-            doublings: u32::from(record.unsteady.saturating_sub(1).min(MAX_DAMPING)),
+            doublings: u32::from(record.unsteady.saturating_sub(1)),
             until: record
                 .since
                 .saturating_add(context.intervals(STEADY_INTERVALS)),

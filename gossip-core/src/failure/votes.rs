@@ -50,9 +50,20 @@ impl HeldVote {
     // Five places ask this, and the firmware has room for one copy.
     #[inline(never)]
     pub(crate) fn is_valid(&self, subject: &Log, now: Instant) -> bool {
-        self.marked_generation | 1 == doubled(subject.generation()) | 1
+        self.is_against_life_of(subject)
             && self.frontier >= subject.frontier()
             && self.counts_from <= now
+    }
+
+    /// Whether the subject has shown more in the same life, and the author still does not hear it: otherwise it
+    /// would have withdrawn the vote.
+    pub(crate) fn is_refuted(&self, subject: &Log) -> bool {
+        self.is_against_life_of(subject) && self.frontier < subject.frontier()
+    }
+
+    /// Whether the vote is against the life that the subject's log tells of.
+    const fn is_against_life_of(&self, subject: &Log) -> bool {
+        self.marked_generation | 1 == doubled(subject.generation()) | 1
     }
 
     /// Whether the vote's author has removed the subject, and so observes it no longer.
@@ -277,6 +288,8 @@ mod tests {
         let [vote] = votes.against(id(1)) else {
             panic!("one vote")
         };
+        let refuted = [log(1, 3), log(1, 4), log(2, 4)].map(|log| vote.is_refuted(&log));
+        assert_eq!(refuted, [false, true, false], "restarted is not refuted");
         assert!(vote.is_valid(&log(1, 3), NOW));
         assert!(
             vote.is_valid(&log(1, 2), NOW),

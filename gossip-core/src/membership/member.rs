@@ -11,7 +11,8 @@ use crate::state::attribute::{
 use crate::state::log::Log;
 use crate::time::Instant;
 
-/// What a replica holds of a member. It stores nothing that the log tells, except the place.
+/// What a replica holds of a member. It stores nothing that the log tells, except the place, and whether
+/// it is named as a bridge.
 #[derive(Debug)]
 pub(crate) struct Record {
     pub(crate) id: NodeId,
@@ -23,6 +24,8 @@ pub(crate) struct Record {
     pub(crate) condition: Condition,
     /// The member's datacenter, as its log tells it.
     pub(crate) place: Place,
+    /// Whether the member says that it is a bridge, as its log tells it.
+    pub(crate) is_named: bool,
     /// How often the member went down and came up again under the same generation.
     pub(crate) flaps: u16,
     /// How many of its latest flaps followed one another without a long calm between.
@@ -73,6 +76,7 @@ impl Record {
             since: now,
             condition: Condition::Live,
             place: Place::UNSAID,
+            is_named: false,
             flaps: 0,
             unsteady: 0,
             told: Told::Never,

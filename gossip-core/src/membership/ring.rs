@@ -62,6 +62,11 @@ impl Ring {
         &self.down
     }
 
+    /// How many members there are, live and down.
+    pub(crate) const fn len(&self) -> usize {
+        self.live.len().saturating_add(self.down.len())
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.live.is_empty() && self.down.is_empty()
     }

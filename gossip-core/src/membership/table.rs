@@ -32,6 +32,7 @@ use super::region::{Region, SPLIT_BITS};
 use super::ring::{Liveness, Ring};
 use crate::growth::grow;
 use crate::identity::{Generation, NodeId};
+use crate::state::attribute::BRIDGE;
 use crate::state::log::{Claim, Log};
 use crate::state::table_hash::HashKey;
 use crate::time::Instant;
@@ -252,7 +253,8 @@ impl Table {
     /// Makes a record if there is none. The new member is live.
     pub(crate) fn ensure(&mut self, id: NodeId, now: Instant) {
         if self.add(id, now) {
-            self.datacenters.enter(Place::UNSAID, Liveness::Live, id);
+            self.datacenters
+                .enter(Place::UNSAID, Liveness::Live, id, false);
         }
     }
 
@@ -341,11 +343,13 @@ impl Table {
         self.change_log(id, |log| log.apply(claim));
         if is_new {
             // Only now, because the log has told the datacenter.
-            self.datacenters.enter(self.place(id), Liveness::Live, id);
+            let (place, named) = self.get(id).map_or((Place::UNSAID, false), seat);
+            self.datacenters.enter(place, Liveness::Live, id, named);
         }
     }
 
-    /// A log has changed. If its member publishes another datacenter than before, it moves there.
+    /// A log has changed. If its member publishes another datacenter than before, it moves there. Whether it
+    /// says that it is a bridge may have changed, too.
     fn relocate(&mut self, slot: Slot) {
         let record = self.at(slot);
         let place = match record.datacenter() {
@@ -355,18 +359,19 @@ impl Table {
                 Place(u32::from_le_bytes([a, b, c, d]))
             }
         };
-        let (id, from) = (record.id, record.place);
-        if place == from {
+        let (id, from) = (record.id, seat(record));
+        let to = (place, record.log.get(BRIDGE).is_some());
+        if to == from {
             return;
         }
         // A new member is in no datacenter before its first log is applied.
         if let Some(liveness) = liveness(record.condition)
-            && self.datacenters.ring(from).contains(liveness, id)
+            && self.datacenters.ring(from.0).contains(liveness, id)
         {
-            self.datacenters.travel(from, place, liveness, id);
+            self.datacenters.travel(from, to, liveness, id);
         }
         if let Some(record) = self.records.get_mut(position(slot)) {
-            record.place = place;
+            (record.place, record.is_named) = to;
         }
     }
 
@@ -385,13 +390,13 @@ impl Table {
         if condition == Condition::Removed {
             (record.told, record.returns) = (Told::Never, false);
         }
-        let place = record.place;
+        let (place, named) = seat(record);
         self.note_change(id);
         if let Some(liveness) = liveness(old) {
-            self.datacenters.leave(place, liveness, id);
+            self.datacenters.leave(place, liveness, id, named);
         }
         if let Some(liveness) = liveness(condition) {
-            self.datacenters.enter(place, liveness, id);
+            self.datacenters.enter(place, liveness, id, named);
         }
         true
     }
@@ -439,6 +444,11 @@ impl Table {
 /// What a record contributes to the table hash.
 fn contribution_of(key: &HashKey, record: &Record) -> u128 {
     key.contribution(record.id, record.log.generation(), record.log.frontier())
+}
+
+/// In which datacenter a member counts, and whether as a named bridge.
+const fn seat(record: &Record) -> (Place, bool) {
+    (record.place, record.is_named)
 }
 
 /// How a member of this condition counts on its ring, if it is on one.

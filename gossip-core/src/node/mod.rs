@@ -55,7 +55,7 @@ use crate::config::{Config, ConfigError, SettingsDigest};
 use crate::context::{Context, Outgoing, Parts, Timer, add, count};
 use crate::dissemination::Push;
 use crate::event::Event;
-use crate::failure::Failure;
+use crate::failure::{Failure, Sign};
 use crate::hlc::Clock;
 use crate::identity::{Generation, Identity};
 use crate::local::{Claim, Farewell, Local};
@@ -65,12 +65,13 @@ use crate::rng::duration_below;
 #[cfg(feature = "map")]
 use crate::shared_map::SharedMap;
 use crate::state::attribute::{
-    ADDRESS, DATACENTER, Declared, NAME, SETTINGS, STATUS, encode_address, encode_settings,
+    ADDRESS, BRIDGE, DATACENTER, Declared, NAME, SETTINGS, STATUS, encode_address, encode_settings,
 };
 use crate::state::log::Log;
 use crate::state::room::Room;
 use crate::state::table_hash::HashKey;
 use crate::sync::Sync;
+use crate::sync::leg::{FIRST_LEG, LAST_LEG};
 use crate::time::{Instant, UnixTime};
 use crate::wire::datagram::{Datagram, DecodeError};
 #[cfg(feature = "encryption")]
@@ -277,7 +278,8 @@ impl Node {
         let sender = datagram.sender;
         let context = &mut self.context;
         self.local.on_answer();
-        self.failure.on_life(context, sender);
+        self.failure
+            .on_life(context, sender, sign_of(&datagram.message));
         self.sync.on_life(context, sender);
         match datagram.message {
             Message::Heartbeat { counter } => self.failure.on_heartbeat(context, sender, counter),
@@ -463,6 +465,29 @@ impl Node {
     }
 }
 
+/// What a message says of whether its sender hears this node.
+const fn sign_of(message: &Message) -> Sign {
+    match message {
+        // A heartbeat says that its sender holds this node live. The others are answers.
+        Message::Heartbeat { .. } | Message::Pong { .. } | Message::MapChunk | Message::MapRuns => {
+            Sign::Hearing
+        }
+        // The last leg but one also asks for what a push has lacked, and then answers nothing.
+        Message::Exchange(head)
+            if head.leg > FIRST_LEG && head.leg.saturating_add(1) != LAST_LEG =>
+        {
+            Sign::Hearing
+        }
+        Message::Ping { token } if *token & 1 == 1 => Sign::PingInTurn,
+        Message::Ping { .. }
+        | Message::Exchange(_)
+        | Message::Push(_)
+        | Message::Claim { .. }
+        | Message::MapPull
+        | Message::MapWant => Sign::Sending,
+    }
+}
+
 /// A table without members. Its index has a key of its own, so that nobody can pick ids that collide.
 fn empty_table(config: &Config, rng: &mut ChaCha8Rng) -> Table {
     let index_key = SipHasher13::new_with_keys(rng.next_u64(), rng.next_u64());
@@ -480,6 +505,9 @@ fn first_log(config: &Config, identity: &Identity, generation: Generation) -> Lo
     }
     let settings = encode_settings(config.neighbours, SettingsDigest::of(config));
     log.write(0, SETTINGS, Some(&settings));
+    if config.bridge {
+        log.write(0, BRIDGE, Some(&[1]));
+    }
     log.write(0, STATUS, Some(Declared::Joining.encode()));
     log
 }

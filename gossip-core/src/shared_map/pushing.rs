@@ -16,7 +16,7 @@ use core::time::Duration;
 use super::replica::{RecentRuns, VectorItem};
 use crate::context::{Context, MapOutgoing, Outgoing, SharedRun, Timer};
 use crate::dissemination::relay::Relay;
-use crate::dissemination::{hand_over, listener, split};
+use crate::dissemination::{hand_on, hand_over, listener, split};
 use crate::failure::votes::Votes;
 use crate::membership::segment::{Delegation, Division, Segment};
 use crate::wire::message::PushHead;
@@ -63,6 +63,13 @@ impl Pushing {
         run: SharedRun,
     ) {
         self.tell_soon(context, 1);
+        let beyond = hand_on(context, run.run().origin.id, head.tree);
+        send(
+            context,
+            head.tree,
+            beyond.into_iter(),
+            core::slice::from_ref(&run),
+        );
         let members = context.table.home(context.own).live();
         if head.segment.is_empty_but_for(context.own, members) {
             return;

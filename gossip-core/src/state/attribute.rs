@@ -26,6 +26,8 @@ pub(crate) const VOTES: &[u8] = &[4];
 // 5 and 6 are in `broadcast`.
 /// The one entry of a member tombstone. The age of the entry says when the member was removed.
 pub(crate) const BURIED: &[u8] = &[7];
+/// That the member is a bridge of its datacenter.
+pub(crate) const BRIDGE: &[u8] = &[8];
 
 /// How many neighbours the member observes, in one byte, and the digest of its settings, in four.
 pub(crate) const SETTINGS: &[u8] = &[9];
@@ -220,6 +222,7 @@ mod tests {
             STATUS,
             DATACENTER,
             VOTES,
+            BRIDGE,
             &[0x1f],
             b"a\n",
             &[0xff],

@@ -13,7 +13,8 @@
 //! `down / (live + 1)`, counted over the other datacenters, it meets one member there that is down.
 //!
 //! A node that is no bridge meets members that are down elsewhere, too, but less often the larger its own
-//! datacenter is, because it has mostly heard from a bridge before. So what crosses between datacenters in a
+//! datacenter is, because it has mostly heard from a bridge before. It meets none if only members that are named as
+//! bridges cross. So what crosses between datacenters in a
 //! round grows with the bridges, and not with the members.
 //!
 //! Here "live" and "down" do not count this node itself.
@@ -100,7 +101,7 @@ fn one_of(count: usize, of: usize, rng: &mut impl Rng) -> Option<usize> {
 /// Draws one live member and one that is down, both of other datacenters.
 fn abroad(table: &Table, own: NodeId, rng: &mut impl Rng) -> (Option<NodeId>, Option<NodeId>) {
     let datacenters = table.datacenters();
-    if datacenters.len() <= 1 {
+    if datacenters.len() <= 1 || !datacenters.may_cross(table.place(own), own) {
         return (None, None);
     }
     let home = table.home(own);
@@ -172,7 +173,7 @@ fn down_abroad(table: &Table, own: NodeId, mut nth: usize) -> Option<NodeId> {
 }
 
 /// To whom of each other datacenter a push is handed: to a bridge, chosen at random; down another tree
-/// to another one.
+/// to another one. To nobody, if this node is not one of those that alone cross.
 pub(crate) fn handovers(
     table: &Table,
     own: NodeId,
@@ -181,7 +182,7 @@ pub(crate) fn handovers(
 ) -> SmallVec<[(u8, NodeId); 4]> {
     let datacenters = table.datacenters();
     let mut found = SmallVec::new();
-    if datacenters.len() <= 1 {
+    if datacenters.len() <= 1 || !datacenters.may_cross(table.place(own), own) {
         return found;
     }
     let start = below(rng, datacenters.len());

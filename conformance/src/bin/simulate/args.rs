@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use conformance::scenario::{
-    Churn, Crash, Datacenters, Disturb, Disturbance, Fetch, Join, Load, Loss, Newcomer, Partition,
-    Place, Restart, Scenario, Setup, Soak, Spread, Steady, Target, Whose,
+    Churn, Crash, Datacenters, Disturb, Disturbance, Fetch, Join, Load, Loss, MissingLinks,
+    Newcomer, Partition, Place, Restart, Scenario, Setup, Soak, Spread, Steady, Target, Whose,
 };
 use conformance::sim::Scrutiny;
-use conformance::sim::network::Delay;
+use conformance::sim::network::{Delay, Links};
 use gossip_core::{Dissemination, Mode};
 
 use super::help;
@@ -198,6 +198,24 @@ pub(crate) enum Command {
         #[arg(long, default_value_t = 20)]
         writes: u32,
     },
+    /// Whether all come to a steady view where links are missing for good.
+    #[command(after_help = help::LINKS)]
+    Links {
+        #[command(flatten)]
+        common: Common,
+        /// Which links are missing
+        #[arg(long, value_enum, default_value_t = LinksArg::Random)]
+        pattern: LinksArg,
+        /// The share of all links, for `random`
+        #[arg(long, default_value_t = 0.2, value_parser = parse::share)]
+        share: f64,
+        /// How many nodes of each datacenter reach the other one, for `gateways`
+        #[arg(long, default_value_t = 2)]
+        gateways: usize,
+        /// They say that they are bridges
+        #[arg(long)]
+        named: bool,
+    },
     /// Random clusters under random faults, checked against every invariant.
     #[command(after_help = help::SWARM)]
     Swarm(Swarm),
@@ -314,6 +332,24 @@ pub(crate) enum PolicyArg {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum LinksArg {
+    /// One node hears nobody, and all hear it
+    Deaf,
+    /// One node hears all, and nobody hears it
+    Mute,
+    /// One node does not hear another one
+    OneWay,
+    /// Two nodes do not hear each other
+    Pair,
+    /// Links drawn at random
+    Random,
+    /// Two halves, joined by one node that is in both
+    Joint,
+    /// Two datacenters, and some nodes of each that reach the other
+    Gateways,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum CheckArg {
     Steps,
     Views,
@@ -327,6 +363,7 @@ impl Common {
         Setup {
             nodes: self.nodes,
             datacenters: self.datacenters.unwrap_or(1),
+            named_bridges: 0,
             fanout: self.fanout,
             interval: self.interval,
             mode: match self.mode {
@@ -541,6 +578,31 @@ impl Command {
                     limit: PATIENCE,
                 };
                 (Scenario::Datacenters(datacenters), common)
+            }
+            Self::Links {
+                common,
+                pattern,
+                share,
+                gateways,
+                named,
+            } => {
+                let links = match pattern {
+                    LinksArg::Deaf => Links::Deaf,
+                    LinksArg::Mute => Links::Mute,
+                    LinksArg::OneWay => Links::OneWay,
+                    LinksArg::Pair => Links::Pair,
+                    LinksArg::Random => Links::Random(*share),
+                    LinksArg::Joint => Links::Joint,
+                    LinksArg::Gateways => Links::Gateways(*gateways),
+                };
+                let links = MissingLinks {
+                    warm_up: common.warm_up(LEARNT),
+                    links,
+                    named: *named,
+                    settles: common.interval.saturating_mul(300),
+                    lasts: common.seconds(300),
+                };
+                (Scenario::Links(links), common)
             }
         };
         Ok(played)

@@ -233,6 +233,18 @@ own, for 15 intervals
   wrong_down_after_heal      wrong verdicts after that
   live_share_at_end          share of pairs that hold each other live in the end";
 
+pub(crate) const LINKS: &str = "\
+Links of a cluster at rest go missing, and stay so. After 300 intervals all views are watched for \
+--seconds (300). Which node, pair or links follows from the seed.
+
+Figures:
+  changes_before     changes of views within the 300 intervals
+  changes            changes after them: there should be none
+  views_that_change  how many nodes' views of how many members changed then
+  about              about how many members
+  last_change_s      seconds after the links went missing until the last change
+  live_share_at_end  share of pairs that hold each other live in the end";
+
 pub(crate) const SWARM: &str = "\
 Each seed draws a cluster of 2 to 30 nodes, its configuration, and episodes: faults of the network, \
 of processes and of clocks, writes and deletes, departures and returns, garbage. All faults end; the \

@@ -23,7 +23,7 @@ fn after(beats: u32) -> Observation {
 
 /// A heartbeat arrives: first it is a sign of life, then a sample.
 fn beat(observation: &mut Observation, seconds: f64, counter: u64) -> (Relief, Beat) {
-    let relief = observation.sign_of_life(at(seconds));
+    let relief = observation.shows_hearing(at(seconds));
     (
         relief,
         observation.heartbeat(at(seconds), counter, &detector()),
@@ -100,7 +100,7 @@ fn after_one_lost_heartbeat_the_member_is_pinged_and_not_suspected() {
         Due::Nothing,
         "it is pinged once"
     );
-    observation.sign_of_life(at(71.1));
+    observation.shows_hearing(at(71.1));
     assert!(observation.deadline().unwrap() > at(72.3));
 }
 
@@ -110,7 +110,7 @@ fn an_answer_ends_the_suspicion_and_is_no_sample() {
     let suspected = suspicion(&observation);
     assert_eq!(observation.take_step(suspected, 5), Due::Ping);
     assert_eq!(observation.take_step(suspected, 5), Due::Suspected);
-    assert_eq!(observation.sign_of_life(suspected), Relief::Cleared);
+    assert_eq!(observation.shows_hearing(suspected), Relief::Cleared);
     assert!(!observation.is_suspect());
     assert!(suspicion(&observation) > suspected);
 }
@@ -163,22 +163,39 @@ fn a_pause_of_this_node_is_not_a_silence_of_the_neighbour() {
     assert!(suspicion(&observation) < at(105.5));
 }
 
+/// In a small cluster a node that hears nobody sends something to each other one all the time.
 #[test]
-fn each_refutation_through_others_doubles_the_patience() {
+fn messages_that_show_no_hearing_put_off_a_suspicion_for_a_while() {
     let mut observation = after(70);
-    let mut last = Duration::ZERO;
-    for _ in 0..3 {
-        run(&mut observation);
-        let now = at(1000.0);
-        observation.refuted(now);
-        let patience = suspicion(&observation).saturating_since(now);
-        assert!(patience > last);
-        last = patience;
-        observation.silent_from = at(70.0);
-    }
-    beat(&mut observation, 2000.0, 100);
-    let patience = suspicion(&observation).saturating_since(at(2000.0));
-    assert!(patience < last);
+    observation.sends(at(71.0), at(60.0));
+    assert_eq!(observation.silent_from, at(71.0));
+    observation.sends(at(72.0), at(70.5));
+    assert_eq!(
+        observation.silent_from,
+        at(71.0),
+        "it was last heard to hear before"
+    );
+    observation.shows_hearing(at(73.0));
+    observation.sends(at(74.0), at(70.5));
+    assert_eq!(observation.silent_from, at(74.0));
+}
+
+#[test]
+fn a_silent_member_is_asked_again_once_in_a_while() {
+    let mut observation = after(70);
+    assert!(
+        !observation.ask_again(at(80.0), at(80.0)),
+        "it is not silent"
+    );
+    run(&mut observation);
+    let found = observation.silent_since().unwrap();
+    assert!(
+        !observation.ask_again(at(80.0), at(0.0)),
+        "it was just asked"
+    );
+    assert!(observation.ask_again(at(90.0), found));
+    assert!(!observation.ask_again(at(90.0), found));
+    assert_eq!(observation.silent_since(), Some(found));
 }
 
 #[test]
@@ -210,11 +227,11 @@ fn patience_with_an_unsteady_member_is_doubled_for_a_while() {
     };
     observation.damp(damping);
     assert_eq!(silence(&observation), plain.saturating_mul(4));
-    observation.sign_of_life(until);
+    observation.shows_hearing(until);
     assert_eq!(silence(&observation), plain);
     observation.damp(Damping {
         doublings: 40,
         until: at(1000.0),
     });
-    assert_eq!(silence(&observation), plain.saturating_mul(16), "bounded");
+    assert_eq!(silence(&observation), plain.saturating_mul(4), "bounded");
 }

@@ -73,13 +73,22 @@ impl Scene {
         self.vote_from(observer, subject, Instant::ORIGIN);
     }
 
+    /// A vote of an observer that knows the member's log up to this entry.
+    fn vote_at(&mut self, observer: u64, subject: u64, frontier: u64) {
+        self.vote_with(observer, subject, frontier, Instant::ORIGIN);
+    }
+
     fn vote_from(&mut self, observer: u64, subject: u64, counts_from: Instant) {
+        self.vote_with(observer, subject, 3, counts_from);
+    }
+
+    fn vote_with(&mut self, observer: u64, subject: u64, frontier: u64, counts_from: Instant) {
         let old = self.published.get(&observer).cloned().unwrap_or_default();
         let mut new = old.clone();
         new.push(PublishedVote {
             subject: id(subject),
             generation: generation(),
-            frontier: 3,
+            frontier,
             age: 0,
             removed: false,
         });
@@ -291,7 +300,24 @@ fn refuted_votes_are_void() {
     let mut scene = Scene::new(40).votes(16..20, 20).votes(21..25, 20);
     assert_eq!(scene.verdict(20), Some(Verdict::Down));
     scene.shows(20, 4);
-    assert_eq!(scene.verdict(20), None);
+    assert_eq!(scene.verdict(20), Some(Verdict::Doubtful));
+}
+
+#[test]
+fn who_lets_a_refuted_vote_stand_does_not_vouch() {
+    let mut scene = Scene::new(40).votes(16..20, 20);
+    scene.shows(20, 4);
+    assert_eq!(
+        scene.verdict(20),
+        Some(Verdict::Doubtful),
+        "half cannot vouch"
+    );
+    // Of the others each one hears the member, until it does not.
+    scene.vote_at(21, 20, 4);
+    scene.vote_at(22, 20, 4);
+    assert_eq!(scene.verdict(20), Some(Verdict::Doubtful));
+    scene.vote_at(23, 20, 4);
+    assert_eq!(scene.verdict(20), Some(Verdict::Down));
 }
 
 #[test]
