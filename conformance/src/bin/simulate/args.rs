@@ -9,10 +9,11 @@ use conformance::scenario::{
     Newcomer, Partition, Place, Restart, Scenario, Setup, Soak, Spread, Steady, Target, Whose,
 };
 use conformance::sim::Scrutiny;
-use conformance::sim::network::{Delay, Links};
+use conformance::sim::network::Delay;
 use gossip_core::{Dissemination, Mode};
 
 use super::help;
+use super::links::LinksArg;
 use super::parse;
 
 /// Puts a question to a simulated cluster of real nodes, in virtual time.
@@ -332,24 +333,6 @@ pub(crate) enum PolicyArg {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum LinksArg {
-    /// One node hears nobody, and all hear it
-    Deaf,
-    /// One node hears all, and nobody hears it
-    Mute,
-    /// One node does not hear another one
-    OneWay,
-    /// Two nodes do not hear each other
-    Pair,
-    /// Links drawn at random
-    Random,
-    /// Two halves, joined by one node that is in both
-    Joint,
-    /// Two datacenters, and some nodes of each that reach the other
-    Gateways,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum CheckArg {
     Steps,
     Views,
@@ -586,18 +569,9 @@ impl Command {
                 gateways,
                 named,
             } => {
-                let links = match pattern {
-                    LinksArg::Deaf => Links::Deaf,
-                    LinksArg::Mute => Links::Mute,
-                    LinksArg::OneWay => Links::OneWay,
-                    LinksArg::Pair => Links::Pair,
-                    LinksArg::Random => Links::Random(*share),
-                    LinksArg::Joint => Links::Joint,
-                    LinksArg::Gateways => Links::Gateways(*gateways),
-                };
                 let links = MissingLinks {
                     warm_up: common.warm_up(LEARNT),
-                    links,
+                    links: pattern.of(*share, *gateways),
                     named: *named,
                     settles: common.interval.saturating_mul(300),
                     lasts: common.seconds(300),

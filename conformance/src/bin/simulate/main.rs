@@ -3,6 +3,7 @@
 mod args;
 mod explore;
 mod help;
+mod links;
 mod parse;
 mod plot;
 mod runs;

@@ -69,6 +69,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NAME", value_parser = Name::new)]
     datacenter: Option<Name>,
 
+    /// This node is a bridge of its datacenter: where some nodes say so, only these talk to other datacenters
+    #[arg(long)]
+    bridge: bool,
+
     /// The cluster's name: nodes of other clusters are ignored
     #[arg(long, value_name = "NAME", default_value = "")]
     cluster: String,
@@ -140,6 +144,7 @@ pub(crate) fn run(options: Options) -> Result<ExitCode, Failure> {
     config.seeds = options.seeds;
     config.node.cluster = options.cluster;
     config.node.datacenter = options.datacenter;
+    config.node.bridge = options.bridge;
     config.node.interval = options.interval;
     config.node.fanout = options.fanout;
     config.node.encryption = options.encryption;
