@@ -354,6 +354,13 @@ impl Subject {
         self.world.traffic()
     }
 
+    /// The most datagrams that one of the seeds has sent.
+    pub(crate) fn datagrams_of_a_seed(&self) -> u64 {
+        let seeds = self.world.hosts().iter().take(position(SEEDS));
+        let sent = seeds.map(|host| host.traffic.datagrams_out);
+        sent.max().unwrap_or_default()
+    }
+
     pub(crate) fn trace_hash(&self) -> TraceHash {
         self.world.trace_hash()
     }

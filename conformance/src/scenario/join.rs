@@ -43,6 +43,7 @@ impl Join {
                 "datagrams_per_node",
                 real(traffic.datagrams_out) / real(all),
             )
+            .with("datagrams_of_a_seed", cluster.datagrams_of_a_seed())
             .with("max_datagram", traffic.longest)
             .with("known_share", cluster.live_share())
             .with("wrong_down", cluster.tally.wrong_downs().count())

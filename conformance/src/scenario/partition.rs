@@ -9,7 +9,7 @@ use super::Outcome;
 use super::cluster::{Clock, SPLIT, STAYS, Setup, Subject, Unplayable};
 use super::report::{Panel, Report};
 use super::unanimity::Unanimity;
-use crate::num::count;
+use crate::num::{count, real};
 use crate::sim::network::{Effect, Fault, Scope};
 use crate::sim::{Action, HostId, HostSet, Time};
 
@@ -28,6 +28,9 @@ pub struct Partition {
 
 /// How often the curve is sampled.
 const SAMPLE: Duration = Duration::from_millis(50);
+
+/// How long the traffic of a healing is counted, so that what is put off is counted, too.
+const AFTERMATH: Duration = Duration::from_secs(10);
 
 impl Partition {
     /// Plays the scenario.
@@ -66,20 +69,37 @@ impl Partition {
         let mut whole = Unanimity::new(&cluster.world, &is_whole);
         let mut told = Unanimity::new(&cluster.world, &is_told);
         let lasting = |since: Time, now: Time| now >= since + stays;
+        let before = cluster.traffic();
+        let (mut at_once, mut in_all) = (before, None);
         while (told.since().is_none()
             || !whole
                 .since()
                 .is_some_and(|since| lasting(since, cluster.world.now())))
             && let Some(step) = cluster.step(end)
         {
+            let whole_since = whole.since();
             whole.look(&cluster.world, step, &is_whole);
+            if whole.since() > whole_since {
+                at_once = cluster.traffic();
+            }
+            if in_all.is_none() && step.at >= healing + AFTERMATH {
+                in_all = Some(cluster.traffic());
+            }
             told.look(&cluster.world, step, &is_told);
         }
         let after = |since: Time| since.since(healing).as_secs_f64();
+        let healed = at_once.since(before);
+        let aftermath = in_all.map(|traffic| traffic.since(before));
         let report = Report::default()
             .with("smaller_side", side.iter().count())
             .with("settled_s", settled.map(|after| after.as_secs_f64()))
             .with("heal_s", whole.since().map(after))
+            .with("bytes_per_node", real(healed.bytes_out) / real(all))
+            .with("datagrams_per_node", real(healed.datagrams_out) / real(all))
+            .with(
+                "bytes_per_node_in_10s",
+                aftermath.map(|traffic| real(traffic.bytes_out) / real(all)),
+            )
             .with("keys_everywhere_s", told.since().map(after))
             .with("wrong_down_during", during)
             .with("wrong_down_after_heal", cluster.tally.wrong_downs().count())

@@ -3,7 +3,7 @@
 
 use conformance::forge::{self, Body, Known};
 use conformance::invariant::View;
-use conformance::testkit::{Loopback, SECOND, echo, liar, stamp};
+use conformance::testkit::{Loopback, SECOND, address, echo, liar, stamp};
 
 #[test]
 fn a_stranger_gets_no_more_bytes_than_it_sends_until_it_echoes_a_token() {
@@ -124,6 +124,28 @@ fn the_syn_of_a_member_from_elsewhere_is_not_answered_where_tables_agree() {
     assert_eq!(cluster.node(0).metrics().challenges, challenges + 1);
     cluster.pass(10 * SECOND);
     assert!(cluster.is_well());
+}
+
+/// A node cannot tell a ping that asks whether it lives from one that asks it to prove its address.
+#[test]
+fn a_member_that_takes_a_ping_for_a_challenge_is_answered_once() {
+    let mut cluster = Loopback::formed(3, |_| {});
+    let member = Known::of(cluster.node(1), 0);
+    let hash = cluster.node(0).table_hash() ^ 1;
+    let sends = |cluster: &mut Loopback, generation, token: &[u8]| {
+        let before = cluster.node(0).metrics().datagrams_out;
+        let mut syn = Body::from(member.origin, generation).exchange(1, hash);
+        syn.0.extend_from_slice(token);
+        let datagram = cluster.framed(&syn);
+        cluster.deliver(0, address(1), &datagram);
+        cluster.settle();
+        cluster.node(0).metrics().datagrams_out > before
+    };
+    let again = [10, 5];
+    assert!(sends(&mut cluster, member.generation, &[]));
+    assert!(!sends(&mut cluster, member.generation, &again));
+    // After a restart it is a stranger.
+    assert!(sends(&mut cluster, member.generation + 1, &again));
 }
 
 #[test]

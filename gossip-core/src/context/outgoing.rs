@@ -96,6 +96,8 @@ pub(crate) struct Answer {
     pub(crate) plan: Vec<Planned>,
     /// How many datagrams of this leg have been sent.
     pub(crate) sent: u32,
+    /// How many it may take.
+    pub(crate) most: u32,
     /// Whether the plan leaves something out, because it would be too much.
     pub(crate) truncated: bool,
 }

@@ -14,6 +14,8 @@ pub(crate) enum Timer {
     Observation,
     /// A vote begins to count, or verdicts may be drawn again.
     Vote,
+    /// Votes that are to be withdrawn have waited for others.
+    Withdrawal,
     /// The next pings to members in doubt are due.
     Probe,
     /// A node that found no seed announces itself all the same.
@@ -40,7 +42,7 @@ pub(crate) enum Timer {
     Flush,
 }
 
-const COUNT: usize = 15;
+const COUNT: usize = 16;
 
 impl Timer {
     /// All timers, in the order in which those due at the same time run.
@@ -48,6 +50,7 @@ impl Timer {
         Self::Heartbeat,
         Self::Observation,
         Self::Vote,
+        Self::Withdrawal,
         Self::Probe,
         Self::Announce,
         Self::NameConflict,
@@ -75,6 +78,7 @@ impl Timers {
             heartbeat,
             observation,
             vote,
+            withdrawal,
             probe,
             announce,
             name_conflict,
@@ -92,6 +96,7 @@ impl Timers {
             Timer::Heartbeat => heartbeat,
             Timer::Observation => observation,
             Timer::Vote => vote,
+            Timer::Withdrawal => withdrawal,
             Timer::Probe => probe,
             Timer::Announce => announce,
             Timer::NameConflict => name_conflict,
@@ -154,9 +159,9 @@ mod tests {
                 Some(Instant::from_nanos(100 - u64::try_from(n).unwrap())),
             );
         }
-        assert_eq!(timers.next(), Some(Instant::from_nanos(86)));
+        assert_eq!(timers.next(), Some(Instant::from_nanos(85)));
         timers.advance(Timer::Round, Instant::from_nanos(500));
-        assert_eq!(timers.next(), Some(Instant::from_nanos(86)));
+        assert_eq!(timers.next(), Some(Instant::from_nanos(85)));
         timers.advance(Timer::Round, Instant::from_nanos(3));
         assert!(!timers.take_due(Timer::Round, Instant::from_nanos(2)));
         assert!(timers.take_due(Timer::Round, Instant::from_nanos(3)));

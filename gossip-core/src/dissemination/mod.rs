@@ -25,6 +25,7 @@ use smallvec::SmallVec;
 use crate::context::{Context, News, Outgoing, Timer};
 use crate::failure::votes::Votes;
 use crate::identity::{Generation, NodeId};
+use crate::local::Standing;
 #[cfg(feature = "map")]
 use crate::membership::segment;
 use crate::membership::segment::{Delegation, Division, Segment, Tree, divide};
@@ -35,6 +36,9 @@ use repair::Repair;
 
 /// News that waits for the same segment before it goes on at once: a few datagrams full.
 const ENOUGH: usize = 64;
+
+/// With more members than this a cluster counts as large.
+const LARGE: usize = 256;
 
 /// The most pieces of news that wait for what comes before them.
 const MOST_EARLY: usize = 64;
@@ -92,12 +96,15 @@ impl Push {
         self.pushed = 0;
     }
 
-    /// Pushes what this node has written since the last time, and what waits to go on.
-    pub(crate) fn flush(&mut self, context: &mut Context, votes: &Votes) {
+    /// Pushes what this node has written since the last time, and what waits to go on. A node that joins a large
+    /// cluster pushes nothing of its own: what it has written goes with the word that it is up.
+    pub(crate) fn flush(&mut self, context: &mut Context, votes: &Votes, standing: Standing) {
         let (_, frontier) = context.known(context.own);
-        let after = core::mem::replace(&mut self.pushed, frontier);
-        if context.is_eager() && after < frontier {
-            self.push_after(context, after);
+        if standing != Standing::Joining || !is_large(context) {
+            let after = core::mem::replace(&mut self.pushed, frontier);
+            if context.is_eager() && after < frontier {
+                self.push_after(context, after);
+            }
         }
         self.pass_on(context, votes);
     }
@@ -110,9 +117,17 @@ impl Push {
         self.pass_on(context, votes);
     }
 
+    /// In a large cluster, what a node says first of itself goes down one tree: when many join at once, that is most
+    /// of what is sent, and whoever misses it hears of the node in the next rounds.
     fn push_after(&mut self, context: &mut Context, after: u64) {
         let own = context.own;
-        for tree in 0..context.config.push_trees {
+        let is_first = after == 0 && is_large(context);
+        let trees = if is_first {
+            1
+        } else {
+            context.config.push_trees
+        };
+        for tree in 0..trees {
             self.relay
                 .add(context.now, tree, Segment::ALL, [(own, after)]);
         }
@@ -233,6 +248,12 @@ impl Push {
             _ => self.pass_on(context, votes),
         }
     }
+}
+
+/// Whether so many members are known that it costs much when all of them join at once: each tree brings each log to
+/// each member.
+fn is_large(context: &Context) -> bool {
+    context.table.len() > LARGE
 }
 
 /// Each origin once. A datagram can bring many deltas of one; all that follows the first is given once.

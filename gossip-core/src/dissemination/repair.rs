@@ -10,7 +10,7 @@ use super::asking::{
 };
 use crate::context::{Answer, Context, Outgoing, Planned, Timer};
 use crate::identity::{Generation, NodeId};
-use crate::sync::leg::LAST_LEG;
+use crate::sync::leg::{BUDGET, LAST_LEG};
 use crate::time::Instant;
 use crate::wire::message::ModeTag;
 
@@ -121,6 +121,7 @@ impl Repair {
                 mode: ModeTag::PushPull,
                 plan,
                 sent: 0,
+                most: BUDGET,
                 truncated: false,
             }));
         }

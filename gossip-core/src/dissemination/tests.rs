@@ -88,7 +88,7 @@ fn a_write_is_pushed_whatever_passes_through() {
     assert!(pushed(&mut context).contains(&(origin, 0)));
     assert_eq!(context.timers.next(), Some(at(2)));
     context.now = at(2);
-    push.flush(&mut context, &votes);
+    push.flush(&mut context, &votes, Standing::Up);
     assert!(pushed(&mut context).contains(&(own, 0)), "both writes");
 }
 
@@ -123,4 +123,35 @@ fn what_came_too_early_is_passed_on_once_the_rest_is_known() {
         push.on_push(&mut context, &votes, HEAD, arrived);
     }
     assert_eq!(push.early.len(), MOST_EARLY);
+}
+
+/// The trees down which a node hands something on.
+fn trees(context: &mut Context) -> usize {
+    let trees = context.drain_messages().map(|message| match message {
+        Outgoing::Push { tree, .. } => tree,
+        other => panic!("{other:?}"),
+    });
+    let mut trees: Vec<u8> = trees.collect();
+    trees.dedup();
+    trees.len()
+}
+
+#[test]
+fn a_node_that_joins_a_large_cluster_pushes_its_log_once_down_one_tree() {
+    for (members, joining, up) in [(10, 2, 0), (300, 0, 1)] {
+        let mut context = context(|_| {});
+        for member in 2..members {
+            context.learn(member);
+        }
+        let (mut push, votes) = (Push::default(), Votes::default());
+        let mut pushes = |context: &mut Context, standing| {
+            push.flush(context, &votes, standing);
+            trees(context)
+        };
+        context.write(b"key", Some(b"value"));
+        let first = [Standing::Joining, Standing::Up].map(|at| pushes(&mut context, at));
+        assert_eq!(first, [joining, up], "{members} members");
+        context.write(b"key", Some(b"other"));
+        assert_eq!(pushes(&mut context, Standing::Up), 2, "down each tree");
+    }
 }

@@ -86,6 +86,8 @@ pub(crate) struct Failure {
     probes: Probes,
     /// The votes that this node publishes.
     own_votes: SmallVec<[PublishedVote; 8]>,
+    /// Until when votes that are to be withdrawn wait for others.
+    withdraws_at: Option<Instant>,
     /// Members that may come back, if they are down: there has been news of them since the last
     /// verdicts.
     revivable: SmallVec<[NodeId; 8]>,
@@ -141,6 +143,7 @@ impl Failure {
             votes: Votes::default(),
             probes: Probes::default(),
             own_votes: SmallVec::new(),
+            withdraws_at: None,
             revivable: SmallVec::new(),
             next_verdicts: Instant::ORIGIN,
             isolated: false,

@@ -18,11 +18,14 @@ use core::time::Duration;
 use smallvec::SmallVec;
 
 use super::{Failure, SETTLING_INTERVALS, STEADY_INTERVALS};
-use crate::context::Context;
+use crate::context::{Context, Timer};
 use crate::identity::NodeId;
 use crate::membership::{Condition, Record, Told};
 use crate::state::attribute::{MAX_VOTES, PublishedVote, VOTES, decode_votes, encode_votes};
-use crate::time::{Instant, UnixTime};
+use crate::time::{Instant, UnixTime, part};
+
+/// How often a list that only withdraws votes is published within an interval, at most.
+const WITHDRAWALS_PER_INTERVAL: u32 = 5;
 
 /// Intervals after which a vote that arrives is late.
 pub(super) const LATE_INTERVALS: u32 = 2;
@@ -229,13 +232,34 @@ impl Failure {
         }
     }
 
-    /// Publishes a list of votes, unless it is the list that is published already.
+    /// Publishes a list of votes, unless it is the list that is published already, or waits for further votes to
+    /// be withdrawn.
     fn publish(&mut self, context: &mut Context, list: List) {
+        if list != self.own_votes && self.waits_to_withdraw(context, &list) {
+            return;
+        }
+        self.withdraws_at = None;
+        context.timers.set(Timer::Withdrawal, None);
         if list != self.own_votes {
             let value = encode_votes(list.iter(), room_for_votes(context));
             self.own_votes = list;
             context.write(VOTES, Some(&value));
         }
+    }
+
+    /// Whether a list only withdraws some of the votes, and others may follow soon. When a partition heals, an
+    /// observer hears many members again, one after the other, and each list goes to everybody. A new vote is told
+    /// at once, and so is a list that has become empty.
+    fn waits_to_withdraw(&mut self, context: &mut Context, list: &List) -> bool {
+        let only_withdraws = list.iter().all(|vote| self.own_votes.contains(vote));
+        if list.is_empty() || !only_withdraws {
+            return false;
+        }
+        let pause = part(context.config.interval, WITHDRAWALS_PER_INTERVAL);
+        let at = context.now.saturating_add(pause);
+        let at = *self.withdraws_at.get_or_insert(at);
+        context.timers.set(Timer::Withdrawal, Some(at));
+        at > context.now
     }
 
     /// Votes against a member of another datacenter that this node is about to remove, although
@@ -394,4 +418,40 @@ fn has_distinct_subjects(list: &[PublishedVote]) -> bool {
         rest = others;
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::testing::{at, context};
+
+    #[test]
+    fn votes_that_are_withdrawn_one_after_the_other_go_in_one_list() {
+        let mut context = context(|_| ());
+        let mut failure = Failure::new(&context.config);
+        let mut vote = |member| {
+            let id = context.learn(member);
+            vote_against(&context, context.table.get(id).unwrap())
+        };
+        let votes = [1, 2, 3].map(&mut vote);
+        let lists = |context: &Context| context.known(context.own).1;
+        failure.publish(&mut context, List::from_slice(&votes));
+        let first = lists(&context);
+        context.now = at(100);
+        failure.publish(&mut context, List::from_slice(&votes[..2]));
+        context.now = at(299);
+        failure.publish(&mut context, List::from_slice(&votes[..1]));
+        assert_eq!(lists(&context), first, "others may follow");
+        assert!(!context.timers.take_due(Timer::Withdrawal, at(299)));
+        assert!(context.timers.take_due(Timer::Withdrawal, at(300)));
+        context.now = at(300);
+        failure.publish(&mut context, List::from_slice(&votes[..1]));
+        assert_eq!(lists(&context), first + 1);
+        failure.publish(&mut context, List::from_slice(&votes[..2]));
+        assert_eq!(lists(&context), first + 2, "a new vote does not wait");
+        failure.publish(&mut context, List::from_slice(&votes[1..2]));
+        failure.publish(&mut context, List::new());
+        assert_eq!(lists(&context), first + 3, "nor does the end of the last");
+        assert!(!context.timers.take_due(Timer::Withdrawal, at(900)));
+    }
 }

@@ -12,8 +12,8 @@ use crate::identity::{Generation, NodeId};
 use crate::membership::region::PARTS;
 use crate::membership::{Condition, Region};
 use crate::state::table_hash::{DIGEST, Salt};
-use crate::sync::leg::{BUDGET, FIRST_LEG, SUMMARY};
-use crate::sync::news::{GIVEN, not_below_the_floor};
+use crate::sync::leg::{FIRST_LEG, SUMMARY};
+use crate::sync::news::{GIVEN, reach_back};
 use crate::time::Instant;
 use crate::wire::datagram::Encoder;
 use crate::wire::message::{
@@ -257,7 +257,7 @@ impl Node {
             (true, _) if answer.truncated => (Extent::Truncated, None),
             (true, 1) => (Extent::Whole, None),
             (true, _) => (Extent::Last, None),
-            (false, BUDGET..) => (Extent::Truncated, None),
+            (false, sent) if sent >= answer.most => (Extent::Truncated, None),
             (false, _) => (Extent::Part, Some(Outgoing::Answer(answer))),
         };
         encoder.rewrite_head(self.context.sender(), self.head(leg, mode, extent));
@@ -287,7 +287,7 @@ impl Node {
                 frontier: 0,
             }))),
             Planned::Delta { origin, after } => {
-                let after = not_below_the_floor(&self.context, origin, after);
+                let after = reach_back(&self.context, origin, after);
                 self.write_delta(encoder, origin, after, cut)
             }
             Planned::Rest { origin, after } => self.write_delta(encoder, origin, after, cut),
@@ -398,7 +398,7 @@ impl Node {
         while let Some((origin, after)) = news.last() {
             // Of a log larger than a datagram only the beginning is pushed. The receiver pulls the rest.
             let cut = Cut::after_head(&encoder, head);
-            let after = not_below_the_floor(&self.context, *origin, *after);
+            let after = reach_back(&self.context, *origin, *after);
             let written = self.write_delta(&mut encoder, *origin, after, cut);
             if matches!(written, Progress::Nothing) && cut == Cut::Refused {
                 break;

@@ -36,6 +36,9 @@ impl Node {
         let sender = datagram.sender;
         if let Some(token) = datagram.found.echo {
             self.addresses.on_echo(self.context.now, from, token);
+            if self.is_known_to_be_up(from, sender) {
+                return;
+            }
         }
         if let Some(wall) = datagram
             .found
@@ -72,8 +75,6 @@ impl Node {
         }
         if head.leg == LAST_LEG {
             self.push.on_answered(&self.context, from);
-        } else if head.leg.saturating_add(1) == LAST_LEG {
-            self.push.on_asked(&self.context);
         }
         let mut leg = Sync::begin_leg(&self.context, from, sender, head);
         let is_skewed = datagram
@@ -99,6 +100,9 @@ impl Node {
                 }
                 item => self.sync.on_item(&self.context, &mut leg, item),
             }
+        }
+        if leg.only_asks() {
+            self.push.on_asked(&self.context);
         }
         let loss = self.failure.measured_loss_share();
         match self.sync.conclude(&mut self.context, &mut leg, loss) {
@@ -151,6 +155,18 @@ impl Node {
         let record = table.get(sender.id);
         record.is_some_and(|record| {
             record.condition == Condition::Live && record.address() == Some(from)
+        })
+    }
+
+    /// Whether a sender that says its SYN again, with a token, was answered before. A ping of this node may ask whether
+    /// a member lives, and the member cannot tell that from a demand for proof.
+    fn is_known_to_be_up(&self, from: SocketAddr, sender: Sender) -> bool {
+        let record = self.context.table.get(sender.id);
+        record.is_some_and(|record| {
+            record.log.generation() == sender.generation
+                && record.address() == Some(from)
+                && record.condition != Condition::Removed
+                && record.declared() == Declared::Up
         })
     }
 

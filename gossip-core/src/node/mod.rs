@@ -392,6 +392,7 @@ impl Node {
             Timer::Heartbeat => self.failure.on_heartbeat_due(context),
             Timer::Observation => self.failure.on_observations_due(context),
             Timer::Vote => context.stale.verdicts = true,
+            Timer::Withdrawal => context.stale.own_votes = true,
             Timer::Probe => self.failure.on_probe_due(context),
             Timer::Flush => self.flush(),
             Timer::Announce => self.local.on_announce_due(context),
@@ -414,7 +415,8 @@ impl Node {
     /// Pushes what this node has written since the last time, and passes on what waits.
     fn flush(&mut self) {
         let votes = self.failure.votes();
-        self.push.flush(&mut self.context, votes);
+        let standing = self.local.standing();
+        self.push.flush(&mut self.context, votes, standing);
         // This comes last: it sets the timer again if much is left.
         #[cfg(feature = "map")]
         self.shared_map.flush(&mut self.context, votes);

@@ -83,6 +83,7 @@ mod tests {
                 mode: ModeTag::Push,
                 plan: Vec::new(),
                 sent: 0,
+                most: 1,
                 truncated: false,
             })
         };

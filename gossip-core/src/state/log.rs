@@ -138,6 +138,17 @@ impl Log {
         if continues { frontier } else { 0 }
     }
 
+    /// The least version after which this log serves the same entries as after this one: what is dead is no entry. So
+    /// more replicas can take the delta. It is 0, which stands for everything, below the floor.
+    pub(crate) fn reach_back(&self, after: u64) -> u64 {
+        if after < self.floor {
+            return 0;
+        }
+        let versions = self.entries().map(|entry| entry.version);
+        let held = versions.take_while(|version| *version <= after).last();
+        held.unwrap_or(0).max(self.floor)
+    }
+
     /// The version after which to serve a peer that holds the beginning of a claim: everything up to
     /// `upto`, of this `generation`, from replicas that knew at least `least_frontier`. It is 0, which
     /// stands for everything, if the beginning cannot be completed from here.
@@ -470,6 +481,32 @@ mod tests {
         assert_eq!(replica.entries().count(), 2);
         log.collect_earliest(1000);
         assert_eq!((log.floor(), log.dead_size()), (6, 0));
+    }
+
+    #[test]
+    fn a_delta_reaches_back_over_what_is_dead_but_not_below_the_floor() {
+        let mut log = Log::new(generation(1));
+        log.write(0, b"a", Some(b"1"));
+        let mut replica = log.clone();
+        for _ in 0..3 {
+            log.write(10, b"b", Some(b"2"));
+        }
+        assert_eq!(log.reach_back(3), 1, "two writes of b are dead");
+        assert_eq!((log.reach_back(1), log.reach_back(0)), (1, 0));
+        replica.apply(&log.claim_after(log.reach_back(3)));
+        let missed = "two writes were missed, and both are dead";
+        assert_eq!(
+            (replica.frontier(), &replica.run),
+            (4, &log.run),
+            "{missed}"
+        );
+        log.write(10, b"c", None);
+        log.collect(20);
+        log.write(30, b"b", Some(b"3"));
+        assert_eq!(
+            (log.floor(), log.reach_back(5), log.reach_back(4)),
+            (5, 5, 0)
+        );
     }
 
     #[test]

@@ -19,8 +19,9 @@ use smallvec::SmallVec;
 use super::Sync;
 use super::accept::has_place;
 use super::catch_up::Brought;
-use super::leg::{FIRST_LEG, LAST_LEG, Learned, Leg};
+use super::leg::{BUDGET, FIRST_LEG, LAST_LEG, Learned, Leg};
 use super::narrowing::{give_what_is_not_named, narrow_down};
+use super::news::delta_size;
 use crate::context::{Answer, Context, Outgoing, Planned};
 use crate::identity::{Generation, Name, NodeId};
 use crate::membership::Condition;
@@ -28,6 +29,10 @@ use crate::membership::places::Account;
 use crate::rng::below;
 use crate::state::table_hash::Salt;
 use crate::wire::message::{ExchangeHead, Extent, Item, Sender, Summary};
+
+/// After so many bytes of first answers to strangers between two rounds, each further one takes one datagram. A
+/// newcomer goes on with the members of which it learns. So seeds do not bear it all when many join at once.
+const GREETED: usize = 700_000;
 
 /// Whether a SYN ends an exchange at once: its sender is a member and holds the same table.
 pub(crate) fn agrees(context: &Context, sender: Sender, head: &ExchangeHead) -> bool {
@@ -141,6 +146,7 @@ impl Sync {
             mode: head.mode,
             plan: Vec::new(),
             sent: 0,
+            most: BUDGET,
             truncated: false,
         }));
     }
@@ -165,6 +171,11 @@ impl Sync {
             leaves_more: more && leg.theirs() != context.table.hash(),
         };
         self.catch_up.on_leg(context, leg.from, brought);
+        let most = if greet {
+            self.greet(context, &leg)
+        } else {
+            BUDGET
+        };
         if answers {
             // An answer takes what it says next off the end of its plan.
             leg.plan.reverse();
@@ -179,9 +190,26 @@ impl Sync {
                 mode: head.mode,
                 plan: leg.plan,
                 sent: 0,
+                most,
                 truncated: leg.truncated,
             }));
         }
+    }
+
+    /// How many datagrams the first answer to a stranger may take.
+    fn greet(&mut self, context: &Context, leg: &Leg) -> u32 {
+        if self.greeted >= GREETED {
+            return 1;
+        }
+        let sizes = leg.plan.iter().map(|planned| match planned {
+            Planned::Delta { origin, after } => delta_size(context, *origin, *after),
+            _ => 0,
+        });
+        let size = sizes.fold(0, usize::saturating_add);
+        let whole = usize::try_from(BUDGET).unwrap_or(usize::MAX);
+        let whole = whole.saturating_mul(context.max_datagram());
+        self.greeted = self.greeted.saturating_add(size.min(whole));
+        BUDGET
     }
 
     /// Asks for the rest of what a leg had no room for. If the leg were asked for anew, it would end at the
@@ -208,6 +236,14 @@ fn tell_no_place(context: &mut Context, leg: &mut Leg) {
     if leg.head.leg == FIRST_LEG {
         leg.plan.push(Planned::Full);
         context.tell_full(leg.sender.id, Name::placeholder());
+    }
+}
+
+impl Leg {
+    /// Whether the sender has missed something of pushes: it asks for logs that it knows in part, and does nothing
+    /// else. A leg that narrows a difference down may have the same number.
+    pub(crate) const fn only_asks(&self) -> bool {
+        self.head.leg == LAST_LEG.saturating_sub(1) && !self.narrows && self.brought == 0
     }
 }
 
@@ -251,6 +287,7 @@ mod tests {
     use super::super::leg::testing::{STRANGER, head, leg, summary};
     use super::*;
     use crate::context::testing::{OWN, address, context, generation, log_of};
+    use crate::membership::Region;
     use crate::state::attribute::Declared;
     use crate::sync::staging::Sent;
     use crate::wire::message::{Delta, ModeTag};
@@ -290,6 +327,49 @@ mod tests {
         assert!(!agrees(&context, sender, &head(2, BOTH, hash)), "no SYN");
         assert!(!agrees(&context, sender, &head(1, BOTH, hash + 1)));
         assert!(!agrees(&context, STRANGER, &head(1, BOTH, hash)));
+    }
+
+    #[test]
+    fn only_a_leg_that_does_nothing_else_asks_for_what_was_missed() {
+        let mut context = context(|_| ());
+        let (sync, id) = (sync(), context.learn(1));
+        let asks = |number, item: Item<'_>| {
+            let mut leg = leg(&context, number, BOTH, HASH);
+            sync.on_item(&context, &mut leg, item);
+            leg.only_asks()
+        };
+        let want = || Item::Want(summary(HASH, id, generation(), 1));
+        assert!(asks(LAST_LEG - 1, want()));
+        assert!(!asks(LAST_LEG - 3, want()), "the end of an exchange");
+        assert!(!asks(LAST_LEG - 1, Item::Complete(Region::ALL)));
+    }
+
+    #[test]
+    fn when_many_join_at_once_each_takes_little_of_a_node_until_its_next_round() {
+        let mut context = context(|_| ());
+        for member in 1..=400 {
+            context.learn(member);
+        }
+        let mut sync = sync();
+        let mut joins = || {
+            let mut leg = leg(&context, 1, BOTH, HASH);
+            sync.on_item(&context, &mut leg, Item::Complete(Region::ALL));
+            sync.conclude(&mut context, &mut leg, 0.0);
+            sync.answer(&mut context, leg);
+            let most = context.drain_messages().find_map(|message| match message {
+                Outgoing::Answer(answer) => Some(answer.most),
+                _ => None,
+            });
+            most.unwrap()
+        };
+        let most: Vec<u32> = (0..100).map(|_| joins()).collect();
+        let full = most.iter().take_while(|most| **most == BUDGET).count();
+        assert!((20..90).contains(&full), "{full}");
+        assert!(most[full..].iter().all(|most| *most == 1));
+        sync.begin_round();
+        let mut leg = leg(&context, 1, BOTH, HASH);
+        sync.conclude(&mut context, &mut leg, 0.0);
+        assert_eq!(sync.greet(&context, &leg), BUDGET);
     }
 
     #[test]

@@ -58,6 +58,8 @@ pub(crate) struct Sync {
     relocations: Relocations,
     /// How many rounds have begun.
     round: u32,
+    /// Bytes of first answers to strangers since the last round.
+    greeted: usize,
 }
 
 /// The most strangers with which a node begins exchanges between two rounds because they only take.
@@ -90,12 +92,14 @@ impl Sync {
             met: Vec::new(),
             relocations: Relocations::default(),
             round: 0,
+            greeted: 0,
         }
     }
 
     /// A round begins.
     pub(crate) fn begin_round(&mut self) {
         self.met.clear();
+        self.greeted = 0;
         self.round = self.round.wrapping_add(1);
     }
 

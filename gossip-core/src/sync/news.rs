@@ -101,16 +101,16 @@ fn rounds_of_pushing(members: usize, fanout: u8, loss: f64) -> f64 {
     rounds.clamp(f64::from(FRESH), f64::from(LINGERING))
 }
 
-/// The version from which to serve an origin: all of it, if the floor has risen since that was planned.
-pub(crate) fn not_below_the_floor(context: &Context, origin: NodeId, after: u64) -> u64 {
+/// The version from which to serve an origin, so that the peer may have missed what is dead: all of it, if the floor
+/// has risen since that was planned.
+pub(crate) fn reach_back(context: &Context, origin: NodeId, after: u64) -> u64 {
     let record = context.table.get(origin);
-    let floor = record.map_or(0, |record| record.log.floor());
-    if after < floor { 0 } else { after }
+    record.map_or(0, |record| record.log.reach_back(after))
 }
 
 /// The most bytes that what lives of an origin above a version takes.
-fn delta_size(context: &Context, origin: NodeId, after: u64) -> usize {
-    let after = not_below_the_floor(context, origin, after);
+pub(super) fn delta_size(context: &Context, origin: NodeId, after: u64) -> usize {
+    let after = reach_back(context, origin, after);
     let log = context.table.get(origin).map(|record| &record.log);
     let entries = log.map_or(0, |log| log.after(after).rest().len());
     entries.saturating_add(DELTA_HEAD)

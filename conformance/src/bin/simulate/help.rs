@@ -18,6 +18,7 @@ Figures (--seconds: the time they may take, 300 by default):
   converged_s            when every node counts every node as live; time counts from the first start
   bytes_per_node         sent by each node until then
   datagrams_per_node     likewise
+  datagrams_of_a_seed    the most that one of the seeds has sent until then
   max_datagram           the longest one, in bytes
   known_share            share of all pairs that know each other in the end
   wrong_down             wrong verdicts on the way
@@ -135,6 +136,9 @@ Figures:
   settled_s              seconds after the cut until each side holds all of the other side down, and \
 none of its own
   heal_s                 seconds after healing until every node holds every node live
+  bytes_per_node         sent by each node from the healing until then
+  datagrams_per_node     likewise
+  bytes_per_node_in_10s  sent by each node in the ten seconds after the healing
   keys_everywhere_s      seconds after healing until both writes are known to all
   wrong_down_during      verdicts about members of the own side during the cut
   wrong_down_after_heal  verdicts after healing
