@@ -281,6 +281,7 @@ impl Context {
     }
 
     /// How far the next stamp would be ahead, if peers would refuse it for that.
+    #[cfg(feature = "map")]
     pub(crate) fn stamp_is_refused(&self) -> Option<Duration> {
         let (now, peers) = (self.now, self.other_live());
         let next = self.clock.next(now).time();

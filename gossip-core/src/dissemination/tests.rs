@@ -132,6 +132,7 @@ fn trees(context: &mut Context) -> usize {
         other => panic!("{other:?}"),
     });
     let mut trees: Vec<u8> = trees.collect();
+    trees.sort_unstable();
     trees.dedup();
     trees.len()
 }

@@ -65,9 +65,11 @@ impl Node {
             self.raise_generation();
             self.context.incarnation_start = self.context.generation;
         }
+        let by = ran_ahead.max(back);
         #[cfg(feature = "map")]
-        self.shared_map
-            .correct_stamps(&mut self.context, limit, ran_ahead.max(back));
+        self.shared_map.correct_stamps(&mut self.context, limit, by);
+        #[cfg(not(feature = "map"))]
+        let _ = by;
     }
 
     /// Forgets the members whose generations are greater than a limit. Whoever lives tells of itself again, under a

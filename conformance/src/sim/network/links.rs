@@ -34,7 +34,7 @@ impl Links {
         let one = pick(rng, hosts);
         let other = (one + 1 + pick(rng, hosts.saturating_sub(1))) % hosts.max(1);
         // The joint is in the middle of the order.
-        let side = |host: usize| host.cmp(&(hosts / 2)) as i8;
+        let side = |host: usize| host.cmp(&(hosts / 2));
         let is_gate = |host: usize, count: usize| {
             let before = (0..host).filter(|other| site(*other) == site(host));
             before.count() < count
@@ -45,7 +45,7 @@ impl Links {
             Self::OneWay => (from, to) == (one, other),
             Self::Pair => (from, to) == (one, other) || (to, from) == (one, other),
             Self::Random(share) => chance(rng, share),
-            Self::Joint => side(from) * side(to) == -1,
+            Self::Joint => side(from).is_ne() && side(to) == side(from).reverse(),
             Self::Gateways(count) => {
                 site(from) != site(to) && !(is_gate(from, count) && is_gate(to, count))
             }
