@@ -182,6 +182,21 @@ fn a_newcomer_tells_nobody_up_whom_all_have_held_down_for_long() {
     }
 }
 
+/// All members are told at once when a newcomer has joined, and none of that is lost.
+#[test]
+fn a_newcomer_is_told_of_more_members_than_its_queue_of_events_holds() {
+    let nodes = 60;
+    let options = Cluster::of(nodes).spare(1);
+    let mut cluster = options.config(|config| config.event_queue = 32).form();
+    cluster.take_told();
+    cluster.start(nodes);
+    cluster.pass(10 * SECOND);
+    assert_eq!(joined(&cluster, nodes), (nodes, JoinCause::Learned));
+    assert!(!cluster.tells(nodes, |event| *event == Event::Lagged));
+    let (up, _) = told_by(&mut cluster, nodes);
+    assert_eq!(up.len(), nodes);
+}
+
 /// How a node has joined: how many others it knew, and why it announced itself.
 fn joined(cluster: &Cluster, number: usize) -> (usize, JoinCause) {
     let mut told = cluster.told().iter().filter(|told| told.by == number);

@@ -27,11 +27,16 @@ const LEARNING_INTERVALS: u32 = 3;
 /// Intervals after which a member is introduced though something speaks against it, if it is not down by then.
 const DOUBT_INTERVALS: u32 = 12;
 
+/// Of so many events that the queue holds, one member is introduced at a time.
+const EVENTS_EACH: u16 = 16;
+
 /// What is known of the members that are still to be introduced.
 #[derive(Debug)]
 pub(super) struct Introductions {
     /// Whether there may be any.
     are_due: bool,
+    /// Whether some could be introduced already, and wait so that the application can take the events.
+    are_cut: bool,
     /// Nobody is looked at before this moment.
     next: Instant,
     /// When this node knew last what a member knew.
@@ -54,6 +59,7 @@ impl Default for Introductions {
     fn default() -> Self {
         Self {
             are_due: false,
+            are_cut: false,
             next: Instant::ORIGIN,
             learned_at: None,
             returning: Vec::new(),
@@ -112,6 +118,12 @@ impl Failure {
         told.map_or(record.log.generation(), |(_, generation)| *generation)
     }
 
+    /// When the next of many members are to be introduced, if some wait for that.
+    pub(crate) fn next_introductions(&self) -> Option<Instant> {
+        let introductions = &self.introductions;
+        introductions.are_cut.then_some(introductions.next)
+    }
+
     /// A member may have to be introduced.
     pub(crate) fn note_untold(&mut self, context: &Context, id: NodeId) {
         self.introductions.are_due |= context.table.get(id).is_some_and(Record::is_untold);
@@ -132,9 +144,15 @@ impl Failure {
         let evidence = self.evidence(context);
         let without_a_vote = evidence.without_a_vote();
         let may_speak = self.has_silence_reports() || context.table.down_len() > 0;
-        let mut waits = false;
+        let (mut waits, mut is_cut) = (false, false);
+        // A member may have many attributes, and all that is told at once has to fit the queue of events.
+        let most = usize::from(context.config.event_queue / EVENTS_EACH).max(1);
         let mut look = |record: &Record| {
             if !record.is_untold() || record.id == context.own {
+                return;
+            }
+            if ready.len() >= most {
+                is_cut = true;
                 return;
             }
             let doubts = || may_speak && evidence.speaks_against(record, &without_a_vote);
@@ -148,7 +166,8 @@ impl Failure {
             Some(id) => context.table.get(id).into_iter().for_each(look),
             None => {
                 context.table.iter().for_each(&mut look);
-                self.introductions.are_due = waits || !asked.is_empty();
+                self.introductions.are_cut = is_cut;
+                self.introductions.are_due = is_cut || waits || !asked.is_empty();
                 let pause = part(context.config.interval, DRAWS_PER_INTERVAL);
                 self.introductions.next = now.saturating_add(pause);
             }

@@ -8,6 +8,9 @@ use alloc::collections::VecDeque;
 
 use crate::event::Event;
 
+/// Events that the queue keeps room for once it is empty.
+const KEPT: usize = 16;
+
 /// The queue.
 #[derive(Debug)]
 pub(crate) struct Events {
@@ -50,7 +53,12 @@ impl Events {
 
     /// Takes the next event.
     pub(crate) fn pop(&mut self) -> Option<Event> {
-        self.queue.pop_front()
+        let event = self.queue.pop_front();
+        if self.queue.is_empty() {
+            // A newcomer is told of all members at once, and never of so many again.
+            self.queue.shrink_to(KEPT);
+        }
+        event
     }
 }
 
@@ -69,5 +77,13 @@ mod tests {
         assert_eq!(events.pop(), Some(Event::Rejoined));
         assert!(events.is_empty());
         assert_eq!((events.pop(), events.lost()), (None, 3));
+    }
+
+    #[test]
+    fn an_empty_queue_gives_its_memory_back() {
+        let mut events = Events::new(1000);
+        (0..1000).for_each(|_| events.push(Event::Isolated));
+        while events.pop().is_some() {}
+        assert!(events.queue.capacity() < 64);
     }
 }

@@ -64,13 +64,18 @@ impl Node {
         debug_assert!(is_settled, "derivations never end");
         // Verdicts that have to wait stay stale, so that every later input tries again.
         self.context.stale.verdicts |= deferred.is_some();
-        let vote_counts_at = self.failure.pass_counting_votes(now);
-        let next = deferred.into_iter().chain(vote_counts_at).min();
-        self.context.timers.set(Timer::Vote, next);
         if deferred.is_none() {
             self.introduce(None);
+        }
+        let introduces_at = self.failure.next_introductions();
+        if deferred.is_none() && introduces_at.is_none() {
             self.local.tell_joined(&mut self.context);
         }
+        let vote_counts_at = self.failure.pass_counting_votes(now);
+        let next = deferred.into_iter().chain(vote_counts_at);
+        let introduces_at = introduces_at.filter(|at| *at > now);
+        let next = next.chain(introduces_at).min();
+        self.context.timers.set(Timer::Vote, next);
         self.local.review_agreements(&mut self.context);
     }
 
