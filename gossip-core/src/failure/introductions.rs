@@ -24,8 +24,9 @@ use crate::time::{Instant, part};
 /// Intervals after which a member is introduced though no exchange has ended with nothing to ask for.
 const LEARNING_INTERVALS: u32 = 3;
 
-/// Intervals after which a member is introduced though something speaks against it, if it is not down by then.
-const DOUBT_INTERVALS: u32 = 12;
+/// Intervals after which a member is introduced though something speaks against it and it never answered, if it is
+/// not down by then. A verdict takes twelve, and sixteen times as long where the member has refuted many votes.
+const DOUBT_INTERVALS: u32 = 12 * 16;
 
 /// Of so many events that the queue holds, one member is introduced at a time.
 const EVENTS_EACH: u16 = 16;
@@ -173,6 +174,9 @@ impl Failure {
             }
         }
         for id in asked {
+            if let Some(record) = context.table.get_mut(id) {
+                record.is_doubted |= record.is_untold();
+            }
             self.ask_in_doubt(context, id);
         }
         ready
@@ -191,7 +195,7 @@ impl Failure {
             return Step::Introduce;
         }
         let waited = context.now.saturating_since(record.since);
-        if speaks_against() {
+        if record.is_doubted || speaks_against() {
             return match waited < context.intervals(DOUBT_INTERVALS) {
                 true => Step::Ask,
                 false => Step::Introduce,

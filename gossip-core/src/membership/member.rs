@@ -32,6 +32,8 @@ pub(crate) struct Record {
     pub(crate) unsteady: u8,
     /// What the application has been told of the member.
     pub(crate) told: Told,
+    /// Whether this node has asked the member before it tells of it, and has no answer yet.
+    pub(crate) is_doubted: bool,
     /// Whether the member runs under a later generation than the one that the application was told of.
     pub(crate) returns: bool,
     /// The push trees in which this node has served the member's latest news, one bit for each.
@@ -80,6 +82,7 @@ impl Record {
             flaps: 0,
             unsteady: 0,
             told: Told::Never,
+            is_doubted: false,
             returns: false,
             served: 0,
             #[cfg(feature = "encryption")]

@@ -387,6 +387,7 @@ impl Table {
             return false;
         }
         record.since = now;
+        record.is_doubted = false;
         if condition == Condition::Removed {
             (record.told, record.returns) = (Told::Never, false);
         }

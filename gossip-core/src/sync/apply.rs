@@ -142,6 +142,7 @@ pub(crate) fn tell_status(context: &mut Context, change: &MemberChange) -> Attri
     if record.is_untold() && (change.restarted || !took_part) {
         // It is news from now on that the member is up.
         record.since = now;
+        record.is_doubted = false;
     }
     if record.told == Told::Never {
         return Attributes::HeldBack;
