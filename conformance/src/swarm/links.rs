@@ -7,7 +7,7 @@ use gossip_core::{Config, Event, NodeId, UpCause};
 
 use super::plan::choose;
 use crate::invariant::Violation;
-use crate::sim::network::Links;
+use crate::sim::network::{Links, PATTERNS};
 use crate::sim::{Finding, Seeds, Step, Stream, World, between};
 
 /// Intervals within which views must cease to change.
@@ -23,19 +23,7 @@ const ONE_IN: u64 = 5;
 /// removes a member that lives is told so, and takes it back.
 pub(super) fn draw(seed: u64, config: &Config) -> Option<Links> {
     let rng = &mut Seeds::new(seed).rng(Stream::Pattern);
-    let patterns = [
-        Links::Deaf,
-        Links::Mute,
-        Links::OneWay,
-        Links::Pair,
-        Links::Random(0.1),
-        Links::Random(0.2),
-        Links::Random(0.3),
-        Links::Joint,
-        Links::Gateways(1),
-        Links::Gateways(2),
-    ];
-    let links = *choose(rng, &patterns);
+    let links = *choose(rng, &PATTERNS);
     let is_drawn = between(rng, 1, ONE_IN) == 1;
     let keeps = config.interval.saturating_mul(SETTLES + WATCHED) < config.remove_after;
     (is_drawn && keeps).then_some(links)

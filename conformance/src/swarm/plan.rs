@@ -395,10 +395,10 @@ fn draw_episode(
     }
 }
 
-/// Within what the default `max_clock_skew` allows between any two nodes. Greater errors are told and forgiven, but where
-/// a node meets few peers it does not learn soon enough that its clock was wrong, and its writes are late for long.
+/// Mostly within what the default `max_clock_skew` allows between any two nodes; else up to two hours wrong.
 fn draw_clock(rng: &mut ChaCha8Rng) -> WallClock {
-    let ahead = i64::try_from(between(rng, 0, 25_000)).unwrap_or(0);
+    let most = if chance(rng, 0.3) { 7_200_000 } else { 25_000 };
+    let ahead = i64::try_from(between(rng, 0, most)).unwrap_or(0);
     WallClock {
         ahead_ms: if chance(rng, 0.5) { ahead } else { -ahead },
     }

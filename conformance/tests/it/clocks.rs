@@ -285,3 +285,25 @@ fn a_clock_of_nobody_is_not_believed() {
     assert!(cluster.node(0).metrics().clock_ahead_ms.abs() < 2000);
     assert!(cluster.is_well());
 }
+
+/// In a small datacenter a node that is no bridge hears of few clocks, however large the cluster is.
+#[test]
+fn a_node_that_meets_few_peers_learns_from_these_that_its_clock_is_wrong() {
+    for is_bridge in [false, true] {
+        let mut cluster = Cluster::of(24).datacenters(&[4, 4, 4, 4, 4, 4]).form();
+        cluster.pass(300 * SECOND);
+        let first: Vec<usize> = (0..4).collect();
+        let seen = |n: &usize| {
+            let member = cluster.node(*n).member(cluster.id(*n));
+            member.is_some_and(|own| own.is_bridge() == is_bridge)
+        };
+        let wrong = first.into_iter().find(seen).unwrap();
+        cluster.set_clock(wrong, 2 * HOUR);
+        assert!(cluster.tells(wrong, deviates), "bridge: {is_bridge}");
+        let refused = cluster.ask(wrong, put("k", "1"));
+        assert!(matches!(refused, Err(CommandError::ClockAhead { .. })));
+        cluster.set_clock(wrong, 0);
+        cluster.put(wrong, "k", "1");
+        cluster.until(10 * SECOND, |cluster| all_read(cluster, "k", "1"));
+    }
+}

@@ -1,7 +1,7 @@
 //! Links that are missing for good: every node comes to one steady view.
 
 use conformance::scenario::{MissingLinks, Scenario, Setup};
-use conformance::sim::network::{Effect, Links, Scope};
+use conformance::sim::network::{Effect, PATTERNS, Scope};
 use conformance::testkit::{Cluster, SECOND, hosts};
 use gossip_core::{Event, Status};
 
@@ -11,18 +11,7 @@ use super::{figure, play};
 /// refutations, or what a deaf node sends and does not answer, took turns for ever.
 #[test]
 fn whichever_links_are_missing_views_come_to_rest() {
-    let patterns = [
-        Links::Deaf,
-        Links::Mute,
-        Links::OneWay,
-        Links::Pair,
-        Links::Random(0.1),
-        Links::Random(0.3),
-        Links::Joint,
-        Links::Gateways(1),
-        Links::Gateways(2),
-    ];
-    for (number, links) in (1..).zip(patterns) {
+    for (number, links) in (1..).zip(PATTERNS) {
         for nodes in [3, 5, 8, 16] {
             let setup = Setup {
                 nodes,

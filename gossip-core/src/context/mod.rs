@@ -258,7 +258,7 @@ impl Context {
     pub(crate) fn review_own_clock(&mut self) {
         let (now, max_skew) = (self.now, self.config.max_clock_skew);
         let wall = self.clock.wall(now);
-        let peers = self.other_live();
+        let peers = self.peers_met();
         match self.peer_clocks.review(now, wall, peers, max_skew) {
             Some(OwnClock::Deviates(by)) => self.tell(Event::OwnClockDeviates { by }),
             Some(OwnClock::IsRight) => self.tell(Event::OwnClockAgrees),
@@ -268,7 +268,7 @@ impl Context {
 
     /// By how many milliseconds the own wall clock is ahead of those of peers.
     pub(crate) fn clock_ahead(&self) -> i64 {
-        let (now, peers) = (self.now, self.other_live());
+        let (now, peers) = (self.now, self.peers_met());
         self.peer_clocks.ahead(now, self.clock.wall(now), peers)
     }
 
@@ -277,22 +277,32 @@ impl Context {
         let (now, max_skew) = (self.now, self.config.max_clock_skew);
         let wall = self.clock.wall(now);
         self.peer_clocks
-            .agree(now, wall, self.other_live(), max_skew)
+            .agree(now, wall, self.peers_met(), max_skew)
     }
 
     /// How far the next stamp would be ahead, if peers would refuse it for that.
     #[cfg(feature = "map")]
     pub(crate) fn stamp_is_refused(&self) -> Option<Duration> {
-        let (now, peers) = (self.now, self.other_live());
+        let (now, peers) = (self.now, self.peers_met());
         let next = self.clock.next(now).time();
         let ahead = self.peer_clocks.ahead(now, next, peers);
         let is_refused = peer_clocks::is_refused(ahead, self.config.max_clock_skew);
         is_refused.then(|| Duration::from_millis(ahead.unsigned_abs()))
     }
 
-    /// How many members live, beside this node.
-    fn other_live(&self) -> usize {
-        self.table.live_len().saturating_sub(1)
+    /// How many live members this node meets in its rounds: those of its own datacenter, and the bridges of others if it
+    /// is a bridge itself.
+    fn peers_met(&self) -> usize {
+        let datacenters = self.table.datacenters();
+        let bridges = datacenters.bridges().live();
+        let home = self.table.home(self.own).live().len().saturating_sub(1);
+        let abroad = if bridges.binary_search(&self.own).is_ok() {
+            let own = datacenters.bridges_of(self.table.place(self.own));
+            bridges.len().saturating_sub(own.len())
+        } else {
+            0
+        };
+        home.saturating_add(abroad)
     }
 
     /// There is no place for a member that lives. Notes [`Event::TableFull`], unless it was told not long ago.

@@ -69,8 +69,9 @@ impl PeerClocks {
         debug_assert!(is_kept, "there is room");
     }
 
-    /// By how many milliseconds a time is ahead of the clocks of peers: by the middle one of all that are known. A live
-    /// member whose clock is not known counts as one that shows this time, up to [`KEPT`] of the `peers`.
+    /// By how many milliseconds a time is ahead of the clocks of peers: by the middle one of all that are known. Of the
+    /// `peers` that this node meets, those whose clocks are not known count as clocks that show this time, up to [`KEPT`]
+    /// in all.
     pub(super) fn ahead(&self, now: Instant, time: UnixTime, peers: usize) -> i64 {
         let mut ahead: heapless::Vec<i64, KEPT> = self.each_ahead(now, time).collect();
         while ahead.len() < peers && ahead.push(0).is_ok() {}

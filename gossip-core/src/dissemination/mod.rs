@@ -25,10 +25,10 @@ use smallvec::SmallVec;
 use crate::context::{Context, News, Outgoing, Timer};
 use crate::failure::votes::Votes;
 use crate::identity::{Generation, NodeId};
-use crate::local::Standing;
 #[cfg(feature = "map")]
 use crate::membership::segment;
 use crate::membership::segment::{Delegation, Division, Segment, Tree, divide};
+use crate::state::attribute::Declared;
 use crate::sync::peers::handovers;
 use crate::wire::message::{Delta, PushHead};
 use relay::Relay;
@@ -98,9 +98,9 @@ impl Push {
 
     /// Pushes what this node has written since the last time, and what waits to go on. A node that joins a large
     /// cluster pushes nothing of its own: what it has written goes with the word that it is up.
-    pub(crate) fn flush(&mut self, context: &mut Context, votes: &Votes, standing: Standing) {
+    pub(crate) fn flush(&mut self, context: &mut Context, votes: &Votes) {
         let (_, frontier) = context.known(context.own);
-        if standing != Standing::Joining || !is_large(context) {
+        if !joins(context) || !is_large(context) {
             let after = core::mem::replace(&mut self.pushed, frontier);
             if context.is_eager() && after < frontier {
                 self.push_after(context, after);
@@ -248,6 +248,12 @@ impl Push {
             _ => self.pass_on(context, votes),
         }
     }
+}
+
+/// Whether this node has not announced itself yet.
+fn joins(context: &Context) -> bool {
+    let own = context.table.get(context.own);
+    own.is_some_and(|own| own.declared() == Declared::Joining)
 }
 
 /// Whether so many members are known that it costs much when all of them join at once: each tree brings each log to

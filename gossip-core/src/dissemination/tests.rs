@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::context::testing::{at, context, generation, log_of};
-use crate::state::attribute::Declared;
+use crate::state::attribute::{Declared, STATUS};
 use crate::state::log::Log;
 
 fn whole(log: &Log, origin: NodeId) -> Delta<'_> {
@@ -88,7 +88,7 @@ fn a_write_is_pushed_whatever_passes_through() {
     assert!(pushed(&mut context).contains(&(origin, 0)));
     assert_eq!(context.timers.next(), Some(at(2)));
     context.now = at(2);
-    push.flush(&mut context, &votes, Standing::Up);
+    push.flush(&mut context, &votes);
     assert!(pushed(&mut context).contains(&(own, 0)), "both writes");
 }
 
@@ -139,20 +139,20 @@ fn trees(context: &mut Context) -> usize {
 
 #[test]
 fn a_node_that_joins_a_large_cluster_pushes_its_log_once_down_one_tree() {
-    for (members, joining, up) in [(10, 2, 0), (300, 0, 1)] {
+    for (members, joining, up) in [(10, 2, 2), (300, 0, 1)] {
         let mut context = context(|_| {});
         for member in 2..members {
             context.learn(member);
         }
         let (mut push, votes) = (Push::default(), Votes::default());
-        let mut pushes = |context: &mut Context, standing| {
-            push.flush(context, &votes, standing);
+        let mut pushes = |context: &mut Context, key, value| {
+            context.write(key, Some(value));
+            push.flush(context, &votes);
             trees(context)
         };
-        context.write(b"key", Some(b"value"));
-        let first = [Standing::Joining, Standing::Up].map(|at| pushes(&mut context, at));
+        let declared = [Declared::Joining, Declared::Up];
+        let first = declared.map(|at| pushes(&mut context, STATUS, at.encode()));
         assert_eq!(first, [joining, up], "{members} members");
-        context.write(b"key", Some(b"other"));
-        assert_eq!(pushes(&mut context, Standing::Up), 2, "down each tree");
+        assert_eq!(pushes(&mut context, b"key", b"value"), 2, "down each tree");
     }
 }

@@ -7,7 +7,8 @@
 //! - or its latest entry is new and nothing speaks against it.
 //!
 //! Otherwise it is introduced once this node has learned what others say of it, if nothing speaks against it. If
-//! something does, the node asks the member itself, and the bridges of its datacenter. Of a member that is found down meanwhile nothing is told.
+//! something does, the node asks the member itself, and the bridges of its datacenter. Of a member that is found down
+//! meanwhile nothing is told.
 
 use alloc::vec::Vec;
 

@@ -181,7 +181,7 @@ impl Probes {
     }
 
     /// Looks again at silences that are older than `lasting`. What is `settled` without them is forgotten. So is
-    /// what was inferred from others. Of the rest `ask` is called: a member that is asked stays silent
+    /// what was inferred from others. Returns the rest, to be asked: a member that is asked stays silent
     /// until it answers. Also forgets the members that are `gone`.
     pub(super) fn renew(
         &mut self,
@@ -189,8 +189,8 @@ impl Probes {
         lasting: Duration,
         gone: impl Fn(NodeId) -> bool,
         settled: impl Fn(NodeId) -> bool,
-        mut ask: impl FnMut(NodeId),
-    ) {
+    ) -> alloc::vec::Vec<NodeId> {
+        let mut asked = alloc::vec::Vec::new();
         self.0.retain(|id, probe| {
             if gone(*id) {
                 return false;
@@ -201,12 +201,13 @@ impl Probes {
                         return false;
                     }
                     *since = now;
-                    ask(*id);
+                    asked.push(*id);
                     true
                 }
                 _ => true,
             }
         });
+        asked
     }
 
     /// The loss may be greater than was thought. A silence of fewer than `enough` pings may then be

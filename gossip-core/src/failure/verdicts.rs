@@ -88,14 +88,12 @@ impl Failure {
             let condition = context.table.condition(id);
             !matches!(condition, Some(Condition::Live | Condition::Down))
         };
-        let mut ask: Vec<NodeId> = Vec::new();
         let has_vote = |id| {
             let mut votes = self.votes.against(id).iter();
             let record = context.table.get(id);
             votes.any(|vote| record.is_some_and(|record| vote.is_valid(&record.log, context.now)))
         };
-        self.probes
-            .renew(context.now, lasting, is_gone, has_vote, |id| ask.push(id));
+        let mut ask = self.probes.renew(context.now, lasting, is_gone, has_vote);
         let before = context.now.saturating_sub(lasting);
         for observation in &mut self.observations {
             let is_live = context.table.condition(observation.id) == Some(Condition::Live);

@@ -415,8 +415,7 @@ impl Node {
     /// Pushes what this node has written since the last time, and passes on what waits.
     fn flush(&mut self) {
         let votes = self.failure.votes();
-        let standing = self.local.standing();
-        self.push.flush(&mut self.context, votes, standing);
+        self.push.flush(&mut self.context, votes);
         // This comes last: it sets the timer again if much is left.
         #[cfg(feature = "map")]
         self.shared_map.flush(&mut self.context, votes);

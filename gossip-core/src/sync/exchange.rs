@@ -239,14 +239,6 @@ fn tell_no_place(context: &mut Context, leg: &mut Leg) {
     }
 }
 
-impl Leg {
-    /// Whether the sender has missed something of pushes: it asks for logs that it knows in part, and does nothing
-    /// else. A leg that narrows a difference down may have the same number.
-    pub(crate) const fn only_asks(&self) -> bool {
-        self.head.leg == LAST_LEG.saturating_sub(1) && !self.narrows && self.brought == 0
-    }
-}
-
 /// Asks the sender of a SYN for itself if this node does not know it, or knows an earlier incarnation of
 /// it. The sender need not tell of itself for that: to find it by comparing tables takes more legs.
 fn ask_for_stranger(context: &Context, leg: &mut Leg) {

@@ -473,7 +473,7 @@ impl Command {
                 kill,
                 kill_fraction,
             } => {
-                let fraction = kill_fraction.map(|share| share_of(common.nodes, share));
+                let fraction = kill_fraction.map(|share| parse::share_of(common.nodes, share));
                 let crash = Crash {
                     warm_up: common.warm_up(LEARNT),
                     victims: fraction.unwrap_or(*kill),
@@ -593,10 +593,4 @@ impl Common {
             limit: PATIENCE,
         }
     }
-}
-
-/// At least one, and never all.
-fn share_of(nodes: u32, share: f64) -> u32 {
-    let wanted = (1..nodes).take_while(|&n| f64::from(n) <= f64::from(nodes) * share);
-    wanted.last().unwrap_or(1)
 }

@@ -63,6 +63,12 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
+/// How many nodes a share of all of them is: at least one, and never all.
+pub(crate) fn share_of(nodes: u32, share: f64) -> u32 {
+    let wanted = (1..nodes).take_while(|&n| f64::from(n) <= f64::from(nodes) * share);
+    wanted.last().unwrap_or(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -25,6 +25,20 @@ pub enum Links {
     Gateways(usize),
 }
 
+/// One pattern of each kind.
+pub const PATTERNS: [Links; 10] = [
+    Links::Deaf,
+    Links::Mute,
+    Links::OneWay,
+    Links::Pair,
+    Links::Random(0.1),
+    Links::Random(0.2),
+    Links::Random(0.3),
+    Links::Joint,
+    Links::Gateways(1),
+    Links::Gateways(2),
+];
+
 impl Links {
     /// The missing links among so many hosts: the receivers of each sender, one fault for each. `site` says
     /// at which of the sites a host is.

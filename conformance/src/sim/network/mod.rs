@@ -20,7 +20,7 @@ pub(crate) use damage::Damage;
 pub(crate) use delay::exponential;
 pub use delay::{Delay, Tail};
 pub use fault::{Effect, Fault, Scope};
-pub use links::Links;
+pub use links::{Links, PATTERNS};
 
 /// Names a fault while it lasts. Whoever sets it chooses the number; the fault's random numbers
 /// follow from it, so that leaving one fault out does not change the others.

@@ -88,19 +88,12 @@ fn a_sweep_is_paced_and_reaches_everybody() {
     }
     assert!((18..28).contains(&turns), "180 pings, 10 a turn: {turns}");
     assert_eq!(probes.silent().count(), 60);
-    let mut asked = 0;
     let long = Duration::from_secs(10);
     let is_settled = |id: NodeId| id.as_u64() >= 40;
-    let ask = |_| asked += 1;
-    probes.renew(at(100_000), long, |id| id.as_u64() < 10, is_settled, ask);
-    assert_eq!((asked, probes.silent().count()), (30, 30));
-    probes.renew(
-        at(105_000),
-        long,
-        |_| false,
-        |_| true,
-        |_| panic!("too soon"),
-    );
+    let asked = probes.renew(at(100_000), long, |id| id.as_u64() < 10, is_settled);
+    assert_eq!((asked.len(), probes.silent().count()), (30, 30));
+    let asked = probes.renew(at(105_000), long, |_| false, |_| true);
+    assert_eq!(asked, [], "too soon");
     assert_eq!(probes.silent().count(), 30);
 }
 
