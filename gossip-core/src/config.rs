@@ -22,6 +22,9 @@ pub use check::{ConfigError, ConfigWarning};
 pub use digest::SettingsDigest;
 pub use setting::Setting;
 
+/// Members that observe a node, by default.
+pub(crate) const DEFAULT_NEIGHBOURS: u8 = 8;
+
 /// Who gives news to whom in an exchange. All members need the same mode: a node that only asks learns
 /// nothing from a node that only gives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -238,7 +241,7 @@ impl Config {
             dissemination: Dissemination::Eager,
             push_fanout: 10,
             push_trees: 2,
-            neighbours: 8,
+            neighbours: DEFAULT_NEIGHBOURS,
             phi_model: PhiModel::StudentT,
             phi_suspect: 6.0,
             phi_convict: 8.0,

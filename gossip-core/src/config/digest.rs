@@ -13,6 +13,13 @@ use crate::time::nanos;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SettingsDigest(u32);
 
+impl Default for SettingsDigest {
+    /// The digest of the default settings.
+    fn default() -> Self {
+        Self::of(&Config::default())
+    }
+}
+
 impl SettingsDigest {
     pub(crate) fn of(config: &Config) -> Self {
         let mode = match config.mode {

@@ -108,7 +108,7 @@ impl Record {
             .map_or(Declared::Joining, Declared::decode)
     }
 
-    /// How many neighbours the member observes, and the digest of its settings, if it shows them.
+    /// How many neighbours the member observes, and the digest of its settings. `None`: it has the default settings.
     pub(crate) fn settings(&self) -> Option<(u8, SettingsDigest)> {
         decode_settings(self.log.get(SETTINGS)?)
     }

@@ -10,6 +10,7 @@
 use super::member::{Condition, Record};
 use super::ring::{Liveness, Neighbours};
 use super::table::Table;
+use crate::config::DEFAULT_NEIGHBOURS;
 use crate::identity::NodeId;
 use crate::time::Instant;
 
@@ -81,10 +82,9 @@ pub(crate) fn observers(
 /// Whether one of the `k` members around `id` observes it. It does not if it was configured to observe fewer.
 fn observes(table: &Table, other: NodeId, id: NodeId, k: usize) -> bool {
     let settings = table.get(other).and_then(Record::settings);
-    let fewer = settings.map(|(neighbours, _)| usize::from(neighbours));
-    fewer
-        .filter(|fewer| *fewer < k)
-        .is_none_or(|fewer| is_near(table, id, other, fewer))
+    let own = settings.map_or(DEFAULT_NEIGHBOURS, |(neighbours, _)| neighbours);
+    let own = usize::from(own);
+    own >= k || is_near(table, id, other, own)
 }
 
 /// Those of the members found that are in another datacenter than `id`.

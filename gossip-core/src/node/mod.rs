@@ -504,8 +504,11 @@ fn first_log(config: &Config, identity: &Identity, generation: Generation) -> Lo
     if let Some(datacenter) = &config.datacenter {
         log.write(0, DATACENTER, Some(datacenter.as_str().as_bytes()));
     }
-    let settings = encode_settings(config.neighbours, SettingsDigest::of(config));
-    log.write(0, SETTINGS, Some(&settings));
+    let digest = SettingsDigest::of(config);
+    if digest != SettingsDigest::default() {
+        let settings = encode_settings(config.neighbours, digest);
+        log.write(0, SETTINGS, Some(&settings));
+    }
     if config.bridge {
         log.write(0, BRIDGE, Some(&[1]));
     }

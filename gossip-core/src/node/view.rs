@@ -137,12 +137,11 @@ impl<'a> Member<'a> {
         self.record.flaps
     }
 
-    /// The digest of the settings that all members need the same, as the member was configured. `None` of a member of an
-    /// earlier version, which does not show one.
+    /// The digest of the settings that all members need the same, as the member was configured.
     #[must_use]
-    pub fn settings(&self) -> Option<SettingsDigest> {
-        let (_, digest) = self.record.settings()?;
-        Some(digest)
+    pub fn settings(&self) -> SettingsDigest {
+        let settings = self.record.settings();
+        settings.map(|(_, digest)| digest).unwrap_or_default()
     }
 
     /// Its attributes, in the order in which they were written. O(size of its state).

@@ -29,7 +29,8 @@ pub(crate) const BURIED: &[u8] = &[7];
 /// That the member is a bridge of its datacenter.
 pub(crate) const BRIDGE: &[u8] = &[8];
 
-/// How many neighbours the member observes, in one byte, and the digest of its settings, in four.
+/// How many neighbours the member observes, in one byte, and the digest of its settings, in four. A member with the
+/// default settings does not show it.
 pub(crate) const SETTINGS: &[u8] = &[9];
 
 /// The key as text, or `None` if it is not one of the application's.

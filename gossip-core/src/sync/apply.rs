@@ -14,7 +14,7 @@ use crate::event::Event;
 use crate::identity::{Generation, Name, NodeId};
 use crate::membership::observers::is_near;
 use crate::membership::{Condition, Record, Told};
-use crate::state::attribute::{ADDRESS, Declared, SETTINGS, STATUS, VOTES, user_key};
+use crate::state::attribute::{ADDRESS, Declared, STATUS, VOTES, user_key};
 use crate::state::entry::Entries;
 use crate::state::log::{Claim, Log, keys};
 
@@ -156,14 +156,22 @@ pub(crate) fn tell_status(context: &mut Context, change: &MemberChange) -> Attri
     Attributes::Told
 }
 
-/// Tells the application if a member was configured otherwise than this node.
+/// Tells the application if a member was configured otherwise than this node. A log holds the settings, if it has any,
+/// before the status: what came in parts is complete in this with the status.
 pub(crate) fn tell_settings(context: &mut Context, change: &MemberChange) {
-    let settings = |id| context.table.get(id).and_then(Record::settings);
-    let before = change.old.get(SETTINGS).filter(|_| !change.restarted);
-    if let (Some((_, theirs)), Some((_, ours))) = (settings(change.id), settings(context.own))
-        && theirs != ours
-        && before.is_none()
-    {
+    let Some(record) = context.table.get(change.id) else {
+        debug_assert!(false, "a member that has changed is in the table");
+        return;
+    };
+    let knew = change.old.get(STATUS).is_some() && !change.restarted;
+    let knows = record.log.get(STATUS).is_some() && !change.is_removed;
+    let ours = context.table.get(context.own).and_then(Record::settings);
+    let theirs = record.settings();
+    if knows && !knew && theirs != ours {
+        let [theirs, ours] = [theirs, ours].map(|shown| {
+            let digest = shown.map(|(_, digest)| digest);
+            digest.unwrap_or_default()
+        });
         count(&mut context.metrics.settings_differed);
         let id = change.id;
         context.tell(Event::SettingsDiffer { id, theirs, ours });
