@@ -189,8 +189,13 @@ pub struct Config {
     /// to 1 h. Default 1 min: longer than most partitions last, short enough that news is news.
     pub broadcast_ttl: Duration,
     /// The largest datagram, in bytes of UDP payload. All members need the same. Works from 512 to 8192.
-    /// Default 1400: it fits an Ethernet frame and leaves room for tunnels.
+    /// Default 1400: it fits an Ethernet frame and leaves room for tunnels, and values of a kilobyte fit it.
     pub max_datagram: u16,
+    /// The length up to which datagrams are filled, in bytes of UDP payload. Only an attribute or a value that needs more
+    /// is sent in a longer datagram, up to `max_datagram`, which also holds if it is smaller. So a path that drops
+    /// long datagrams carries everything else. Works from 512 to 8192. Default 1200: with its headers it fits 1280 bytes,
+    /// the smallest packet that IPv6 guarantees, and fits most tunnels.
+    pub safe_datagram: u16,
     /// The most members in the table that live or are down. Members that left or were removed take no place
     /// of theirs. They have as many places of their own, and are forgotten early, all nodes together, where
     /// half of these are taken. All members need the same. Works from 2 to 1,000,000. Default 20,000: twice
@@ -256,6 +261,7 @@ impl Config {
             max_map: 64 << 20,
             broadcast_ttl: Duration::from_secs(60),
             max_datagram: 1400,
+            safe_datagram: 1200,
             max_members: 20_000,
             max_state: 10 * 1024,
             event_queue: 4096,

@@ -239,6 +239,19 @@ pub enum Event {
         /// Its address.
         address: SocketAddr,
     },
+    /// Datagrams longer than this do not arrive at an address: something on the way drops them. From now on this node sends
+    /// it shorter ones. An attribute that needs a longer one does not get there from this node.
+    PathNarrowed {
+        /// The address.
+        address: SocketAddr,
+        /// The longest datagram that arrives, in bytes of UDP payload.
+        longest: usize,
+    },
+    /// Datagrams of every length arrive at an address again after [`Event::PathNarrowed`].
+    PathWidened {
+        /// The address.
+        address: SocketAddr,
+    },
     /// A datagram of this cluster was encrypted under a key that this node does not hold, or it was plaintext
     /// and this node requires encryption.
     ///

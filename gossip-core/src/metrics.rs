@@ -103,6 +103,8 @@ pub struct Metrics {
     /// Gauge: by how many milliseconds this node's wall clock is ahead of those of its peers; negative if it is behind.
     /// Delays of the network make it up to two seconds too great. 0 while no peer has told its clock.
     pub clock_ahead_ms: i64,
+    /// Addresses that long datagrams do not reach, as far as this node knows now.
+    pub narrow_paths: u64,
 }
 
 /// Why datagrams were dropped on arrival.

@@ -295,7 +295,7 @@ impl Replica {
     pub(super) fn push(&mut self, limit: usize) -> Vec<Datagram> {
         let mut buffer = Vec::new();
         let mut datagrams = Vec::new();
-        while let Some(run) = self.map.poll_push(limit, &mut buffer) {
+        while let Some(run) = self.map.poll_push(limit, limit, &mut buffer) {
             if let Some(runs) = &mut self.runs {
                 runs.keep_own(&run);
             }

@@ -25,6 +25,7 @@ mod map_lies;
 mod map_memory;
 mod map_schedules;
 mod partition;
+mod paths;
 mod protocol;
 mod removal;
 mod repair_floods;

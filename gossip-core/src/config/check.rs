@@ -210,6 +210,13 @@ impl Config {
             "512 to 8192 bytes",
         )?;
         whole(
+            "safe_datagram",
+            self.safe_datagram,
+            512,
+            8192,
+            "512 to 8192 bytes",
+        )?;
+        whole(
             "max_members",
             self.max_members,
             2,

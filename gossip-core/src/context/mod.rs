@@ -16,6 +16,7 @@
 //! - Between two inputs no message and no event is noted, and at most the verdicts are stale.
 
 mod outgoing;
+pub(crate) mod paths;
 mod peer_clocks;
 pub(crate) mod recent_changes;
 mod skew;
@@ -42,9 +43,11 @@ use crate::state::log::Log;
 use crate::time::{Instant, UnixTime};
 use crate::wire::frame::MOST_FRAME;
 use crate::wire::message::{DELTA_HEAD, Sender};
-pub(crate) use outgoing::{Answer, News, Outgoing, Planned};
+pub(crate) use outgoing::{Answer, News, Outgoing, Planned, Receiver};
 #[cfg(feature = "map")]
 pub(crate) use outgoing::{MapOutgoing, SharedRun};
+pub(crate) use paths::Lengths;
+use paths::{Found, Paths};
 use peer_clocks::{OwnClock, PeerClocks};
 use recent_changes::RecentChanges;
 use skew::SkewReports;
@@ -96,6 +99,8 @@ pub(crate) struct Context {
     pub(crate) stale: Stale,
     /// What is counted.
     pub(crate) metrics: Metrics,
+    /// How long datagrams may be.
+    pub(crate) paths: Box<Paths>,
     /// Whose wrong clocks were reported lately.
     skew: Box<SkewReports>,
     /// What the clocks of peers show.
@@ -180,6 +185,7 @@ impl Context {
             timers: Timers::default(),
             stale: Stale::default(),
             metrics: Metrics::default(),
+            paths: Box::default(),
             skew: Box::default(),
             peer_clocks: Box::default(),
             told_full: None,
@@ -433,10 +439,53 @@ impl Context {
         usize::from(self.config.max_datagram)
     }
 
+    /// The length up to which datagrams are filled.
+    pub(crate) fn fill(&self) -> usize {
+        Lengths::of(&self.config).fill
+    }
+
+    /// The length up to which datagrams to this address are filled.
+    pub(crate) fn fill_to(&self, to: SocketAddr) -> usize {
+        self.lengths(to).fill
+    }
+
+    /// How long datagrams to this address may be.
+    pub(crate) fn lengths(&self, to: SocketAddr) -> Lengths {
+        self.paths.lengths(to, Lengths::of(&self.config))
+    }
+
     /// The most bytes that key and value of an entry may have together: an entry has to fit a datagram.
     pub(crate) fn entry_limit(&self) -> usize {
         debug_assert!(self.max_datagram() > OVERHEAD);
         self.max_datagram().saturating_sub(OVERHEAD)
+    }
+
+    /// The most bytes of entries that fit a datagram of a usual length together.
+    pub(crate) fn entries_limit(&self) -> usize {
+        debug_assert!(self.fill() > OVERHEAD);
+        self.fill().saturating_sub(OVERHEAD)
+    }
+
+    /// An interval has passed: searches paths that may drop long datagrams. `enough` is how many pings make a silence.
+    pub(crate) fn search_paths(&mut self, enough: Option<u32>) {
+        let (now, interval, most) = (self.now, self.config.interval, self.max_datagram());
+        let (found, probes) = self
+            .paths
+            .on_round(now, interval, most, enough, &mut self.rng);
+        for probe in probes.into_iter().flatten() {
+            self.send(Outgoing::Probe(probe));
+        }
+        match found {
+            Some(Found {
+                address,
+                limit: Some(longest),
+            }) => self.tell(Event::PathNarrowed { address, longest }),
+            Some(Found {
+                address,
+                limit: None,
+            }) => self.tell(Event::PathWidened { address }),
+            None => {}
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use core::net::SocketAddr;
 
 use smallvec::SmallVec;
 
+use super::paths::Probe;
 use crate::identity::{Generation, NodeId};
 use crate::membership::Region;
 use crate::membership::segment::Delegation;
@@ -24,7 +25,9 @@ pub(crate) enum Outgoing {
     Heartbeat { to: SocketAddr },
     /// Asks a member whether it lives.
     Ping { to: NodeId, token: u32 },
-    /// Answers a ping.
+    /// Asks whether a datagram of a length arrives.
+    Probe(Probe),
+    /// Answers a ping or a probe.
     Pong { to: SocketAddr, token: u32 },
     /// A ping to a node that has yet to prove its address.
     Challenge { to: SocketAddr, token: u32 },
@@ -59,16 +62,51 @@ impl Outgoing {
             | Self::Syn { .. }
             | Self::Introduction { .. }
             | Self::Answer(_)
+            | Self::Probe(_)
             | Self::Push { .. } => false,
             #[cfg(feature = "map")]
             Self::Map(_) => false,
         }
     }
 
+    /// Who is to receive it.
+    pub(crate) const fn receiver(&self) -> Receiver {
+        match self {
+            Self::Heartbeat { to }
+            | Self::Pong { to, .. }
+            | Self::Challenge { to, .. }
+            | Self::Claim { to }
+            | Self::Syn { to }
+            | Self::Introduction { to, .. }
+            | Self::Probe(Probe { to, .. })
+            | Self::Answer(Answer { to, .. }) => Receiver::At(*to),
+            Self::Ping { to, .. } => Receiver::Member(*to),
+            Self::Push { delegation, .. } => Receiver::Member(delegation.to),
+            #[cfg(feature = "map")]
+            Self::Map(message) => message.receiver(),
+        }
+    }
+
+    /// Whether the receiver asks again where the message does not arrive, or is asked again.
+    pub(crate) const fn is_repeated(&self) -> bool {
+        match self {
+            Self::Syn { .. } | Self::Introduction { .. } | Self::Answer(_) => true,
+            #[cfg(feature = "map")]
+            Self::Map(message) => !matches!(message, MapOutgoing::Push { .. }),
+            Self::Heartbeat { .. }
+            | Self::Ping { .. }
+            | Self::Pong { .. }
+            | Self::Challenge { .. }
+            | Self::Claim { .. }
+            | Self::Probe(_)
+            | Self::Push { .. } => false,
+        }
+    }
+
     /// Whether periodic rounds repair what this message would have repaired.
     pub(crate) const fn is_repair(&self) -> bool {
         match self {
-            Self::Answer(_) => true,
+            Self::Answer(_) | Self::Probe(_) => true,
             #[cfg(feature = "map")]
             Self::Map(_) => true,
             Self::Heartbeat { .. }
@@ -81,6 +119,15 @@ impl Outgoing {
             | Self::Push { .. } => false,
         }
     }
+}
+
+/// Who is to receive a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Receiver {
+    /// Whoever is at this address.
+    At(SocketAddr),
+    /// A member, wherever it is when the message leaves.
+    Member(NodeId),
 }
 
 /// Origins with news, and the version after which the entries of each are news.
@@ -166,6 +213,22 @@ pub(crate) enum MapOutgoing {
         to: SocketAddr,
         runs: Vec<(Origin, u64)>,
     },
+}
+
+#[cfg(feature = "map")]
+impl MapOutgoing {
+    /// Who is to receive it.
+    pub(crate) const fn receiver(&self) -> Receiver {
+        match self {
+            Self::Chunks { to, .. }
+            | Self::Pull { to, .. }
+            | Self::Table { to, .. }
+            | Self::Want { to, .. }
+            | Self::Runs { to, .. } => Receiver::At(*to),
+            Self::Push { delegation, .. } => Receiver::Member(delegation.to),
+            Self::Told { to, .. } => Receiver::Member(*to),
+        }
+    }
 }
 
 /// A run that several messages carry.

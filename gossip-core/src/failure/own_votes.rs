@@ -399,7 +399,7 @@ fn is_overdue(context: &Context, id: NodeId) -> bool {
 
 /// The most bytes of this node's votes: the list is one entry, and an entry has to fit a datagram.
 fn room_for_votes(context: &Context) -> usize {
-    context.entry_limit().saturating_sub(VOTES.len())
+    context.entries_limit().saturating_sub(VOTES.len())
 }
 
 /// The most votes that this node may publish at a time.

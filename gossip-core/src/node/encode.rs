@@ -7,7 +7,8 @@ use core::net::SocketAddr;
 
 use super::{Node, Standing};
 use crate::config::Mode;
-use crate::context::{Answer, News, Outgoing, Planned, add, count};
+use crate::context::paths::Probe;
+use crate::context::{Answer, Lengths, News, Outgoing, Planned, Receiver, add, count};
 use crate::identity::{Generation, NodeId};
 use crate::membership::region::PARTS;
 use crate::membership::{Condition, Region};
@@ -15,7 +16,7 @@ use crate::state::table_hash::{DIGEST, Salt};
 use crate::sync::leg::{FIRST_LEG, SUMMARY};
 use crate::sync::news::{GIVEN, reach_back};
 use crate::time::Instant;
-use crate::wire::datagram::Encoder;
+use crate::wire::datagram::{Encoder, Space};
 use crate::wire::message::{
     DELTA_HEAD, Delta, ExchangeHead, Extent, Item, Message, ModeTag, PushHead, Resume, Split,
     Summary, write_clock,
@@ -33,8 +34,8 @@ pub struct Transmit<'b> {
     pub payload: &'b [u8],
 }
 
-/// Where a datagram goes, the length of its body, and what is left of its message.
-type Written = (SocketAddr, usize, Option<Outgoing>);
+/// The length of a body, and what is left of its message.
+type Written = (usize, Option<Outgoing>);
 
 /// Whether a delta that does not fit the rest of a datagram may be cut there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,10 +47,9 @@ enum Cut {
 }
 
 impl Cut {
-    /// Deltas are cut only at the beginning of a datagram, whose head takes so many bytes.
-    fn after_head(encoder: &Encoder<'_>, head: usize) -> Self {
-        debug_assert!(encoder.len() >= head);
-        if encoder.len() == head {
+    /// Deltas are cut only at the beginning of a datagram.
+    fn of(encoder: &Encoder<'_>) -> Self {
+        if encoder.is_empty() {
             Self::Allowed
         } else {
             Self::Refused
@@ -78,21 +78,35 @@ impl Node {
         buffer: &'b mut [u8],
     ) -> Option<Transmit<'b>> {
         let now = now.max(self.context.now);
-        let limit = self.max_datagram().min(buffer.len());
-        let buffer = buffer.get_mut(..limit)?;
         // A message writes nothing if its receiver is gone, or if it has become pointless.
-        let (to, len, is_liveness) = loop {
+        let (to, most, len, is_liveness, is_repeated) = loop {
             let message = self.outbox.pop()?;
+            let Some(to) = self.address_of(message.receiver()) else {
+                continue;
+            };
+            let Lengths { fill, most } = self.lengths(to, &message);
+            let most = most.min(buffer.len());
+            let buffer = buffer.get_mut(..most)?;
             let is_liveness = message.is_liveness();
-            let body = self.framing.body(buffer);
-            if let Some((to, len, rest)) = self.write_message(now, message, body) {
+            let is_repeated = message.is_repeated();
+            let buffer = self.framing.body(buffer);
+            let frame = most.saturating_sub(buffer.len());
+            let fill = fill.saturating_sub(frame);
+            let space = Space { buffer, fill };
+            if let Some((len, rest)) = self.write_message(now, message, space) {
                 if let Some(message) = rest {
                     self.outbox.push(message);
                 }
-                break (to, len, is_liveness);
+                break (to, most, len, is_liveness, is_repeated);
             }
         };
-        let payload = self.framing.seal(buffer, len)?;
+        let payload = self.framing.seal(buffer.get_mut(..most)?, len)?;
+        if is_repeated {
+            let (now, interval) = (self.context.now, self.context.config.interval);
+            self.context
+                .paths
+                .note_sent(now, interval, to, payload.len());
+        }
         let metrics = &mut self.context.metrics;
         count(&mut metrics.datagrams_out);
         add(&mut metrics.bytes_out, payload.len());
@@ -108,9 +122,23 @@ impl Node {
         self.context.max_datagram()
     }
 
-    /// Where a member is reached.
-    fn address_of(&self, id: NodeId) -> Option<SocketAddr> {
-        self.context.table.get(id)?.address()
+    /// Where the receiver of a message is reached.
+    fn address_of(&self, receiver: Receiver) -> Option<SocketAddr> {
+        match receiver {
+            Receiver::At(address) => Some(address),
+            Receiver::Member(id) => self.context.table.get(id)?.address(),
+        }
+    }
+
+    /// How long a message to this address may be.
+    fn lengths(&self, to: SocketAddr, message: &Outgoing) -> Lengths {
+        match message {
+            Outgoing::Probe(Probe { len, .. }) => Lengths {
+                fill: *len,
+                most: self.max_datagram(),
+            },
+            _ => self.context.lengths(to),
+        }
     }
 
     /// Writes as much of a message as one datagram holds.
@@ -118,43 +146,46 @@ impl Node {
         &mut self,
         now: Instant,
         message: Outgoing,
-        body: &mut [u8],
+        space: Space<'_>,
     ) -> Option<Written> {
         let sender = self.context.sender();
         let counter = self.failure.beats();
         let since = self.context.incarnation_start;
-        let bare = |to, message, body| {
-            let encoder = Encoder::new(body, sender, message)?;
-            Some((to, encoder.len(), None))
+        let bare = |message, space| {
+            let encoder = Encoder::new(space, sender, message)?;
+            Some((encoder.len(), None))
         };
         match message {
-            Outgoing::Heartbeat { to } => bare(to, Message::Heartbeat { counter }, body),
-            Outgoing::Ping { to, token } => {
-                bare(self.address_of(to)?, Message::Ping { token }, body)
+            Outgoing::Heartbeat { .. } => bare(Message::Heartbeat { counter }, space),
+            Outgoing::Ping { token, .. } | Outgoing::Challenge { token, .. } => {
+                bare(Message::Ping { token }, space)
             }
-            Outgoing::Challenge { to, token } => bare(to, Message::Ping { token }, body),
-            Outgoing::Pong { to, token } => bare(to, Message::Pong { token }, body),
-            Outgoing::Claim { to } => bare(to, Message::Claim { since }, body),
-            Outgoing::Syn { to } => Some((to, self.write_syn(now, None, body)?, None)),
-            Outgoing::Introduction { to, token } => {
-                Some((to, self.write_syn(now, Some(token), body)?, None))
+            Outgoing::Probe(Probe { token, .. }) => {
+                let mut encoder = Encoder::new(space, sender, Message::Probe { token })?;
+                encoder.pad();
+                Some((encoder.len(), None))
             }
-            Outgoing::Answer(answer) => self.write_answer(answer, body),
+            Outgoing::Pong { token, .. } => bare(Message::Pong { token }, space),
+            Outgoing::Claim { .. } => bare(Message::Claim { since }, space),
+            Outgoing::Syn { .. } => Some((self.write_syn(now, None, space)?, None)),
+            Outgoing::Introduction { token, .. } => {
+                Some((self.write_syn(now, Some(token), space)?, None))
+            }
+            Outgoing::Answer(answer) => self.write_answer(answer, space),
             #[cfg(feature = "map")]
             Outgoing::Map(message) => {
-                let written = self.shared_map.write_message(&self.context, message, body);
-                written.map(|(to, len, rest)| (to, len, rest.map(Outgoing::Map)))
+                let written = self.shared_map.write_message(&self.context, message, space);
+                written.map(|(len, rest)| (len, rest.map(Outgoing::Map)))
             }
             Outgoing::Push {
                 tree,
                 delegation,
                 mut news,
             } => {
-                let to = self.address_of(delegation.to)?;
                 let segment = delegation.segment;
                 let told = self.push.tell(&self.context);
                 let head = PushHead { tree, segment };
-                let len = self.write_push(head, &mut news, &told, body)?;
+                let len = self.write_push(head, &mut news, &told, space)?;
                 let rest = if news.is_empty() {
                     None
                 } else {
@@ -164,7 +195,7 @@ impl Node {
                         news,
                     })
                 };
-                Some((to, len, rest))
+                Some((len, rest))
             }
         }
     }
@@ -185,9 +216,9 @@ impl Node {
     ///
     /// A joining node that knows few members lists them all, so that its seed sees at once what it lacks.
     /// A node that was asked to echo a token is unknown there. So it gives its own log with the token.
-    fn write_syn(&self, now: Instant, token: Option<u32>, body: &mut [u8]) -> Option<usize> {
+    fn write_syn(&self, now: Instant, token: Option<u32>, space: Space<'_>) -> Option<usize> {
         let head = self.head(FIRST_LEG, self.context.config.mode.into(), Extent::Whole);
-        let mut encoder = Encoder::new(body, self.context.sender(), head)?;
+        let mut encoder = Encoder::new(space, self.context.sender(), head)?;
         if let Some(token) = token {
             encoder.item(&Item::Echo(token));
             self.write_delta(&mut encoder, self.context.own, 0, Cut::Refused);
@@ -228,16 +259,15 @@ impl Node {
     }
 
     /// Writes as much of an answer as one datagram holds.
-    fn write_answer(&self, mut answer: Answer, body: &mut [u8]) -> Option<Written> {
+    fn write_answer(&self, mut answer: Answer, space: Space<'_>) -> Option<Written> {
         answer.sent = answer.sent.saturating_add(1);
         let mut encoder = Encoder::new(
-            body,
+            space,
             self.context.sender(),
             self.head(answer.leg, answer.mode, Extent::Whole),
         )?;
-        let head = encoder.len();
         while let Some(planned) = answer.plan.pop() {
-            let cut = Cut::after_head(&encoder, head);
+            let cut = Cut::of(&encoder);
             match self.write_planned(&mut encoder, planned, cut) {
                 Progress::All => {}
                 // It will never fit.
@@ -252,7 +282,7 @@ impl Node {
                 }
             }
         }
-        let (to, leg, mode) = (answer.to, answer.leg, answer.mode);
+        let (leg, mode) = (answer.leg, answer.mode);
         let (extent, rest) = match (answer.plan.is_empty(), answer.sent) {
             (true, _) if answer.truncated => (Extent::Truncated, None),
             (true, 1) => (Extent::Whole, None),
@@ -261,7 +291,7 @@ impl Node {
             (false, _) => (Extent::Part, Some(Outgoing::Answer(answer))),
         };
         encoder.rewrite_head(self.context.sender(), self.head(leg, mode, extent));
-        Some((to, encoder.len(), rest))
+        Some((encoder.len(), rest))
     }
 
     /// Writes one part of an answer.
@@ -348,18 +378,25 @@ impl Node {
         }
         let entries = log.after(after);
         let room = encoder.room().saturating_sub(DELTA_HEAD);
+        let most = encoder.room_for_one().saturating_sub(DELTA_HEAD);
         let whole = entries.rest().len() <= room;
         if !whole && cut == Cut::Refused {
             return Progress::Nothing;
         }
-        let (entries, upto) = if whole {
+        let (part, upto) = if whole {
             (entries.rest(), log.frontier())
         } else {
             match entries.fitting(room) {
-                (entries, Some(upto)) => (entries, upto),
-                (_, None) => return Progress::Nothing,
+                (part, Some(upto)) => (part, upto),
+                // A single entry may take more than datagrams are filled with.
+                (_, None) => match entries.first() {
+                    Some((part, upto)) if part.len() <= most => (part, upto),
+                    _ => return Progress::Nothing,
+                },
             }
         };
+        let whole = part.len() == entries.rest().len();
+        let upto = if whole { log.frontier() } else { upto };
         debug_assert!(after < upto && upto <= log.frontier());
         let delta = Delta {
             origin,
@@ -368,10 +405,10 @@ impl Node {
             upto,
             frontier: log.frontier(),
             floor: log.floor(),
-            entries,
+            entries: part,
         };
         if !encoder.item(&Item::Delta(delta)) {
-            debug_assert!(entries.is_empty(), "there is room for the entries");
+            debug_assert!(part.is_empty(), "there is room for the entries");
             return Progress::Nothing;
         }
         if whole {
@@ -391,13 +428,12 @@ impl Node {
         head: PushHead,
         news: &mut News,
         told: &[NodeId],
-        body: &mut [u8],
+        space: Space<'_>,
     ) -> Option<usize> {
-        let mut encoder = Encoder::new(body, self.context.sender(), Message::Push(head))?;
-        let head = encoder.len();
+        let mut encoder = Encoder::new(space, self.context.sender(), Message::Push(head))?;
         while let Some((origin, after)) = news.last() {
             // Of a log larger than a datagram only the beginning is pushed. The receiver pulls the rest.
-            let cut = Cut::after_head(&encoder, head);
+            let cut = Cut::of(&encoder);
             let after = reach_back(&self.context, *origin, *after);
             let written = self.write_delta(&mut encoder, *origin, after, cut);
             if matches!(written, Progress::Nothing) && cut == Cut::Refused {
@@ -405,7 +441,7 @@ impl Node {
             }
             news.pop();
         }
-        if encoder.len() == head {
+        if encoder.is_empty() {
             return None;
         }
         let salt = Salt::of_sender(self.context.own, self.context.generation);

@@ -285,7 +285,11 @@ impl Node {
             Message::Heartbeat { counter } => self.failure.on_heartbeat(context, sender, counter),
             Message::Ping { token } => self.on_ping(from, token),
             // A pong is also a sign of life, which is noted above.
-            Message::Pong { token } => self.addresses.on_echo(context.now, from, token),
+            Message::Pong { token } => {
+                context.paths.on_pong(from, token);
+                self.addresses.on_echo(context.now, from, token);
+            }
+            Message::Probe { token } => context.send(Outgoing::Pong { to: from, token }),
             // A claim to a name matters only to the node of that name, so only under its own id.
             Message::Claim { .. } => {}
             Message::Exchange(head) => self.on_exchange(from, &datagram, head, &mut room),
@@ -347,6 +351,7 @@ impl Node {
                 self.local.claim(context, from);
             }
             Message::Heartbeat { .. }
+            | Message::Probe { .. }
             | Message::MapPull
             | Message::MapChunk
             | Message::MapWant
@@ -481,6 +486,7 @@ const fn sign_of(message: &Message) -> Sign {
         }
         Message::Ping { token } if *token & 1 == 1 => Sign::PingInTurn,
         Message::Ping { .. }
+        | Message::Probe { .. }
         | Message::Exchange(_)
         | Message::Push(_)
         | Message::Claim { .. }

@@ -26,7 +26,7 @@ use crate::state::attribute::{
 };
 use crate::state::log::Log;
 use crate::time::{Instant, UnixTime};
-use crate::wire::datagram::Encoder;
+use crate::wire::datagram::{Encoder, Space};
 use crate::wire::frame::{self, ClusterTag};
 use crate::wire::message::{Delta, Item, Message, PushHead, Sender};
 
@@ -171,7 +171,7 @@ fn push_of(delta: Delta<'_>) -> Vec<u8> {
         segment: Segment::ALL,
     });
     let mut body = [0; 1350];
-    let mut encoder = Encoder::new(&mut body, sender, head).unwrap();
+    let mut encoder = Encoder::new(Space::all(&mut body), sender, head).unwrap();
     assert!(encoder.item(&Item::Delta(delta)));
     let len = encoder.len();
     framed(&body[..len])

@@ -14,13 +14,12 @@ impl Node {
         self.context.timers.set(Timer::Round, Some(next));
         self.sync.begin_round();
         self.meet_peers();
+        let enough = self.failure.loss_now(&self.context).pings();
+        self.context.search_paths(enough);
         self.local.end_broadcasts(&mut self.context);
         self.tend();
         #[cfg(feature = "map")]
-        {
-            let enough = self.failure.loss_now(&self.context).pings();
-            self.shared_map.tend(&mut self.context, enough);
-        }
+        self.shared_map.tend(&mut self.context, enough);
         self.failure.sweep(&mut self.context);
         // With time, an observer was not heard lately any more, or a member has been down for long.
         self.context.stale.verdicts |= self.failure.has_silence_reports();

@@ -270,10 +270,10 @@ impl SharedMap {
 
     /// What this node has written since the last time, as runs that fit datagrams.
     fn take_written(&mut self, context: &mut Context) -> Vec<SharedRun> {
-        let limit = context.entry_limit();
+        let (usual, most) = (context.entries_limit(), context.entry_limit());
         let mut runs = Vec::new();
         while runs.len() < RUNS {
-            let Some(run) = self.map.poll_push(limit, &mut self.buffer) else {
+            let Some(run) = self.map.poll_push(usual, most, &mut self.buffer) else {
                 context.metrics.map_pushes_skipped = self.map.skipped_pushes();
                 break;
             };
@@ -543,7 +543,7 @@ impl SharedMap {
             .then(|| self.sending.lacking(&self.map, session))
             .flatten();
         let datagrams = usize::try_from(window).unwrap_or(usize::MAX);
-        let bytes = context.entry_limit().saturating_mul(datagrams);
+        let bytes = context.entries_limit().saturating_mul(datagrams);
         let is_served = lacking.is_some_and(|lacking| {
             let to = peer.address;
             self.repair.give(context, &self.map, to, &lacking, bytes)

@@ -84,6 +84,14 @@ impl<'a> Entries<'a> {
         }
     }
 
+    /// The first entry of the run, and its version.
+    pub(crate) fn first(mut self) -> Option<(&'a [u8], u64)> {
+        let run = self.0;
+        let version = self.next()?.version;
+        let len = run.len().saturating_sub(self.0.len());
+        Some((run.get(..len)?, version))
+    }
+
     /// The longest prefix of the run of at most `limit` bytes, and the version it reaches.
     pub(crate) fn fitting(mut self, limit: usize) -> (&'a [u8], Option<u64>) {
         let run = self.0;

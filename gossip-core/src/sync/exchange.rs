@@ -207,7 +207,7 @@ impl Sync {
         });
         let size = sizes.fold(0, usize::saturating_add);
         let whole = usize::try_from(BUDGET).unwrap_or(usize::MAX);
-        let whole = whole.saturating_mul(context.max_datagram());
+        let whole = whole.saturating_mul(context.fill());
         self.greeted = self.greeted.saturating_add(size.min(whole));
         BUDGET
     }

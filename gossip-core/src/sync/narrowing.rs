@@ -51,9 +51,10 @@ pub(super) fn give_what_is_not_named(context: &mut Context, leg: &mut Leg, regio
 pub(super) fn narrow_down(context: &mut Context, leg: &mut Leg) {
     // Where most regions differ, most of their parts would differ as well.
     let dense = leg.differing.len().saturating_mul(2) > leg.compared;
-    let limit = list_limit(context);
+    let fill = context.fill_to(leg.from);
+    let limit = list_limit(fill);
     let listed = if dense { limit } else { LISTED.min(limit) };
-    let mut room = context.max_datagram();
+    let mut room = fill;
     let start = below(&mut context.rng, leg.differing.len());
     leg.differing.rotate_left(start);
     for region in &leg.differing {
@@ -82,13 +83,13 @@ pub(super) fn narrow_down(context: &mut Context, leg: &mut Leg) {
 /// No leg can carry deltas of more origins than this.
 pub(super) fn most_planned(context: &Context) -> usize {
     let datagrams = usize::try_from(BUDGET).unwrap_or(usize::MAX);
-    let bytes = context.max_datagram().saturating_mul(datagrams);
+    let bytes = context.fill().saturating_mul(datagrams);
     bytes.div_euclid(LEAST_DELTA)
 }
 
-/// The most origins that can be listed: as many as fit one datagram.
-fn list_limit(context: &Context) -> usize {
-    let room = context.max_datagram().saturating_sub(MOST_FRAME + HEAD);
+/// The most origins that can be listed: as many as fit one datagram of this length.
+fn list_limit(fill: usize) -> usize {
+    let room = fill.saturating_sub(MOST_FRAME + HEAD);
     room.div_euclid(SUMMARY).saturating_sub(1)
 }
 

@@ -54,7 +54,7 @@ impl Sync {
         if unnamed.is_empty() || fresh >= CAPACITY {
             return false;
         }
-        let mut room = context.max_datagram();
+        let mut room = context.fill_to(leg.from);
         for (n, origin) in unnamed.into_iter().enumerate() {
             let (_, frontier) = context.known(origin);
             let after = frontier.saturating_sub(1);

@@ -61,11 +61,16 @@ impl<'b> Writer<'b> {
         true
     }
 
+    /// Appends zeros up to a length, or to the end.
+    pub(crate) fn pad(&mut self, len: usize) {
+        let end = len.min(self.buffer.len());
+        if let Some(padding) = self.buffer.get_mut(self.len..end) {
+            padding.fill(0);
+            self.len = end;
+        }
+    }
+
     /// Takes back everything that was written after the first `len` bytes.
-    #[cfg_attr(
-        not(feature = "map"),
-        allow(dead_code, reason = "for deltas of the map")
-    )]
     pub(crate) fn truncate(&mut self, len: usize) {
         debug_assert!(len <= self.len, "only what is written is taken back");
         self.len = self.len.min(len);

@@ -65,6 +65,7 @@ impl<'a> Datagram<'a> {
             | Message::Ping { .. }
             | Message::Pong { .. }
             | Message::Claim { .. } => rest.is_empty().then_some(nothing),
+            Message::Probe { .. } => rest.iter().all(|byte| *byte == 0).then_some(nothing),
         };
         Ok(Self {
             sender,
@@ -140,51 +141,105 @@ impl<'a> Iterator for Items<'a> {
     }
 }
 
-/// Writes a body item by item into a buffer of fixed size.
+/// Where a body is written.
 #[derive(Debug)]
-pub(crate) struct Encoder<'b>(Writer<'b>);
+pub(crate) struct Space<'b> {
+    /// As much as the longest datagram has for a body.
+    pub(crate) buffer: &'b mut [u8],
+    /// So many bytes are filled with items. A single item may take more.
+    pub(crate) fill: usize,
+}
+
+impl<'b> Space<'b> {
+    /// All of a buffer.
+    #[cfg(test)]
+    pub(crate) const fn all(buffer: &'b mut [u8]) -> Self {
+        let fill = buffer.len();
+        Self { buffer, fill }
+    }
+}
+
+/// Writes a body item by item.
+#[derive(Debug)]
+pub(crate) struct Encoder<'b> {
+    writer: Writer<'b>,
+    /// The bytes of the head.
+    head: usize,
+    fill: usize,
+}
 
 impl<'b> Encoder<'b> {
     /// Begins a body. `None` if not even its head fits.
-    pub(crate) fn new(buffer: &'b mut [u8], sender: Sender, message: Message) -> Option<Self> {
+    pub(crate) fn new(space: Space<'b>, sender: Sender, message: Message) -> Option<Self> {
+        let Space { buffer, fill } = space;
         let mut writer = Writer::new(buffer);
-        writer.put(&(sender, message)).then_some(Self(writer))
+        let fits = writer.put(&(sender, message));
+        let head = writer.len();
+        fits.then_some(Self { writer, head, fill })
     }
 
     /// Writes the head of a body whose rest another function writes. Returns the length of the head, and
     /// the room behind it.
     #[cfg(feature = "map")]
     pub(crate) fn split(
-        buffer: &'b mut [u8],
+        space: Space<'b>,
         sender: Sender,
         message: Message,
     ) -> Option<(usize, &'b mut [u8])> {
-        let len = Encoder::new(&mut *buffer, sender, message)?.len();
+        let Space { buffer, fill } = space;
+        let fill = fill.min(buffer.len());
+        let buffer = buffer.get_mut(..fill)?;
+        let reborrowed = Space {
+            buffer: &mut *buffer,
+            fill,
+        };
+        let len = Encoder::new(reborrowed, sender, message)?.len();
         Some((len, buffer.get_mut(len..)?))
     }
 
     /// Replaces the head by one of the same length.
     pub(crate) fn rewrite_head(&mut self, sender: Sender, message: Message) {
-        self.0.rewrite(&(sender, message));
+        self.writer.rewrite(&(sender, message));
     }
 
-    /// Appends an item if it fits. Tells whether it does.
+    /// Appends an item if it fits: up to the fill, or behind the head into the whole buffer. Tells whether it does.
     pub(crate) fn item(&mut self, item: &Item<'_>) -> bool {
         debug_assert!(
             !matches!(item, Item::Delta(delta) if !delta.adds_up()),
             "peers drop a datagram whose deltas do not add up"
         );
-        self.0.put(item)
+        let before = self.writer.len();
+        let fits = self.writer.put(item);
+        if fits && self.writer.len() > self.fill && before > self.head {
+            self.writer.truncate(before);
+            return false;
+        }
+        fits
     }
 
-    /// Bytes that are still free.
-    pub(crate) fn room(&self) -> usize {
-        self.0.room()
+    /// Fills the rest with zeros, up to the fill.
+    pub(crate) fn pad(&mut self) {
+        self.writer.pad(self.fill);
+    }
+
+    /// Bytes that are free for further items.
+    pub(crate) const fn room(&self) -> usize {
+        self.fill.saturating_sub(self.writer.len())
+    }
+
+    /// Bytes that are free for a single item behind the head.
+    pub(crate) fn room_for_one(&self) -> usize {
+        self.writer.room()
+    }
+
+    /// Whether no item has been written yet.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.writer.len() == self.head
     }
 
     /// Bytes that are written.
     pub(crate) const fn len(&self) -> usize {
-        self.0.len()
+        self.writer.len()
     }
 }
 
@@ -211,7 +266,7 @@ pub(crate) mod tests {
             hash: [3; 16],
             prune_time: 5,
         });
-        let mut encoder = Encoder::new(&mut buffer, SENDER, head).unwrap();
+        let mut encoder = Encoder::new(Space::all(&mut buffer), SENDER, head).unwrap();
         let summary = Summary {
             prefix: 7,
             check: 8,
@@ -236,14 +291,16 @@ pub(crate) mod tests {
             hash: [255; 16],
             prune_time: u64::MAX,
         });
-        let len = Encoder::new(&mut buffer, SENDER, head).unwrap().len();
+        let len = Encoder::new(Space::all(&mut buffer), SENDER, head)
+            .unwrap()
+            .len();
         assert!(len + crate::wire::frame::HEADER + crate::wire::frame::TRAILER <= 64);
     }
 
     #[test]
     fn unknown_kinds_and_rubbish_are_told_apart() {
         let mut buffer = [0; 64];
-        let len = Encoder::new(&mut buffer, SENDER, Message::Ping { token: 1 })
+        let len = Encoder::new(Space::all(&mut buffer), SENDER, Message::Ping { token: 1 })
             .unwrap()
             .len();
         assert!(Datagram::decode(&buffer[..len]).is_ok());
@@ -302,7 +359,7 @@ pub(crate) mod tests {
             hash: [3; 16],
             prune_time: 5,
         });
-        let mut encoder = Encoder::new(&mut buffer, SENDER, head).unwrap();
+        let mut encoder = Encoder::new(Space::all(&mut buffer), SENDER, head).unwrap();
         let mut run = std::vec::Vec::new();
         for (version, value) in [(3, None), (300, Some(&b"value"[..]))] {
             let (age, key) = (version * 100, &b"key"[..]);

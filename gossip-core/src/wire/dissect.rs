@@ -140,6 +140,7 @@ impl<'a> Dissection<'a> {
                     item.append_to(&mut body);
                 }
             }
+            Message::Probe { .. } => body.extend(items.bytes()),
             Message::Heartbeat { .. }
             | Message::Ping { .. }
             | Message::Pong { .. }
@@ -249,7 +250,7 @@ mod tests {
             map.put(Stamp::from_bits(time << 20), &Key::new(key).unwrap(), put);
         }
         let mut run = vec![];
-        let pushed = map.poll_push(900, &mut run).map(Item::MapRun);
+        let pushed = map.poll_push(900, 900, &mut run).map(Item::MapRun);
         let mut push = rich_body();
         codec::append(&mut push, &pushed.unwrap());
         let mut taker = Map::new(other, CLUSTER, 0);

@@ -51,6 +51,8 @@ pub(crate) enum Message {
     MapWant,
     /// Writes of the shared map that the receiver has asked for. Runs follow.
     MapRuns,
+    /// "Has a datagram of this length arrived?" Zeros follow. The answer is a pong.
+    Probe { token: u32 },
 }
 
 /// Whether this node keeps a shared map. A node without one skips unread what others say of theirs.
@@ -62,7 +64,7 @@ pub(super) const HAS_MAP: bool = cfg!(feature = "map");
 /// A kind that is appended to [`Message`] is added here. Otherwise every node would drop it as unknown.
 pub(super) const fn is_known(kind: u8) -> bool {
     match kind {
-        0..=5 => true,
+        0..=5 | 10 => true,
         6..=9 => HAS_MAP,
         _ => false,
     }
@@ -291,6 +293,7 @@ mod tests {
             Message::Heartbeat { .. }
             | Message::Ping { .. }
             | Message::Pong { .. }
+            | Message::Probe { .. }
             | Message::Exchange(_)
             | Message::Push(_)
             | Message::Claim { .. } => false,

@@ -40,6 +40,8 @@ pub enum Effect {
     Cut,
     /// This share is lost, independently.
     Loss(f64),
+    /// Those with more bytes of payload than this are lost.
+    Longer(u64),
     /// They are lost in bursts, on each link on its own.
     Bursts(Bursts),
     /// They take longer by this much.
@@ -94,6 +96,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.effect {
             Effect::Cut => f.write_str("cut")?,
+            Effect::Longer(most) => write!(f, "none over {most} bytes")?,
             Effect::Loss(share) => write!(f, "{:.0} % loss", 100.0 * share)?,
             Effect::Bursts(bursts) => write!(
                 f,

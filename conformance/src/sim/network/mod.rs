@@ -177,6 +177,7 @@ impl Active {
         let rng = &mut self.rng;
         match &self.fault.effect {
             Effect::Cut => Impact::Lost,
+            Effect::Longer(most) if length > *most => Impact::Lost,
             Effect::Loss(share) if chance(rng, *share) => Impact::Lost,
             Effect::Bursts(bursts) => {
                 let weather = self
@@ -207,6 +208,7 @@ impl Active {
                 Impact::Later(nanos(busy.since(now)))
             }
             Effect::Loss(_)
+            | Effect::Longer(_)
             | Effect::Reorder { .. }
             | Effect::Duplicate(_)
             | Effect::Corrupt(_) => Impact::Unharmed,

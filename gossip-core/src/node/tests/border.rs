@@ -152,7 +152,9 @@ fn a_silent_member_is_suspect_while_nobody_else_votes_against_it() {
             };
             let mut body = [0; 100];
             let message = Message::Heartbeat { counter: second };
-            let len = Encoder::new(&mut body, sender, message).unwrap().len();
+            let len = Encoder::new(Space::all(&mut body), sender, message)
+                .unwrap()
+                .len();
             node.handle_datagram(at(second * 1000), address(9), &framed(&body[..len]));
         }
         while let Some(due) = node

@@ -209,7 +209,9 @@ fn a_claim_without_an_echo_silences_nobody() {
     let since = Generation::new(Stamp::from_bits(7));
     let bare = |message| {
         let mut body = [0; 64];
-        let len = Encoder::new(&mut body, sender, message).unwrap().len();
+        let len = Encoder::new(Space::all(&mut body), sender, message)
+            .unwrap()
+            .len();
         framed(&body[..len])
     };
     let claim = bare(Message::Claim { since });

@@ -8,12 +8,14 @@ use std::format;
 use std::vec;
 
 use super::*;
+use crate::context::Receiver;
 use crate::context::testing::{OWN, WALL, address, at, context, log_of};
 use crate::hlc::Clock;
+use crate::membership::Record;
 use crate::membership::segment::Segment;
 use crate::state::attribute::Declared;
 use crate::time::Instant;
-use crate::wire::datagram::Datagram;
+use crate::wire::datagram::{Datagram, Space};
 use crate::wire::message::Message;
 
 mod pushes;
@@ -112,8 +114,15 @@ impl Side {
             let mut next = Some(message);
             while let Some(message) = next {
                 let mut body = vec![0; 500];
-                let written = self.map.write_message(&self.context, message, &mut body);
-                let Some((to, len, rest)) = written else {
+                let to = match message.receiver() {
+                    Receiver::At(to) => Some(to),
+                    Receiver::Member(id) => self.context.table.get(id).and_then(Record::address),
+                };
+                let Some(to) = to else { break };
+                let written = self
+                    .map
+                    .write_message(&self.context, message, Space::all(&mut body));
+                let Some((len, rest)) = written else {
                     break;
                 };
                 body.truncate(len);
@@ -151,7 +160,8 @@ impl Side {
         // Which message carries the items does not matter.
         let (tree, segment) = (0, Segment::ALL);
         let head = Message::Push(PushHead { tree, segment });
-        let mut encoder = Encoder::new(&mut body, other.context.sender(), head).unwrap();
+        let mut encoder =
+            Encoder::new(Space::all(&mut body), other.context.sender(), head).unwrap();
         other.map.write_summary(&mut encoder);
         let len = encoder.len();
         let datagram = Datagram::decode(&body[..len]).unwrap();

@@ -171,9 +171,14 @@ impl Map {
         self.unpushed.writes.clear();
     }
 
-    /// The next run of own writes to push, with at most `limit` bytes of writes, which are written into
-    /// `buffer`. `None` if nothing is left, or if the next write alone is longer: then peers have to pull.
-    pub fn poll_push<'b>(&mut self, limit: usize, buffer: &'b mut Vec<u8>) -> Option<Run<'b>> {
+    /// The next run of own writes to push, with at most `usual` bytes of writes, or a single write of at most `most`.
+    /// They are written into `buffer`. `None` if nothing is left, or if the next write is longer: then peers have to pull.
+    pub fn poll_push<'b>(
+        &mut self,
+        usual: usize,
+        most: usize,
+        buffer: &'b mut Vec<u8>,
+    ) -> Option<Run<'b>> {
         buffer.clear();
         let first = self.unpushed.writes.front()?.0;
         let after = first.saturating_sub(1);
@@ -195,6 +200,7 @@ impl Map {
             codec::append(buffer, &bytes);
             held_beside =
                 held_beside.saturating_add(overhead::of_write(Write::decode(bytes).as_ref()));
+            let limit = if len == 0 { most } else { usual };
             if buffer.len() > limit || held_beside > Room::of(buffer.len()).left() {
                 break;
             }

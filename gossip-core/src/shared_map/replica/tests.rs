@@ -393,14 +393,14 @@ fn a_push_is_applied_only_where_it_follows_on_what_is_known() {
     put(&mut a, 1, "x", "1");
     put(&mut a, 2, "x", "2");
     put(&mut a, 3, "y", "3");
-    let run = a.poll_push(1000, &mut buffer).unwrap();
+    let run = a.poll_push(1000, 1000, &mut buffer).unwrap();
     assert_eq!((run.after, run.upto, run.writes().count()), (0, 3, 3));
     assert_eq!(b.apply_push(&run), Pushed::Applied);
     assert_eq!(b.apply_push(&run), Pushed::Known);
     assert_eq!(a.summary(), b.summary());
     // b replaces what c does not know.
     put(&mut b, 4, "y", "4");
-    let run = b.poll_push(1000, &mut buffer).unwrap();
+    let run = b.poll_push(1000, 1000, &mut buffer).unwrap();
     assert_eq!(
         c.apply_push(&run),
         Pushed::Early(a.own(), 3),
@@ -408,7 +408,7 @@ fn a_push_is_applied_only_where_it_follows_on_what_is_known() {
     );
     assert_eq!(a.apply_push(&run), Pushed::Applied);
     assert_eq!(get(&a, "y").unwrap(), "4");
-    assert!(b.poll_push(1000, &mut buffer).is_none());
+    assert!(b.poll_push(1000, 1000, &mut buffer).is_none());
 }
 
 #[test]
@@ -434,7 +434,7 @@ fn a_run_whose_writes_build_on_one_another_needs_nothing_else() {
         &dots,
     );
     let mut buffer = Vec::new();
-    let run = a.poll_push(1000, &mut buffer).unwrap();
+    let run = a.poll_push(1000, 1000, &mut buffer).unwrap();
     assert_eq!((run.after, run.upto), (0, 2));
     assert_eq!(b.apply_push(&run), Pushed::Applied);
     assert_eq!(b.summary(), a.summary());
@@ -485,7 +485,7 @@ fn a_sender_puts_no_more_into_a_datagram_than_a_receiver_accepts() {
     }
     let mut buffer = Vec::new();
     let mut b = map(1000);
-    while let Some(run) = a.poll_push(1300, &mut buffer) {
+    while let Some(run) = a.poll_push(1300, 1300, &mut buffer) {
         let (takes, room) = (run.overhead(), Room::of(run.writes.len()).left());
         assert!(takes <= room, "{takes} bytes beside it, of {room}");
         assert_eq!(b.apply_push(&run), Pushed::Applied);

@@ -22,6 +22,11 @@ impl fmt::Display for Dissection<'_> {
             Message::Heartbeat { counter } => write!(f, "heartbeat {counter} {from}"),
             Message::Ping { token } => write!(f, "ping {token:08x} {from}"),
             Message::Pong { token } => write!(f, "pong {token:08x} {from}"),
+            Message::Probe { token } => write!(
+                f,
+                "probe {token:08x} of the path, {} bytes more, {from}",
+                items.len()
+            ),
             Message::Claim { since } => write!(f, "claim of the name {from}: held since {since}"),
             Message::Exchange(head) => {
                 let leg = head.leg;

@@ -423,6 +423,20 @@ impl Line {
             Event::Refused { address, .. } => line("refused", "refused", Tone::Bad)
                 .with("address", address.to_string())
                 .saying("has no place for this node: raise max_members on every node"),
+            Event::PathNarrowed { address, longest } => line(
+                "path_narrowed",
+                "narrow path",
+                Tone::Doubt,
+            )
+            .with("address", address.to_string())
+            .with("longest", longest.to_string())
+            .saying(format!(
+                "datagrams longer than {longest} bytes do not reach {address}: a tunnel or a \
+                         firewall drops them; attributes that need more do not get there directly"
+            )),
+            Event::PathWidened { address } => line("path_widened", "wide path", Tone::Good)
+                .with("address", address.to_string())
+                .saying(format!("datagrams of all lengths reach {address} again")),
             Event::LeaveCompleted => line("leave_completed", "goodbye", Tone::Strong)
                 .saying("the others know that this node has left"),
             Event::Lagged => line("lagged", "lagged", Tone::Doubt)

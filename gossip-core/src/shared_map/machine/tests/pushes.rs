@@ -28,7 +28,7 @@ fn put_and_push(side: &mut Side, key: &str) -> Vec<u8> {
     let mut body = vec![0; 500];
     let (tree, segment) = (0, Segment::ALL);
     let head = Message::Push(PushHead { tree, segment });
-    let mut encoder = Encoder::new(&mut body, side.context.sender(), head).unwrap();
+    let mut encoder = Encoder::new(Space::all(&mut body), side.context.sender(), head).unwrap();
     assert!(encoder.item(&Item::MapRun(runs[0].run())));
     let len = encoder.len();
     body.truncate(len);
@@ -134,7 +134,8 @@ fn a_run_that_had_to_be_asked_for_is_passed_on_while_it_is_new() {
             wait_until_b_serves(&mut a, &mut b);
         }
         let mut body = [0; 500];
-        let mut encoder = Encoder::new(&mut body, a.context.sender(), Message::MapRuns).unwrap();
+        let mut encoder =
+            Encoder::new(Space::all(&mut body), a.context.sender(), Message::MapRuns).unwrap();
         let (origin, upto) = a.map.repair.runs.latest().next().unwrap();
         let run = a.map.repair.runs.get(origin, upto).unwrap();
         assert!(encoder.item(&Item::MapRun(run)));

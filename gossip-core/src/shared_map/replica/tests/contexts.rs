@@ -131,13 +131,13 @@ fn a_delta_ends_while_its_keys_are_overwritten() {
             };
             put(map, time, &format!("k{}", n % 100), &"w".repeat(50));
             let mut buffer = Vec::new();
-            while let Some(run) = map.poll_push(1000, &mut buffer) {
+            while let Some(run) = map.poll_push(1000, 1000, &mut buffer) {
                 assert_eq!(to.apply_push(&run), Pushed::Applied);
                 buffer = Vec::new();
             }
         }
     };
-    while giver.poll_push(1000, &mut Vec::new()).is_some() {}
+    while giver.poll_push(1000, 1000, &mut Vec::new()).is_some() {}
     for n in 0..50 {
         overwrite(giver, other, n);
     }

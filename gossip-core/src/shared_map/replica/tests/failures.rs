@@ -44,7 +44,7 @@ fn a_write_after_a_collected_delete_does_not_hide_what_the_delete_had_replaced()
     a.drop_unpushed();
     keep(&mut a, 1_100, "k", "new");
     // It replaces a's delete, and does not tell what that had replaced.
-    let run = a.poll_push(1000, &mut buffer).unwrap();
+    let run = a.poll_push(1000, 1000, &mut buffer).unwrap();
     assert_eq!(b.apply_push(&run), Pushed::Applied);
     learn(&mut c, &b);
     for replica in [&a, &b, &c] {

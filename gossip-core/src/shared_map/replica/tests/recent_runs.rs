@@ -29,7 +29,7 @@ impl Sent {
 fn pushed(map: &mut Map, limit: usize) -> Vec<Sent> {
     let mut buffer = Vec::new();
     let mut sent = Vec::new();
-    while let Some(run) = map.poll_push(limit, &mut buffer) {
+    while let Some(run) = map.poll_push(limit, limit, &mut buffer) {
         sent.push(Sent {
             origin: run.origin,
             after: run.after,
@@ -70,8 +70,8 @@ fn runs_that_have_seen_parts_of_each_other_are_applied() {
     put(&mut b, 4, "k", "b2");
     let mut runs = RecentRuns::default();
     let (mut of_a, mut of_b) = (Vec::new(), Vec::new());
-    let first = a.poll_push(1000, &mut of_a).unwrap();
-    let second = b.poll_push(1000, &mut of_b).unwrap();
+    let first = a.poll_push(1000, 1000, &mut of_a).unwrap();
+    let second = b.poll_push(1000, 1000, &mut of_b).unwrap();
     assert_eq!((first.upto, second.upto), (2, 2));
     let early = Pushed::Early(b.own(), 1);
     assert_eq!(runs.take(&mut c, &first, Some(0)).pushed, early);

@@ -1,0 +1,504 @@
+//! Paths: how long a datagram to an address may be.
+//!
+//! Tunnels and some networks drop long datagrams and say nothing. So datagrams are filled to a length that any path
+//! carries ([`Config::safe_datagram`]), and only an entry that needs more takes more. Whether these arrive shows in one
+//! way only: the receiver goes on asking for them. So a path is *searched* when long datagrams of repair go to the same
+//! address again and again. Each turn sends two probes, a short one and a long one, and both are to be answered by a
+//! pong. If only the short ones are answered, the next search goes for a shorter length (RFC 8899, 5.3: packetization
+//! layer path MTU discovery). What was found holds until it is found otherwise.
+//!
+//! Invariants:
+//! - One path is searched at a time, with one long probe in a turn. So at rest nothing is sent, and under load a node
+//!   sends no more than one longest datagram an interval for this.
+//! - No length is below [`LEAST`]. A cluster works over a path that carries as much.
+//! - Nothing is concluded while the short probes are not answered either: then the peer is gone. And the long ones have
+//!   to be as many as make chance an unlikely explanation, at the loss measured now.
+
+use alloc::collections::BTreeMap;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+use rand_core::Rng;
+use smallvec::SmallVec;
+
+use crate::config::Config;
+use crate::time::Instant;
+
+/// The least length that a search comes to, and the least that `max_datagram` may be.
+pub(crate) const LEAST: usize = 512;
+
+/// The lengths that are tried, below the longest datagram that was sent: [`Config::safe_datagram`] of the default, and
+/// steps of a fifth.
+const STEPS: [usize; 5] = [1200, 1000, 800, 650, LEAST];
+
+/// So many answers to the short probes show that the peer is there.
+const HEARD: u32 = 3;
+
+/// So many intervals after a search that has found nothing the next one begins at the earliest.
+const SPACING: u32 = 10;
+
+/// A path is searched once long datagrams went there in so many intervals, none of which is further than [`AGAIN`]
+/// from the one before.
+const INTERVALS: u8 = 3;
+
+/// In a cluster of 1000 nodes two members meet each other about once in 160 intervals.
+const AGAIN: u32 = 300;
+
+/// For so many intervals what a search has found is not doubted.
+const SURE: u32 = 300;
+
+/// The most addresses that are remembered.
+const MOST: usize = 4096;
+
+/// How long datagrams to an address may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lengths {
+    /// So far they are filled with entries.
+    pub(crate) fill: usize,
+    /// So long they may be for a single entry.
+    pub(crate) most: usize,
+}
+
+impl Lengths {
+    pub(crate) fn of(config: &Config) -> Self {
+        let most = usize::from(config.max_datagram);
+        let fill = usize::from(config.safe_datagram).min(most);
+        Self { fill, most }
+    }
+
+    fn within(self, limit: usize) -> Self {
+        Self {
+            fill: self.fill.min(limit),
+            most: self.most.min(limit),
+        }
+    }
+}
+
+/// What is known of the paths to some addresses, and the search that is under way.
+#[derive(Debug)]
+pub(crate) struct Paths {
+    known: BTreeMap<SocketAddr, Path>,
+    search: Option<Search>,
+    /// When the next search may begin.
+    next: Instant,
+    /// How many of them have a limit.
+    narrow: u64,
+}
+
+#[derive(Debug)]
+struct Path {
+    /// In how many intervals long datagrams have gone there since the last search.
+    intervals: u8,
+    /// When the last of these was counted.
+    counted: Instant,
+    /// The longest of these datagrams.
+    longest: usize,
+    /// When the path was searched last, and up to which length nothing is in doubt since.
+    searched: Option<(Instant, usize)>,
+    /// The longest datagram that arrives, if longer ones do not.
+    limit: Option<usize>,
+}
+
+/// A probe to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Probe {
+    pub(crate) to: SocketAddr,
+    pub(crate) token: u32,
+    /// How long the datagram is to be. 0: as short as it can be.
+    pub(crate) len: usize,
+}
+
+/// What a search has found that was not known before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) address: SocketAddr,
+    /// The longest datagram that arrives. `None`: all do.
+    pub(crate) limit: Option<usize>,
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        Self {
+            known: BTreeMap::new(),
+            search: None,
+            next: Instant::ORIGIN,
+            narrow: 0,
+        }
+    }
+}
+
+impl Paths {
+    /// How long datagrams to this address may be, if a path that carries all of them carries the `usual` ones.
+    pub(crate) fn lengths(&self, to: SocketAddr, usual: Lengths) -> Lengths {
+        let limit = self.known.get(&to).and_then(|path| path.limit);
+        let tried = self.search.as_ref().filter(|search| search.to == to);
+        let tried = tried.and_then(Search::below_what_failed);
+        let limits = limit.into_iter().chain(tried);
+        limits.fold(usual, Lengths::within)
+    }
+
+    /// How many paths are known to drop long datagrams.
+    pub(crate) const fn narrow(&self) -> u64 {
+        self.narrow
+    }
+
+    /// A datagram has gone to an address that asked for it, or is asked by it.
+    pub(crate) fn note_sent(
+        &mut self,
+        now: Instant,
+        interval: Duration,
+        to: SocketAddr,
+        len: usize,
+    ) {
+        let known = self.known.get_mut(&to);
+        let is_narrow = known.as_ref().is_some_and(|path| path.limit.is_some());
+        if len <= LEAST && !is_narrow {
+            return;
+        }
+        let path = match known {
+            Some(path) => path,
+            None => {
+                self.make_room();
+                self.known.entry(to).or_insert(Path {
+                    intervals: 0,
+                    counted: now,
+                    longest: 0,
+                    searched: None,
+                    limit: None,
+                })
+            }
+        };
+        path.longest = path.longest.max(len);
+        let since = now.saturating_since(path.counted);
+        if path.intervals == 0 || since > interval.saturating_mul(AGAIN) {
+            (path.intervals, path.counted) = (1, now);
+        } else if since >= interval {
+            (path.intervals, path.counted) = (path.intervals.saturating_add(1), now);
+        }
+    }
+
+    /// Forgets the path that has been quiet for the longest time, if the most are known. O(paths known).
+    fn make_room(&mut self) {
+        if self.known.len() < MOST {
+            return;
+        }
+        let oldest = self.known.iter().min_by_key(|(_, path)| path.counted);
+        let oldest = oldest.map(|(address, _)| *address);
+        let forgotten = oldest.and_then(|address| self.known.remove(&address));
+        if forgotten.is_some_and(|path| path.limit.is_some()) {
+            self.narrow = self.narrow.saturating_sub(1);
+        }
+    }
+
+    /// A pong has come.
+    pub(crate) fn on_pong(&mut self, from: SocketAddr, token: u32) {
+        if let Some(search) = self.search.as_mut().filter(|search| search.to == from) {
+            search.on_pong(token);
+        }
+    }
+
+    /// An interval has passed. Tells what a search has found, and what to probe now. `most` is the longest datagram
+    /// that this node may send, and `enough` how many pings make a silence. `None`: too much is lost to say anything.
+    pub(crate) fn on_round(
+        &mut self,
+        now: Instant,
+        interval: Duration,
+        most: usize,
+        enough: Option<u32>,
+        rng: &mut ChaCha8Rng,
+    ) -> (Option<Found>, Option<[Probe; 2]>) {
+        let mut found = None;
+        if let Some(mut search) = self.search.take() {
+            match search.step(enough) {
+                Step::GoOn => self.search = Some(search),
+                Step::Over => {
+                    found = self.conclude(now, &search);
+                    if found.is_none() {
+                        self.next = now.saturating_add(interval.saturating_mul(SPACING));
+                    }
+                }
+            }
+        }
+        if self.search.is_none() && self.next <= now {
+            self.search = self.begin(now, interval, most, rng);
+        }
+        (found, self.search.as_mut().map(Search::probe))
+    }
+
+    /// Begins to search the path that needs it most.
+    fn begin(
+        &self,
+        now: Instant,
+        interval: Duration,
+        most: usize,
+        rng: &mut ChaCha8Rng,
+    ) -> Option<Search> {
+        let sure = interval.saturating_mul(SURE);
+        let is_due = |path: &Path| {
+            let is_in_doubt = path
+                .searched
+                .is_none_or(|(at, upto)| now.saturating_since(at) >= sure || path.longest > upto);
+            path.intervals >= INTERVALS && is_in_doubt
+        };
+        let due = self.known.iter().filter(|(_, path)| is_due(path));
+        let (to, path) = due.max_by_key(|(_, path)| path.intervals)?;
+        // The longest that is sent over a narrow path says nothing.
+        let length = match path.limit {
+            Some(_) => most,
+            None => path.longest.min(most),
+        };
+        Some(Search {
+            to: *to,
+            token: rng.next_u32(),
+            length,
+            sent: SmallVec::new(),
+            tried: 0,
+            heard: 0,
+            arrived: None,
+        })
+    }
+
+    /// A search is over. Tells what it has found, if that is new.
+    fn conclude(&mut self, now: Instant, search: &Search) -> Option<Found> {
+        let path = self.known.get_mut(&search.to)?;
+        (path.intervals, path.longest) = (0, 0);
+        let first = search.sent.first().copied();
+        let limit = match search.arrived {
+            Some(arrived) if Some(arrived) == first => None,
+            Some(arrived) => Some(arrived),
+            // The peer is gone. What was known before holds.
+            None => path.limit,
+        };
+        // Longer datagrams than these are not sent over a narrow path.
+        let upto = search.arrived.filter(|_| limit.is_none());
+        path.searched = Some((now, upto.unwrap_or(usize::MAX)));
+        let before = core::mem::replace(&mut path.limit, limit);
+        match (before, limit) {
+            (None, Some(_)) => self.narrow = self.narrow.saturating_add(1),
+            (Some(_), None) => self.narrow = self.narrow.saturating_sub(1),
+            _ => {}
+        }
+        let address = search.to;
+        (before != limit).then_some(Found { address, limit })
+    }
+}
+
+/// A search under way.
+#[derive(Debug)]
+struct Search {
+    to: SocketAddr,
+    /// The token of the first probe. The others count up from it: the short one of each turn, then the long one.
+    token: u32,
+    /// The length that is tried.
+    length: usize,
+    /// The length of each long probe so far.
+    sent: SmallVec<[usize; 8]>,
+    /// In how many turns the present length was tried.
+    tried: u32,
+    /// How many of the short probes beside these were answered.
+    heard: u32,
+    /// The longest that has arrived.
+    arrived: Option<usize>,
+}
+
+/// What follows on a turn of a search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    GoOn,
+    Over,
+}
+
+impl Search {
+    /// The length that is tried, once a longer one has failed.
+    fn below_what_failed(&self) -> Option<usize> {
+        let first = self.sent.first()?;
+        (self.length < *first).then_some(self.length)
+    }
+
+    /// The probes of a turn.
+    fn probe(&mut self) -> [Probe; 2] {
+        let turn = u32::try_from(self.sent.len()).unwrap_or(u32::MAX);
+        let short = self.token.wrapping_add(turn.saturating_mul(2));
+        self.sent.push(self.length);
+        self.tried = self.tried.saturating_add(1);
+        let to = self.to;
+        [(short, 0), (short.wrapping_add(1), self.length)].map(|(token, len)| Probe {
+            to,
+            token,
+            len,
+        })
+    }
+
+    fn on_pong(&mut self, token: u32) {
+        let number = token.wrapping_sub(self.token);
+        let turn = usize::try_from(number.div_euclid(2)).unwrap_or(usize::MAX);
+        let Some(length) = self.sent.get(turn) else {
+            return;
+        };
+        if number.rem_euclid(2) == 1 {
+            self.arrived = self.arrived.max(Some(*length));
+        } else if *length == self.length {
+            self.heard = self.heard.saturating_add(1);
+        }
+    }
+
+    /// A turn is over.
+    fn step(&mut self, enough: Option<u32>) -> Step {
+        if self.arrived.is_some() {
+            return Step::Over;
+        }
+        let Some(enough) = enough else {
+            return Step::Over;
+        };
+        if self.tried < enough {
+            return Step::GoOn;
+        }
+        if self.heard < HEARD {
+            return Step::Over;
+        }
+        (self.tried, self.heard) = (0, 0);
+        match STEPS.iter().find(|step| **step < self.length) {
+            Some(next) => {
+                self.length = *next;
+                Step::GoOn
+            }
+            None => {
+                // Nothing shorter would help.
+                self.arrived = Some(LEAST);
+                Step::Over
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::testing::address;
+    use proptest::prelude::*;
+    use rand_chacha::rand_core::SeedableRng;
+
+    use std::vec::Vec;
+
+    const INTERVAL: Duration = Duration::from_secs(1);
+    const USUAL: Lengths = Lengths {
+        fill: 1200,
+        most: 1400,
+    };
+
+    fn at(interval: u32) -> Instant {
+        Instant::ORIGIN.saturating_add(INTERVAL.saturating_mul(interval))
+    }
+
+    /// Sends a datagram of such a length in each interval. The path carries datagrams up to another length, and of
+    /// these what `arrives` says of a number. Returns what was found, and when.
+    fn play(
+        paths: &mut Paths,
+        intervals: core::ops::Range<u32>,
+        len: usize,
+        carries: usize,
+        enough: u32,
+        mut arrives: impl FnMut() -> bool,
+    ) -> Vec<(u32, Option<usize>)> {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let mut all = Vec::new();
+        for n in intervals {
+            let lengths = paths.lengths(address(1), USUAL);
+            paths.note_sent(at(n), INTERVAL, address(1), len.min(lengths.most));
+            let (found, probes) =
+                paths.on_round(at(n), INTERVAL, USUAL.most, Some(enough), &mut rng);
+            all.extend(found.map(|found| (n, found.limit)));
+            for Probe { to, token, len } in probes.into_iter().flatten() {
+                assert!(len <= USUAL.most);
+                if len <= carries && arrives() {
+                    paths.on_pong(to, token);
+                }
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn a_path_that_carries_everything_is_probed_once() {
+        let mut paths = Paths::default();
+        assert_eq!(play(&mut paths, 0..200, 1200, 1400, 5, || true), []);
+        assert_eq!(paths.lengths(address(1), USUAL), USUAL);
+        let searched = paths.known.get(&address(1)).and_then(|path| path.searched);
+        assert_eq!(searched, Some((at(3), 1200)));
+    }
+
+    #[test]
+    fn the_longest_length_that_arrives_is_found_and_found_anew_once_the_path_carries_more() {
+        let mut paths = Paths::default();
+        let found = play(&mut paths, 0..100, 1350, 900, 5, || true);
+        assert_eq!(found, [(18, Some(800))]);
+        let lengths = paths.lengths(address(1), USUAL);
+        assert_eq!((lengths.fill, lengths.most, paths.narrow()), (800, 800, 1));
+        assert_eq!(paths.lengths(address(2), USUAL), USUAL);
+        let found = play(&mut paths, 100..500, 300, 1400, 5, || true);
+        assert_eq!(found, [(319, None)]);
+        assert_eq!(
+            (paths.lengths(address(1), USUAL), paths.narrow()),
+            (USUAL, 0)
+        );
+    }
+
+    #[test]
+    fn what_is_tried_holds_before_anything_is_found() {
+        let mut paths = Paths::default();
+        play(&mut paths, 0..8, 1200, 600, 5, || true);
+        assert_eq!(paths.lengths(address(1), USUAL).most, 1000);
+    }
+
+    #[test]
+    fn nothing_is_found_of_a_peer_that_is_gone() {
+        let mut paths = Paths::default();
+        assert_eq!(play(&mut paths, 0..100, 1200, 0, 5, || false), []);
+        assert_eq!(paths.lengths(address(1), USUAL), USUAL);
+    }
+
+    #[test]
+    fn a_pong_that_was_not_asked_for_says_nothing() {
+        let mut paths = Paths::default();
+        for token in [0, 1, u32::MAX] {
+            paths.on_pong(address(1), token);
+        }
+        play(&mut paths, 0..3, 1200, 0, 5, || false);
+        let token = paths.search.as_ref().unwrap().token;
+        paths.on_pong(address(2), token.wrapping_add(1));
+        paths.on_pong(address(1), token.wrapping_add(100));
+        paths.on_pong(address(1), token.wrapping_sub(1));
+        let search = paths.search.as_ref().unwrap();
+        assert_eq!((search.heard, search.arrived), (0, None));
+    }
+
+    #[test]
+    fn a_bounded_number_of_paths_is_remembered() {
+        let mut paths = Paths::default();
+        for n in 0..MOST + 10 {
+            let to = SocketAddr::from(([10, 0, 0, 1], u16::try_from(n).unwrap()));
+            paths.note_sent(at(u32::try_from(n).unwrap()), INTERVAL, to, 1200);
+        }
+        assert_eq!(paths.known.len(), MOST);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Whatever is lost, and however long datagrams are that a path carries: no length is below the least, and
+        /// one longer than the path carries does not stay.
+        #[test]
+        fn lengths_stay_within_their_bounds(
+            carries in LEAST..1400, len in LEAST + 1..1400, lost in 0_u32..4, seed in any::<u64>(),
+        ) {
+            let mut paths = Paths::default();
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            play(&mut paths, 0..1000, len, carries, 9 + 4 * lost, || rng.next_u32() % 10 >= lost);
+            let lengths = paths.lengths(address(1), USUAL);
+            prop_assert!(lengths.fill >= LEAST && lengths.most <= USUAL.most);
+            prop_assert!(len <= carries || lengths.most <= carries, "{lengths:?}");
+            prop_assert_eq!(paths.narrow(), u64::from(lengths != USUAL));
+        }
+    }
+}
