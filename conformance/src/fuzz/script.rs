@@ -78,6 +78,7 @@ fn read(bytes: &mut Bytes<'_>) -> Plan {
         episodes,
         sustained: None,
         links: None,
+        last_death: None,
         ends: ends.unwrap_or(now),
     }
 }

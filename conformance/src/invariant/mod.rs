@@ -61,6 +61,13 @@ pub enum Violation {
         /// For how long the last of the others has held it down.
         held: Duration,
     },
+    /// A member has died long ago that a node held up, and the node has not told that it is down, or has told it late.
+    DeathUntold {
+        /// The member.
+        about: NodeId,
+        /// For how long it has been dead, or was until the node told it.
+        ago: Duration,
+    },
     /// A node tells of an agreement although it has not joined yet, or is leaving.
     AgreedApart {
         /// How far it has come.
@@ -307,6 +314,10 @@ impl fmt::Display for Violation {
             Self::DeadToldUp { about, held } => write!(
                 f,
                 "tells that {about} is up, which is dead, and which all others have held down for {held:?}"
+            ),
+            Self::DeathUntold { about, ago } => write!(
+                f,
+                "has not told for {ago:?} that {about} is down, which is dead"
             ),
             Self::AgreedApart { standing } => {
                 write!(f, "tells of an agreement while it is {standing:?}")

@@ -9,6 +9,8 @@ mod crash;
 mod datacenters;
 mod disturb;
 mod fetch;
+mod histories;
+mod history;
 mod join;
 mod links;
 mod load;
@@ -30,6 +32,7 @@ pub use crash::Crash;
 pub use datacenters::Datacenters;
 pub use disturb::{Disturb, Disturbance};
 pub use fetch::Fetch;
+pub use histories::Histories;
 pub use join::Join;
 pub use links::MissingLinks;
 pub use load::{Load, Target};
@@ -80,6 +83,8 @@ pub enum Scenario {
     Datacenters(Datacenters),
     /// Links are missing.
     Links(MissingLinks),
+    /// A node dies after a random history.
+    Histories(Histories),
 }
 
 /// What came of a run.
@@ -132,6 +137,7 @@ impl Scenario {
             Self::Soak(_) => "soak",
             Self::Datacenters(_) => "datacenters",
             Self::Links(_) => "links",
+            Self::Histories(_) => "histories",
         }
     }
 
@@ -141,6 +147,15 @@ impl Scenario {
         match self {
             Self::Loss(loss) => Some(loss.share),
             Self::Soak(soak) => Some(soak.loss),
+            _ => None,
+        }
+    }
+
+    /// What several runs come to, where their means and extremes do not say it.
+    #[must_use]
+    pub fn summary(&self, reports: &[Report]) -> Option<Report> {
+        match self {
+            Self::Histories(_) => Some(histories::summary(reports)),
             _ => None,
         }
     }
@@ -171,6 +186,7 @@ impl Scenario {
             Self::Soak(soak) => soak.play(setup, clock),
             Self::Datacenters(datacenters) => datacenters.play(setup, clock),
             Self::Links(links) => links.play(setup, clock),
+            Self::Histories(histories) => histories.play(setup, clock),
         }
     }
 }

@@ -25,6 +25,8 @@ pub struct Host {
     pub(crate) ended: Option<Fate>,
     /// How often the process was started.
     pub(crate) lives: u32,
+    /// When it was started last.
+    pub(crate) started: Option<Time>,
     /// How often the machine got another address.
     pub(crate) moves: u16,
     /// Where the monotonic clock of the process stood when the world began.
@@ -191,6 +193,7 @@ impl Host {
             process: Process::Off,
             ended: None,
             lives: 0,
+            started: None,
             moves: 0,
             origin: 0,
             wall: WallClock::default(),
@@ -261,6 +264,12 @@ impl Host {
     #[must_use]
     pub const fn lives(&self) -> u32 {
         self.lives
+    }
+
+    /// When its process was started last, if it ever was.
+    #[must_use]
+    pub const fn started(&self) -> Option<Time> {
+        self.started
     }
 
     /// What its monotonic clock shows.

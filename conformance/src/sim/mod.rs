@@ -24,6 +24,7 @@ mod queue;
 mod seeds;
 mod time;
 mod trace;
+mod untold;
 mod world;
 
 pub use action::Action;
@@ -38,4 +39,5 @@ pub(crate) use seeds::{between, chance, pick, unit};
 pub use time::Time;
 pub(crate) use time::nanos;
 pub use trace::{Fingerprint, TraceHash};
+pub use untold::Untold;
 pub use world::{SetupError, Step, World};

@@ -40,6 +40,8 @@ pub enum Stream {
     Links,
     /// By which pattern they are, in a plan.
     Pattern,
+    /// Who dies after a plan, and when.
+    LastDeath,
 }
 
 /// The seed of a whole run.
@@ -69,6 +71,7 @@ impl Seeds {
             Stream::Writes => (10, 0, 0),
             Stream::Links => (11, 0, 0),
             Stream::Pattern => (12, 0, 0),
+            Stream::LastDeath => (13, 0, 0),
         };
         // The purpose is the key, so that any two streams are independent by the cipher's strength.
         let words = [self.0, purpose, u64::from(first), u64::from(second)];

@@ -8,6 +8,7 @@
 //! with a [stream](Sustained) that goes on. In some, links then go missing for long, and views must come to rest.
 
 mod faults;
+mod last_death;
 mod links;
 mod plan;
 mod shared_map;
@@ -21,6 +22,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use gossip_core::{Command, Key, NodeId, Value};
 
+pub use last_death::LastDeath;
 pub use plan::{Episode, Plan, What};
 pub use shrink::shrink;
 pub use sustained::Sustained;
@@ -31,7 +33,9 @@ use sustained::Reading;
 use crate::invariant::Violation;
 use crate::num::{count, narrow};
 use crate::sim::network::{Effect, Fault, FaultId, Links, Scope};
-use crate::sim::{Action, Finding, Host, HostId, Scrutiny, Seeds, Step, Time, TraceHash, World};
+use crate::sim::{
+    Action, Finding, Host, HostId, Scrutiny, Seeds, Step, Time, TraceHash, Untold, World,
+};
 
 /// What came of a plan.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +44,8 @@ pub struct Exploration {
     pub failure: Option<Failure>,
     /// How long after the last fault all was well.
     pub rest: Option<Duration>,
+    /// How long after the last death all had told it.
+    pub told: Option<Duration>,
     /// When it ended.
     pub ended: Time,
     /// How many inputs nodes handled.
@@ -105,6 +111,7 @@ pub fn explore(plan: &Plan, recording: Recording) -> Exploration {
     Exploration {
         failure,
         rest: player.rest,
+        told: player.told,
         ended: player.world.now(),
         steps: player.world.steps(),
         trace: player.world.trace_hash(),
@@ -118,6 +125,7 @@ struct Player {
     lines: Vec<Line>,
     findings: Vec<Finding>,
     rest: Option<Duration>,
+    told: Option<Duration>,
     pace: Pace,
 }
 
@@ -165,6 +173,7 @@ impl Player {
             lines: Vec::new(),
             findings: Vec::new(),
             rest: None,
+            told: None,
             pace: Pace::of(plan),
         }
     }
@@ -197,6 +206,42 @@ impl Player {
             self.come_to_rest(plan.config.interval);
             self.rest = rest;
         }
+        if let Some(death) = &plan.last_death
+            && self.findings.is_empty()
+        {
+            self.die(plan, death);
+        }
+    }
+
+    /// Has one more node die, and checks when that is told.
+    fn die(&mut self, plan: &Plan, death: &LastDeath) {
+        self.run(self.world.now() + death.quiet);
+        let Some(victim) = last_death::victim(&self.world, plan.seed) else {
+            return;
+        };
+        let mut untold = Untold::of(&self.world, victim, Duration::ZERO);
+        let bound = death.bound * untold.patience(&self.world);
+        let died = self.world.now();
+        let action = Action::Crash(victim);
+        if self.recording == Recording::On {
+            self.note(died, &action.to_string());
+        }
+        self.world.perform(action);
+        while !untold.by().is_empty()
+            && let Some(step) = self.step(died + bound)
+        {
+            if untold.look(&self.world, step) {
+                self.told = Some(step.at.since(died));
+            }
+        }
+        let at = self.world.now();
+        let about = untold.about();
+        let ago = at.since(died);
+        self.findings.extend(untold.by().iter().map(|host| Finding {
+            at,
+            host: *host,
+            violation: Violation::DeathUntold { about, ago },
+        }));
     }
 
     /// Has links go missing for long, and checks that views cease to change.

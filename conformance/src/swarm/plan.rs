@@ -7,6 +7,7 @@ use gossip_core::{Command, Config, Dissemination, Key, Mode, Name, Value};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
+use super::last_death::{self, LastDeath};
 use super::sustained::Sustained;
 use super::writes::{self, Writes};
 use super::{faults, links, shared_map};
@@ -39,6 +40,8 @@ pub struct Plan {
     pub sustained: Option<Sustained>,
     /// Which links go missing for long, once all is well.
     pub links: Option<Links>,
+    /// When one more node dies in the end, and when that must be told.
+    pub last_death: Option<LastDeath>,
 }
 
 /// One thing that happens, and ends.
@@ -125,6 +128,13 @@ impl Plan {
         let ends = shared_map::draw(seed, &mut config, &mut episodes, hosts, ends);
         let sustained = writes::draw(seed, &config, &mut episodes, &places, &delay, ends);
         let links = links::draw(seed, &config);
+        let last_death = Some(last_death::draw(
+            seed,
+            &config,
+            &episodes,
+            &places,
+            (sustained.as_ref(), links),
+        ));
         episodes.sort_by_key(|episode| (episode.begins, episode.number));
         Self {
             seed,
@@ -137,6 +147,7 @@ impl Plan {
             ends,
             sustained,
             links,
+            last_death,
         }
     }
 
@@ -463,8 +474,11 @@ impl fmt::Display for Plan {
         if let Some(sustained) = &self.sustained {
             write!(f, "\n      {sustained}")?;
         }
-        match self.links {
-            Some(links) => write!(f, "\n      then {links}"),
+        if let Some(links) = self.links {
+            write!(f, "\n      then {links}")?;
+        }
+        match &self.last_death {
+            Some(death) => write!(f, "\n      {death}"),
             None => Ok(()),
         }
     }

@@ -69,6 +69,7 @@ mod tests {
                 .all(|n| plan.numbers().contains(n))
                 .then(|| failure.clone()),
             rest: None,
+            told: None,
             ended: Time::START,
             steps: 0,
             trace: TraceHash::default(),

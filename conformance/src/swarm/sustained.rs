@@ -50,7 +50,7 @@ pub(super) fn draw_sustained(
     delay: &Delay,
 ) -> Option<Sustained> {
     let loss = *choose(rng, &[0.0, 0.05, 0.1, 0.2]);
-    let bound = bound(config, hosts, datacenters, loss);
+    let bound = reach(config, hosts, datacenters, loss);
     let lasts = bound * 5 / 4;
     let (moments, at_once) = draw_rate(rng, lasts, hosts, most(lasts, delay));
     let writes = Writes::draw(rng, moments, at_once);
@@ -73,7 +73,7 @@ pub(super) fn draw_sustained(
 /// `exp(-k * contacts * (1 - loss)^4)`, which shall be less than [`CHANCE`]. Of several datacenters only bridges
 /// meet, each one other in a round, so that a write spreads three times: at home, among bridges and at the other
 /// end. One round is the time until the first exchange.
-fn bound(config: &Config, hosts: usize, datacenters: usize, loss: f64) -> Duration {
+pub(super) fn reach(config: &Config, hosts: usize, datacenters: usize, loss: f64) -> Duration {
     let arrives = (1.0 - loss).powi(4);
     let others = hosts.saturating_sub(1).max(1);
     let (contacts, times) = if datacenters > 1 {

@@ -1,7 +1,8 @@
 //! Small runs of the scenarios: the figures that a reader relies on.
 
 use conformance::scenario::{
-    Crash, Join, Load, Newcomer, Partition, Place, Restart, Scenario, Setup, Spread, Steady, Target,
+    Crash, Histories, Join, Load, Newcomer, Partition, Place, Restart, Scenario, Setup, Spread,
+    Steady, Target,
 };
 use conformance::testkit::{MILLI, SECOND};
 use gossip_core::{Dissemination, Mode};
@@ -186,6 +187,33 @@ fn a_crash_is_seen_by_all_within_seconds() {
     assert!(figure(&outcome, "detect_last_s") <= 6.0);
     assert_eq!(figure(&outcome, "detected_share"), 1.0);
     assert_eq!(figure(&outcome, "wrong_down"), 0.0);
+}
+
+/// The seeds are of histories with splits after which a death once took 8 to 54 s.
+#[test]
+fn a_death_is_told_in_time_whatever_came_before() {
+    let histories = Scenario::Histories(Histories {
+        warm_up: 20 * SECOND,
+        limit: 60 * SECOND,
+    });
+    for (size, seeds) in [
+        (3, &[1, 2, 32, 103, 143, 167][..]),
+        (10, &[1, 2, 157, 251][..]),
+        (50, &[225][..]),
+    ] {
+        for &seed in seeds {
+            let setup = Setup {
+                seed,
+                ..nodes(size)
+            };
+            // Each flap after the first doubles the patience, twice at most; a death that takes longer is a violation.
+            let outcome = play(histories, &setup);
+            assert_eq!(figure(&outcome, "never"), 0.0, "{size}, {seed}");
+            let flaps = figure(&outcome, "flaps");
+            let told = figure(&outcome, "told_last_s");
+            assert!(flaps > 1.0 || told <= 6.0, "{told} s: {size}, {seed}");
+        }
+    }
 }
 
 #[test]

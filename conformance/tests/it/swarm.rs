@@ -74,6 +74,15 @@ fn random_clusters_keep_up_with_streams_of_writes() {
 }
 
 #[test]
+fn a_death_that_is_told_late_is_found() {
+    let mut plan = Plan::draw(1);
+    plan.last_death.as_mut().expect("all have one").bound = Duration::from_secs(1);
+    let failure = explore(&plan, Recording::Off).failure;
+    let failure = failure.map(|failure| failure.describe(&plan));
+    assert!(failure.is_some_and(|words| words.contains("has not told for")));
+}
+
+#[test]
 fn writes_that_are_read_late_are_found() {
     let mut plan = plans_with_pushed_streams()
         .next()

@@ -247,8 +247,11 @@ impl Observation {
             State::Alive | State::Overdue => Relief::None,
             State::Suspect { .. } => Relief::Cleared,
             State::Silent { .. } => {
-                // The silence was an outage, not an interval between heartbeats.
+                // The silence was an outage: it was no interval between heartbeats, and those that are missing were
+                // not lost on the way. A link that lost half a minute of them would be forgiven another silence of
+                // many intervals.
                 self.last_beat = None;
+                self.counter = None;
                 Relief::Revived
             }
         }

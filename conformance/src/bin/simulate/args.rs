@@ -3,15 +3,17 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use conformance::scenario::{
-    Churn, Crash, Datacenters, Disturb, Disturbance, Fetch, Join, Load, Loss, MissingLinks,
-    Newcomer, Partition, Place, Restart, Scenario, Setup, Soak, Spread, Steady, Target, Whose,
+    Churn, Crash, Datacenters, Disturb, Disturbance, Fetch, Histories, Join, Load, Loss,
+    MissingLinks, Newcomer, Partition, Place, Restart, Scenario, Setup, Soak, Spread, Steady,
+    Target, Whose,
 };
 use conformance::sim::Scrutiny;
 use conformance::sim::network::Delay;
 use gossip_core::{Dissemination, Mode};
 
+use super::choices::{CheckArg, ModeArg, PlaceArg, PolicyArg, Switch};
 use super::help;
 use super::links::LinksArg;
 use super::parse;
@@ -217,6 +219,9 @@ pub(crate) enum Command {
         #[arg(long)]
         named: bool,
     },
+    /// Whether a death is told in time after random deaths, waves, restarts and splits.
+    #[command(after_help = help::HISTORIES)]
+    Histories(Common),
     /// Random clusters under random faults, checked against every invariant.
     #[command(after_help = help::SWARM)]
     Swarm(Swarm),
@@ -303,39 +308,6 @@ pub(crate) struct Swarm {
     /// One JSON object for each seed, on a line of its own
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum ModeArg {
-    Push,
-    Pull,
-    PushPull,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Switch {
-    On,
-    Off,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum PlaceArg {
-    Attribute,
-    Map,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum PolicyArg {
-    /// The latest wins
-    Latest,
-    /// All are kept, until a writer that reads them resolves them
-    Siblings,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum CheckArg {
-    Steps,
-    Views,
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -577,6 +549,13 @@ impl Command {
                     lasts: common.seconds(300),
                 };
                 (Scenario::Links(links), common)
+            }
+            Self::Histories(common) => {
+                let histories = Histories {
+                    warm_up: common.warm_up(RESTED),
+                    limit: common.seconds(60),
+                };
+                (Scenario::Histories(histories), common)
             }
         };
         Ok(played)

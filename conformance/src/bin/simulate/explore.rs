@@ -140,6 +140,7 @@ fn tell_json(swarm: &Swarm, plan: &Plan, came: &Exploration) {
         .with("episodes", plan.episodes.len())
         .with("virtual_s", came.ended.as_secs_f64())
         .with("rest_s", came.rest.map(|rest| rest.as_secs_f64()))
+        .with("told_s", came.told.map(|told| told.as_secs_f64()))
         .with("steps", came.steps)
         .with("violations", violations)
         .with("trace", came.trace.to_string());

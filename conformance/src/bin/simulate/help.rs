@@ -249,6 +249,32 @@ Figures:
   last_change_s      seconds after the links went missing until the last change
   live_share_at_end  share of pairs that hold each other live in the end";
 
+pub(crate) const HISTORIES: &str = "\
+Each run draws a history of 1 to 6 acts, which follow one another after up to 30 s: many die at one moment, or in \
+waves; dead or living nodes are started again; some are apart from the others for 5 to 60 s. Then comes a quiet of \
+5 to 130 s. Then one more node dies. At least two others are left, or one of three.
+
+Figures of a run (--seconds: how long to wait, 60 by default; --warm-up: 20 intervals):
+  acts, history  how many acts, and what they are
+  quiet_s        how long the quiet lasts
+  living         nodes that run before the last death
+  victim         which of them dies
+  watchers       nodes that hold it up then, and were started at least 5 intervals ago
+  flaps          how often it has gone down and come up again, in the view of a watcher
+  told_first_s, told_last_s
+                 seconds from the death until the first and the last watcher tell it
+  never          watchers that do not tell it in time
+  wrong_down     wrong verdicts on the way
+
+A violation is a death that is told after more than 6 intervals; 12 where the member has flapped twice, and 24 \
+where it has flapped more often.
+
+Figures of all runs, in the end (with --json, in a last line of their own):
+  median_s, p99_s, greatest_s  of told_last_s
+  greatest_seed                the seed of the greatest
+  greatest_with_one_flap_s     the greatest, of the runs whose victim has flapped once at most
+  runs_untold, seeds_untold    runs in which somebody does not tell it in time";
+
 pub(crate) const SWARM: &str = "\
 Each seed draws a cluster of 2 to 30 nodes, its configuration, and episodes: faults of the network, \
 of processes and of clocks, writes and deletes, departures and returns, garbage. All faults end; the \

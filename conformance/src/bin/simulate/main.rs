@@ -1,6 +1,7 @@
 //! Questions put to a simulated cluster, from the command line. See `simulate --help`.
 
 mod args;
+mod choices;
 mod explore;
 mod help;
 mod links;

@@ -60,6 +60,13 @@ pub(crate) fn play(scenario: &Scenario, common: &Common, gauges: Gauges) -> bool
     told.finish()
 }
 
+fn print_json(report: &Report, about: &str) {
+    match serde_json::to_string(report) {
+        Ok(line) => println!("{line}"),
+        Err(error) => eprintln!("{about}: {error}"),
+    }
+}
+
 /// A bar that is only seen on a terminal.
 pub(crate) fn progress(length: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len}  virtual {msg}  {elapsed}");
@@ -115,10 +122,7 @@ impl<'a> Told<'a> {
                 self.well &= outcome.findings.is_empty();
                 let report = self.heading(setup).and(outcome.report);
                 if self.common.json {
-                    match serde_json::to_string(&report) {
-                        Ok(line) => println!("{line}"),
-                        Err(error) => eprintln!("seed {}: {error}", setup.seed),
-                    }
+                    print_json(&report, &format!("seed {}", setup.seed));
                 }
                 self.reports.push(report);
                 self.panels.push(outcome.panels);
@@ -153,6 +157,14 @@ impl<'a> Told<'a> {
     fn finish(mut self) -> bool {
         if !self.common.json {
             table::print(&self.reports);
+        }
+        if let Some(summary) = self.scenario.summary(&self.reports) {
+            if self.common.json {
+                print_json(&summary, "all runs");
+            } else {
+                println!();
+                table::print(&[summary]);
+            }
         }
         if let Some(path) = &self.common.plot
             && let Err(error) = plot::draw(path, &self.panels)

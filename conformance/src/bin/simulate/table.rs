@@ -18,7 +18,7 @@ pub(crate) fn print(reports: &[Report]) {
         "", "mean", "min", "max"
     );
     for (key, figure) in first.figures() {
-        if key == "seed" || key == "trace" {
+        if ["seed", "trace", "history", "victim"].contains(&key) {
             continue;
         }
         if let Figure::Text(text) = figure {

@@ -87,6 +87,7 @@ impl World {
         }
         let seed = seeds.node(id.number(), host.lives);
         host.lives = host.lives.saturating_add(1);
+        host.started = Some(now);
         let identity = Identity::new(host.name(), id.address(host.moves));
         let node = Node::new(
             host.config().clone(),

@@ -181,6 +181,11 @@ impl World {
         self.inspector.findings()
     }
 
+    /// Notes a violation that whoever runs the world has found.
+    pub(crate) fn report(&mut self, host: HostId, violation: Violation) {
+        self.inspector.report(self.now, host, violation);
+    }
+
     /// Sets how closely nodes are watched.
     pub fn set_scrutiny(&mut self, scrutiny: Scrutiny) {
         self.inspector.set_scrutiny(scrutiny);

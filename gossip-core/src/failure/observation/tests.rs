@@ -138,6 +138,21 @@ fn the_silence_of_a_member_that_comes_back_is_no_sample() {
     assert!(detected < 3 * SECOND, "{detected:?}");
 }
 
+/// A link that had lost half a minute of heartbeats would be forgiven another silence of many intervals.
+#[test]
+fn heartbeats_that_are_missing_in_an_outage_do_not_count_as_lost() {
+    let mut observation = after(70);
+    let silence = |o: &Observation| o.crosses(o.convict_after).saturating_since(o.silent_from);
+    let before = silence(&observation);
+    run(&mut observation);
+    assert!(observation.is_silent());
+    let counted = (Relief::Revived, Beat::Counted(1));
+    assert_eq!(beat(&mut observation, 109.0, 110), counted);
+    assert_eq!(silence(&observation), before);
+    let counted = beat(&mut observation, 112.0, 113).1;
+    assert_eq!(counted, Beat::Counted(3), "the next ones do");
+}
+
 #[test]
 fn a_pause_of_this_node_is_not_a_silence_of_the_neighbour() {
     let mut observation = after(70);
