@@ -38,7 +38,7 @@ use crate::hlc::Clock;
 use crate::identity::{Generation, Name, NodeId};
 use crate::membership::{Record, Table};
 use crate::metrics::Metrics;
-use crate::rng::jitter;
+use crate::rng::{below, jitter};
 use crate::state::log::Log;
 use crate::time::{Instant, UnixTime};
 use crate::wire::frame::MOST_FRAME;
@@ -234,6 +234,14 @@ impl Context {
             if let Some(seed) = self.config.seeds.get(index) {
                 self.begin_exchange(*seed);
             }
+        }
+    }
+
+    /// Notes a SYN to one of the seeds, each as likely as any other.
+    pub(crate) fn ask_a_seed(&mut self) {
+        let index = below(&mut self.rng, self.config.seeds.len());
+        if let Some(seed) = self.config.seeds.get(index) {
+            self.begin_exchange(*seed);
         }
     }
 

@@ -452,6 +452,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_lost_by_chance_is_probed_again() {
+        let mut paths = Paths::default();
+        let mut probes = 0;
+        // Of each pair the long one is lost, four times.
+        let arrives = || {
+            probes += 1;
+            probes % 2 == 1 || probes > 8
+        };
+        assert_eq!(play(&mut paths, 0..20, 1200, 1400, 5, arrives), []);
+        assert_eq!(paths.lengths(address(1), USUAL), USUAL);
+    }
+
+    #[test]
     fn nothing_is_found_of_a_peer_that_is_gone() {
         let mut paths = Paths::default();
         assert_eq!(play(&mut paths, 0..100, 1200, 0, 5, || false), []);

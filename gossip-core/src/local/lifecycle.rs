@@ -104,7 +104,8 @@ impl Local {
     /// A joining node has waited for long enough: for parts of an answer, or for anything new.
     pub(crate) fn on_announce_due(&mut self, context: &mut Context) {
         if core::mem::take(&mut self.joining.asks_again) && context.now < self.joining.latest {
-            context.ask_all_seeds();
+            // Where many join at once, each asks often. So it asks one seed at a time.
+            context.ask_a_seed();
             self.on_news(context);
         } else {
             self.announce(context);
