@@ -307,6 +307,42 @@ fn a_node_that_has_joined_knows_the_table_or_says_that_it_does_not() {
     }
 }
 
+/// The answer takes so many datagrams that the newcomer cannot tell whether it has all of them. So it asks again, and is
+/// told although nothing differs any more.
+#[test]
+fn a_newcomer_that_has_taken_the_table_in_parts_is_up_at_once() {
+    let nodes = 20;
+    for seed in 1..=5 {
+        let mut cluster = Cluster::of(nodes).seed(seed).spare(1).form();
+        for number in 0..nodes {
+            cluster.set(number, "key", [b'.'; 400]);
+        }
+        cluster.pass(MINUTE);
+        cluster.start(nodes);
+        let is_up = |cluster: &Cluster| cluster.node(nodes).standing() == Standing::Up;
+        let took = cluster.until(10 * SECOND, is_up);
+        assert!(took < SECOND, "seed {seed}: {took:?}");
+        assert_eq!(joined(&cluster, nodes), (nodes, JoinCause::Learned));
+    }
+}
+
+#[test]
+fn a_node_tells_nobody_up_before_it_has_joined() {
+    for seed in 1..=5 {
+        let mut cluster = Cluster::of(0).seed(seed).spare(12).start();
+        (0..12).for_each(|number| cluster.start(number));
+        for _ in 0..5000 {
+            cluster.pass(MILLI);
+            for number in cluster.numbers() {
+                let is_joining = cluster.node(number).standing() == Standing::Joining;
+                let tells = cluster.tells(number, |event| matches!(event, Event::MemberUp { .. }));
+                assert!(!(is_joining && tells), "seed {seed}: n{number}");
+            }
+        }
+        assert_eq!(joined(&cluster, 11).1, JoinCause::Learned);
+    }
+}
+
 /// For how long the slowest node goes on joining although it knows all others, and when the last one is up.
 fn lingers(nodes: usize) -> (Duration, Duration) {
     let mut cluster = Cluster::of(0).spare(nodes).start();

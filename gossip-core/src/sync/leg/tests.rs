@@ -192,3 +192,21 @@ fn a_newcomer_has_learned_the_table_when_a_member_has_the_same() {
     context.learn(3);
     assert_eq!(learned(&context, id), Learned::Part, "another table");
 }
+
+#[test]
+fn a_stranger_is_told_the_time_and_so_is_a_member_whose_clock_is_wrong() {
+    let mut context = context(|_| ());
+    context.learn(1);
+    for (number, is_stranger, is_skewed, expected) in [
+        (1, true, false, true),
+        (1, false, true, true),
+        (1, false, false, false),
+        (2, true, true, false),
+    ] {
+        let mut leg = leg(&context, number, ModeTag::PushPull, HASH);
+        leg.is_stranger = is_stranger;
+        leg.tell_clock_if(is_skewed);
+        let tells = leg.plan.contains(&Planned::Clock);
+        assert_eq!(tells, expected, "leg {number}, {is_stranger}, {is_skewed}");
+    }
+}
