@@ -307,12 +307,11 @@ fn a_node_that_has_joined_knows_the_table_or_says_that_it_does_not() {
     }
 }
 
-/// The answer takes so many datagrams that the newcomer cannot tell whether it has all of them. So it asks again, and is
-/// told although nothing differs any more.
+/// The answer takes several datagrams, which overtake each other.
 #[test]
 fn a_newcomer_that_has_taken_the_table_in_parts_is_up_at_once() {
     let nodes = 20;
-    for seed in 1..=5 {
+    for seed in 1..=9 {
         let mut cluster = Cluster::of(nodes).seed(seed).spare(1).form();
         for number in 0..nodes {
             cluster.set(number, "key", [b'.'; 400]);
@@ -321,7 +320,7 @@ fn a_newcomer_that_has_taken_the_table_in_parts_is_up_at_once() {
         cluster.start(nodes);
         let is_up = |cluster: &Cluster| cluster.node(nodes).standing() == Standing::Up;
         let took = cluster.until(10 * SECOND, is_up);
-        assert!(took < SECOND, "seed {seed}: {took:?}");
+        assert!(took < 200 * MILLI, "seed {seed}: {took:?}");
         assert_eq!(joined(&cluster, nodes), (nodes, JoinCause::Learned));
     }
 }

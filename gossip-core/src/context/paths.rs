@@ -48,8 +48,9 @@ const AGAIN: u32 = 300;
 /// For so many intervals what a search has found is not doubted.
 const SURE: u32 = 300;
 
-/// The most addresses that are remembered.
-const MOST: usize = 4096;
+/// The most paths that are remembered, of those that may have to be searched, and of those that are narrow.
+const SUSPECTS: usize = 32;
+const NARROW: usize = 4096;
 
 /// How long datagrams to an address may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +84,7 @@ pub(crate) struct Paths {
     /// When the next search may begin.
     next: Instant,
     /// How many of them have a limit.
-    narrow: u64,
+    narrow: usize,
 }
 
 #[derive(Debug)]
@@ -139,8 +140,8 @@ impl Paths {
     }
 
     /// How many paths are known to drop long datagrams.
-    pub(crate) const fn narrow(&self) -> u64 {
-        self.narrow
+    pub(crate) fn narrow(&self) -> u64 {
+        u64::try_from(self.narrow).unwrap_or(u64::MAX)
     }
 
     /// A datagram has gone to an address that asked for it, or is asked by it.
@@ -159,7 +160,7 @@ impl Paths {
         let path = match known {
             Some(path) => path,
             None => {
-                self.make_room();
+                self.make_room(false);
                 self.known.entry(to).or_insert(Path {
                     intervals: 0,
                     counted: now,
@@ -178,16 +179,23 @@ impl Paths {
         }
     }
 
-    /// Forgets the path that has been quiet for the longest time, if the most are known. O(paths known).
-    fn make_room(&mut self) {
-        if self.known.len() < MOST {
+    /// Has a place for one more path: that of the same kind goes that has been quiet for the longest time.
+    /// O(paths known).
+    fn make_room(&mut self, is_narrow: bool) {
+        let (held, most) = if is_narrow {
+            (self.narrow, NARROW)
+        } else {
+            (self.known.len().saturating_sub(self.narrow), SUSPECTS)
+        };
+        if held < most {
             return;
         }
-        let oldest = self.known.iter().min_by_key(|(_, path)| path.counted);
-        let oldest = oldest.map(|(address, _)| *address);
-        let forgotten = oldest.and_then(|address| self.known.remove(&address));
-        if forgotten.is_some_and(|path| path.limit.is_some()) {
-            self.narrow = self.narrow.saturating_sub(1);
+        let alike = |path: &Path| path.limit.is_some() == is_narrow;
+        let alike = self.known.iter().filter(|(_, path)| alike(path));
+        let oldest = alike.min_by_key(|(_, path)| path.counted);
+        if let Some(oldest) = oldest.map(|(address, _)| *address) {
+            self.known.remove(&oldest);
+            self.narrow = self.narrow.saturating_sub(usize::from(is_narrow));
         }
     }
 
@@ -261,6 +269,7 @@ impl Paths {
 
     /// A search is over. Tells what it has found, if that is new.
     fn conclude(&mut self, now: Instant, search: &Search) -> Option<Found> {
+        self.make_room(true);
         let path = self.known.get_mut(&search.to)?;
         (path.intervals, path.longest) = (0, 0);
         let first = search.sent.first().copied();
@@ -489,11 +498,19 @@ mod tests {
     #[test]
     fn a_bounded_number_of_paths_is_remembered() {
         let mut paths = Paths::default();
-        for n in 0..MOST + 10 {
-            let to = SocketAddr::from(([10, 0, 0, 1], u16::try_from(n).unwrap()));
-            paths.note_sent(at(u32::try_from(n).unwrap()), INTERVAL, to, 1200);
+        let to = |n: u32| SocketAddr::from(([10, 0, 0, 1], u16::try_from(n).unwrap()));
+        for n in 0..1000 {
+            paths.note_sent(at(n), INTERVAL, to(n), 1200);
+            if n < 10 {
+                paths.known.get_mut(&to(n)).unwrap().limit = Some(800);
+                paths.narrow += 1;
+            }
         }
-        assert_eq!(paths.known.len(), MOST);
+        assert_eq!(paths.known.len(), SUSPECTS + 10);
+        assert_eq!(
+            (paths.known.contains_key(&to(999)), paths.narrow()),
+            (true, 10)
+        );
     }
 
     proptest! {
