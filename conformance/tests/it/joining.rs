@@ -342,6 +342,26 @@ fn a_node_tells_nobody_up_before_it_has_joined() {
     }
 }
 
+/// What it learned before it was paused is all that it can say. Found by the swarm (seed 773).
+#[test]
+fn a_node_that_hears_nobody_tells_nobody_up() {
+    for seed in 1..=9 {
+        let mut cluster = Cluster::of(5).seed(seed).form();
+        cluster.pass(MINUTE);
+        cluster.pause(0);
+        cluster.restart(2);
+        cluster.pass(3 * SECOND);
+        cluster.disturb(Scope::Everywhere, Effect::Cut);
+        cluster.pass(SECOND);
+        cluster.crash(2);
+        cluster.pass(30 * SECOND);
+        cluster.take_told();
+        cluster.resume(0);
+        cluster.pass(20 * SECOND);
+        assert_eq!(told_by(&mut cluster, 0).0, [], "seed {seed}");
+    }
+}
+
 /// For how long the slowest node goes on joining although it knows all others, and when the last one is up.
 fn lingers(nodes: usize) -> (Duration, Duration) {
     let mut cluster = Cluster::of(0).spare(nodes).start();

@@ -33,6 +33,7 @@ impl Failure {
     /// member that is down. If such a member sends anything else, it is pinged in turn. Of any other member all
     /// messages are signs of life, for a while after the last sign of hearing.
     pub(crate) fn on_life(&mut self, context: &mut Context, sender: Sender, sign: Sign) {
+        self.note_heard(context.now);
         if sign != Sign::Hearing && self.is_to_answer_first(context, sender) {
             if sign == Sign::Sending {
                 context.ping_in_turn(sender.id);

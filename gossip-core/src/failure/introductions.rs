@@ -6,8 +6,8 @@
 //! - this node hears it,
 //! - or its latest entry is new and nothing speaks against it.
 //!
-//! Otherwise it is introduced once this node has learned what others say of it, if nothing speaks against it. If
-//! something does, the node asks the member itself, and the bridges of its datacenter. Of a member that is found down
+//! Otherwise it is introduced once this node has learned what others say of it, if nothing speaks against it. A node that
+//! hears nobody learns nothing and waits. If something speaks against the member, the node asks the member itself, and the bridges of its datacenter. Of a member that is found down
 //! meanwhile nothing is told.
 
 use alloc::vec::Vec;
@@ -43,6 +43,8 @@ pub(super) struct Introductions {
     next: Instant,
     /// When this node knew last what a member knew.
     learned_at: Option<Instant>,
+    /// When this node heard anybody last.
+    heard_at: Option<Instant>,
     /// The members that were told up and have restarted since, with the generation that was told.
     returning: Vec<(NodeId, Generation)>,
     /// What arrives before this moment may have waited while this process stood still, and says nothing of who
@@ -64,6 +66,7 @@ impl Default for Introductions {
             are_cut: false,
             next: Instant::ORIGIN,
             learned_at: None,
+            heard_at: None,
             returning: Vec::new(),
             trusted_from: Instant::ORIGIN,
         }
@@ -93,6 +96,11 @@ impl Failure {
         if now >= self.introductions.trusted_from {
             self.introductions.learned_at = Some(now);
         }
+    }
+
+    /// Somebody has sent something.
+    pub(super) const fn note_heard(&mut self, now: Instant) {
+        self.introductions.heard_at = Some(now);
     }
 
     /// This process has stood still.
@@ -203,7 +211,9 @@ impl Failure {
             };
         }
         let has_learned = self.introductions.learned_at >= Some(record.since);
-        let is_late = waited >= context.intervals(LEARNING_INTERVALS);
+        let alone_since = record.since.max(self.introductions.trusted_from);
+        let is_alone = self.introductions.heard_at <= Some(alone_since);
+        let is_late = waited >= context.intervals(LEARNING_INTERVALS) && !is_alone;
         if has_learned || is_late || is_fresh(context, record) {
             Step::Introduce
         } else {
