@@ -38,7 +38,7 @@ use crate::hlc::Clock;
 use crate::identity::{Generation, Name, NodeId};
 use crate::membership::{Record, Table};
 use crate::metrics::Metrics;
-use crate::rng::{below, jitter};
+use crate::rng::jitter;
 use crate::state::log::Log;
 use crate::time::{Instant, UnixTime};
 use crate::wire::frame::MOST_FRAME;
@@ -237,9 +237,11 @@ impl Context {
         }
     }
 
-    /// Notes a SYN to one of the seeds, each as likely as any other.
-    pub(crate) fn ask_a_seed(&mut self) {
-        let index = below(&mut self.rng, self.config.seeds.len());
+    /// Notes a SYN to one of the seeds: to each in its turn. Each node begins with another one.
+    pub(crate) fn ask_a_seed(&mut self, turn: usize) {
+        let first = usize::try_from(self.own.prefix()).unwrap_or(0);
+        let index = first.wrapping_add(turn);
+        let index = index.checked_rem(self.config.seeds.len()).unwrap_or(0);
         if let Some(seed) = self.config.seeds.get(index) {
             self.begin_exchange(*seed);
         }

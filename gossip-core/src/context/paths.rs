@@ -42,6 +42,10 @@ const SPACING: u32 = 10;
 /// from the one before.
 const INTERVALS: u8 = 3;
 
+/// And once they have gone there for so many intervals: where peers have joined or a partition has healed, all is
+/// answered by then.
+const LASTING: u32 = 10;
+
 /// In a cluster of 1000 nodes two members meet each other about once in 160 intervals.
 const AGAIN: u32 = 300;
 
@@ -89,7 +93,8 @@ pub(crate) struct Paths {
 
 #[derive(Debug)]
 struct Path {
-    /// In how many intervals long datagrams have gone there since the last search.
+    /// Since when long datagrams go there, and in how many intervals. The last search begins this anew.
+    since: Instant,
     intervals: u8,
     /// When the last of these was counted.
     counted: Instant,
@@ -162,6 +167,7 @@ impl Paths {
             None => {
                 self.make_room(false);
                 self.known.entry(to).or_insert(Path {
+                    since: now,
                     intervals: 0,
                     counted: now,
                     longest: 0,
@@ -173,7 +179,7 @@ impl Paths {
         path.longest = path.longest.max(len);
         let since = now.saturating_since(path.counted);
         if path.intervals == 0 || since > interval.saturating_mul(AGAIN) {
-            (path.intervals, path.counted) = (1, now);
+            (path.since, path.intervals, path.counted) = (now, 1, now);
         } else if since >= interval {
             (path.intervals, path.counted) = (path.intervals.saturating_add(1), now);
         }
@@ -247,7 +253,8 @@ impl Paths {
             let is_in_doubt = path
                 .searched
                 .is_none_or(|(at, upto)| now.saturating_since(at) >= sure || path.longest > upto);
-            path.intervals >= INTERVALS && is_in_doubt
+            let is_lasting = now.saturating_since(path.since) >= interval.saturating_mul(LASTING);
+            path.intervals >= INTERVALS && is_lasting && is_in_doubt
         };
         let due = self.known.iter().filter(|(_, path)| is_due(path));
         let (to, path) = due.max_by_key(|(_, path)| path.intervals)?;
@@ -434,19 +441,19 @@ mod tests {
         assert_eq!(play(&mut paths, 0..200, 1200, 1400, 5, || true), []);
         assert_eq!(paths.lengths(address(1), USUAL), USUAL);
         let searched = paths.known.get(&address(1)).and_then(|path| path.searched);
-        assert_eq!(searched, Some((at(3), 1200)));
+        assert_eq!(searched, Some((at(11), 1200)));
     }
 
     #[test]
     fn the_longest_length_that_arrives_is_found_and_found_anew_once_the_path_carries_more() {
         let mut paths = Paths::default();
         let found = play(&mut paths, 0..100, 1350, 900, 5, || true);
-        assert_eq!(found, [(18, Some(800))]);
+        assert_eq!(found, [(26, Some(800))]);
         let lengths = paths.lengths(address(1), USUAL);
         assert_eq!((lengths.fill, lengths.most, paths.narrow()), (800, 800, 1));
         assert_eq!(paths.lengths(address(2), USUAL), USUAL);
         let found = play(&mut paths, 100..500, 300, 1400, 5, || true);
-        assert_eq!(found, [(319, None)]);
+        assert_eq!(found, [(327, None)]);
         assert_eq!(
             (paths.lengths(address(1), USUAL), paths.narrow()),
             (USUAL, 0)
@@ -456,7 +463,7 @@ mod tests {
     #[test]
     fn what_is_tried_holds_before_anything_is_found() {
         let mut paths = Paths::default();
-        play(&mut paths, 0..8, 1200, 600, 5, || true);
+        play(&mut paths, 0..16, 1200, 600, 5, || true);
         assert_eq!(paths.lengths(address(1), USUAL).most, 1000);
     }
 
@@ -469,7 +476,7 @@ mod tests {
             probes += 1;
             probes % 2 == 1 || probes > 8
         };
-        assert_eq!(play(&mut paths, 0..20, 1200, 1400, 5, arrives), []);
+        assert_eq!(play(&mut paths, 0..30, 1200, 1400, 5, arrives), []);
         assert_eq!(paths.lengths(address(1), USUAL), USUAL);
     }
 
@@ -486,7 +493,7 @@ mod tests {
         for token in [0, 1, u32::MAX] {
             paths.on_pong(address(1), token);
         }
-        play(&mut paths, 0..3, 1200, 0, 5, || false);
+        play(&mut paths, 0..12, 1200, 0, 5, || false);
         let token = paths.search.as_ref().unwrap().token;
         paths.on_pong(address(2), token.wrapping_add(1));
         paths.on_pong(address(1), token.wrapping_add(100));

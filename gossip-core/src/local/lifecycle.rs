@@ -29,6 +29,8 @@ pub(super) struct Joining {
     latest: Instant,
     /// Whether the node waits for parts of an answer, and then asks whether that was all.
     asks_again: bool,
+    /// Which of the seeds it asked last.
+    turn: usize,
     /// Whether the node has announced itself and its application has not been told so yet.
     is_to_be_told: bool,
 }
@@ -39,6 +41,7 @@ impl Default for Joining {
             cause: JoinCause::NoAnswer,
             latest: Instant::ORIGIN,
             asks_again: false,
+            turn: 0,
             is_to_be_told: false,
         }
     }
@@ -105,7 +108,8 @@ impl Local {
     pub(crate) fn on_announce_due(&mut self, context: &mut Context) {
         if core::mem::take(&mut self.joining.asks_again) && context.now < self.joining.latest {
             // Where many join at once, each asks often. So it asks one seed at a time.
-            context.ask_a_seed();
+            self.joining.turn = self.joining.turn.saturating_add(1);
+            context.ask_a_seed(self.joining.turn);
             self.on_news(context);
         } else {
             self.announce(context);
