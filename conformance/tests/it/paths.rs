@@ -98,7 +98,7 @@ fn what_is_too_long_for_a_path_is_told_and_arrives_once_the_path_is_whole() {
     let rate = bytes_a_second(&mut cluster);
     assert!(rate < 1000, "{rate} bytes a second");
     cluster.mend();
-    cluster.until(600 * SECOND, |cluster| has(cluster, 0));
+    cluster.until(100 * SECOND, |cluster| has(cluster, 0));
     let widened = |event: &Event| matches!(event, Event::PathWidened { .. });
     assert!(cluster.count_told(widened) > 0);
 }
