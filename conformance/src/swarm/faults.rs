@@ -39,8 +39,7 @@ fn draw_set(rng: &mut ChaCha8Rng, hosts: usize) -> HostSet {
 fn draw_effect(rng: &mut ChaCha8Rng, interval: Duration) -> Effect {
     match between(rng, 0, 11) {
         0..=3 => Effect::Cut,
-        4 => Effect::Loss(*choose(rng, &[0.1, 0.3, 0.5, 0.9])),
-        5 => Effect::Longer(*choose(rng, &[520, 700, 1000, 1300])),
+        4..=5 => Effect::Loss(*choose(rng, &[0.1, 0.3, 0.5, 0.9])),
         6 => Effect::Bursts(Bursts {
             good: interval * *choose(rng, &[1, 5]),
             bad: interval * *choose(rng, &[1, 3]),
