@@ -42,6 +42,8 @@ pub enum Stream {
     Pattern,
     /// Who dies after a plan, and when.
     LastDeath,
+    /// Which paths of a plan drop long datagrams.
+    Narrow,
 }
 
 /// The seed of a whole run.
@@ -72,6 +74,7 @@ impl Seeds {
             Stream::Links => (11, 0, 0),
             Stream::Pattern => (12, 0, 0),
             Stream::LastDeath => (13, 0, 0),
+            Stream::Narrow => (14, 0, 0),
         };
         // The purpose is the key, so that any two streams are independent by the cipher's strength.
         let words = [self.0, purpose, u64::from(first), u64::from(second)];

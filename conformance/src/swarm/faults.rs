@@ -6,7 +6,19 @@ use rand_chacha::ChaCha8Rng;
 
 use super::plan::choose;
 use crate::sim::network::{Bursts, Delay, Effect, Fault, Scope, Tail};
-use crate::sim::{HostId, HostSet, between, chance, pick};
+use crate::sim::{HostId, HostSet, Seeds, Stream, between, chance, pick};
+
+/// In every fourth plan, paths that drop long datagrams. From a stream of its own, so that the rest of a plan is what it
+/// was before there were any.
+pub(super) fn draw_narrow(seed: u64, hosts: usize) -> Option<Fault> {
+    let rng = &mut Seeds::new(seed).rng(Stream::Narrow);
+    let is_drawn = chance(rng, 0.25);
+    let fault = Fault {
+        scope: draw_scope(rng, hosts),
+        effect: Effect::Longer(*choose(rng, &[520, 700, 1000, 1300])),
+    };
+    is_drawn.then_some(fault)
+}
 
 /// A fault that a network of this many hosts may have.
 pub(super) fn draw(rng: &mut ChaCha8Rng, hosts: usize, interval: Duration) -> Fault {

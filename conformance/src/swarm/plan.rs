@@ -126,6 +126,14 @@ impl Plan {
         let ends = latest.map_or(late, |latest| latest.max(late));
         let places = draw_datacenters(seed, &mut config, &mut episodes, hosts, ends);
         let ends = shared_map::draw(seed, &mut config, &mut episodes, hosts, ends);
+        if let Some(fault) = faults::draw_narrow(seed, hosts) {
+            episodes.push(Episode {
+                number: episodes.len(),
+                begins: Time::START,
+                ends,
+                what: What::Fault(fault),
+            });
+        }
         let sustained = writes::draw(seed, &config, &mut episodes, &places, &delay, ends);
         let links = links::draw(seed, &config);
         let last_death = Some(last_death::draw(

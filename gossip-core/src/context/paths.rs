@@ -8,13 +8,14 @@
 //! layer path MTU discovery). What was found holds until it is found otherwise.
 //!
 //! Invariants:
-//! - One path is searched at a time, with one long probe in a turn. So at rest nothing is sent, and under load a node
-//!   sends no more than one longest datagram an interval for this.
+//! - One path is searched at a time, with one long probe in a turn. So a node sends no more than one longest datagram an
+//!   interval for this, and at rest nothing but to see whether a narrow path carries more again.
 //! - No length is below [`LEAST`]. A cluster works over a path that carries as much.
 //! - Nothing is concluded while the short probes are not answered either: then the peer is gone. And the long ones have
 //!   to be as many as make chance an unlikely explanation, at the loss measured now.
 
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
@@ -25,8 +26,8 @@ use smallvec::SmallVec;
 use crate::config::Config;
 use crate::time::Instant;
 
-/// The least length that a search comes to, and the least that `max_datagram` may be.
-pub(crate) const LEAST: usize = 512;
+/// The least length that a search comes to: the least that `max_datagram` may be.
+const LEAST: usize = 512;
 
 /// The lengths that are tried, below the longest datagram that was sent: [`Config::safe_datagram`] of the default, and
 /// steps of a fifth.
@@ -54,7 +55,7 @@ const AGAIN: u32 = 300;
 const SURE: u32 = 300;
 const SURE_IF_NARROW: u32 = 60;
 
-/// The most paths that are remembered, of those that may have to be searched, and of those that are narrow.
+/// The most paths that are remembered: of those that may have to be searched, and of those that are narrow.
 const SUSPECTS: usize = 32;
 const NARROW: usize = 4096;
 
@@ -85,17 +86,20 @@ impl Lengths {
 /// What is known of the paths to some addresses, and the search that is under way.
 #[derive(Debug)]
 pub(crate) struct Paths {
-    known: BTreeMap<SocketAddr, Path>,
+    /// The longest datagram that arrives, where longer ones do not.
+    limits: BTreeMap<SocketAddr, usize>,
+    /// Where long datagrams go, or any over a narrow path.
+    suspects: Vec<Suspect>,
     search: Option<Search>,
     /// When the next search may begin.
     next: Instant,
-    /// How many of them have a limit.
-    narrow: usize,
 }
 
+/// A path that may have to be searched.
 #[derive(Debug)]
-struct Path {
-    /// Since when long datagrams go there, and in how many intervals. The last search begins this anew.
+struct Suspect {
+    to: SocketAddr,
+    /// Since when datagrams go there, and in how many intervals. A search begins this anew.
     since: Instant,
     intervals: u8,
     /// When the last of these was counted.
@@ -104,8 +108,19 @@ struct Path {
     longest: usize,
     /// When the path was searched last, and up to which length nothing is in doubt since.
     searched: Option<(Instant, usize)>,
-    /// The longest datagram that arrives, if longer ones do not.
-    limit: Option<usize>,
+}
+
+impl Suspect {
+    const fn new(now: Instant, to: SocketAddr) -> Self {
+        Self {
+            to,
+            since: now,
+            intervals: 0,
+            counted: now,
+            longest: 0,
+            searched: None,
+        }
+    }
 }
 
 /// A probe to be sent.
@@ -128,10 +143,10 @@ pub(crate) struct Found {
 impl Default for Paths {
     fn default() -> Self {
         Self {
-            known: BTreeMap::new(),
+            limits: BTreeMap::new(),
+            suspects: Vec::new(),
             search: None,
             next: Instant::ORIGIN,
-            narrow: 0,
         }
     }
 }
@@ -139,7 +154,7 @@ impl Default for Paths {
 impl Paths {
     /// How long datagrams to this address may be, if a path that carries all of them carries the `usual` ones.
     pub(crate) fn lengths(&self, to: SocketAddr, usual: Lengths) -> Lengths {
-        let limit = self.known.get(&to).and_then(|path| path.limit);
+        let limit = self.limits.get(&to).copied();
         let tried = self.search.as_ref().filter(|search| search.to == to);
         let tried = tried.and_then(Search::below_what_failed);
         let limits = limit.into_iter().chain(tried);
@@ -147,8 +162,8 @@ impl Paths {
     }
 
     /// How many paths are known to drop long datagrams.
-    pub(crate) fn narrow(&self) -> u64 {
-        u64::try_from(self.narrow).unwrap_or(u64::MAX)
+    pub(crate) fn narrow(&self) -> usize {
+        self.limits.len()
     }
 
     /// A datagram has gone to an address that asked for it, or is asked by it.
@@ -159,52 +174,32 @@ impl Paths {
         to: SocketAddr,
         len: usize,
     ) {
-        let known = self.known.get_mut(&to);
-        let is_narrow = known.as_ref().is_some_and(|path| path.limit.is_some());
-        if len <= LEAST && !is_narrow {
+        if len <= LEAST && !self.limits.contains_key(&to) {
             return;
         }
-        let path = match known {
-            Some(path) => path,
-            None => {
-                self.make_room(false);
-                self.known.entry(to).or_insert(Path {
-                    since: now,
-                    intervals: 0,
-                    counted: now,
-                    longest: 0,
-                    searched: None,
-                    limit: None,
-                })
-            }
-        };
-        path.longest = path.longest.max(len);
-        let since = now.saturating_since(path.counted);
-        if path.intervals == 0 || since > interval.saturating_mul(AGAIN) {
-            (path.since, path.intervals, path.counted) = (now, 1, now);
+        let mut suspect = self.take_suspect(now, to);
+        suspect.longest = suspect.longest.max(len);
+        let since = now.saturating_since(suspect.counted);
+        if suspect.intervals == 0 || since > interval.saturating_mul(AGAIN) {
+            (suspect.since, suspect.intervals, suspect.counted) = (now, 1, now);
         } else if since >= interval {
-            (path.intervals, path.counted) = (path.intervals.saturating_add(1), now);
+            (suspect.intervals, suspect.counted) = (suspect.intervals.saturating_add(1), now);
         }
+        self.suspects.push(suspect);
     }
 
-    /// Has a place for one more path: that of the same kind goes that has been quiet for the longest time.
-    /// O(paths known).
-    fn make_room(&mut self, is_narrow: bool) {
-        let (held, most) = if is_narrow {
-            (self.narrow, NARROW)
-        } else {
-            (self.known.len().saturating_sub(self.narrow), SUSPECTS)
-        };
-        if held < most {
-            return;
+    /// Takes the suspect at this address off the list. A new one has the place of that which has been quiet for the
+    /// longest time.
+    fn take_suspect(&mut self, now: Instant, to: SocketAddr) -> Suspect {
+        if let Some(at) = self.suspects.iter().position(|suspect| suspect.to == to) {
+            return self.suspects.swap_remove(at);
         }
-        let alike = |path: &Path| path.limit.is_some() == is_narrow;
-        let alike = self.known.iter().filter(|(_, path)| alike(path));
-        let oldest = alike.min_by_key(|(_, path)| path.counted);
-        if let Some(oldest) = oldest.map(|(address, _)| *address) {
-            self.known.remove(&oldest);
-            self.narrow = self.narrow.saturating_sub(usize::from(is_narrow));
+        let quiet = self.suspects.iter().enumerate();
+        let quiet = quiet.min_by_key(|(_, suspect)| suspect.counted);
+        if let Some((at, _)) = quiet.filter(|_| self.suspects.len() >= SUSPECTS) {
+            self.suspects.swap_remove(at);
         }
+        Suspect::new(now, to)
     }
 
     /// A pong has come.
@@ -250,31 +245,33 @@ impl Paths {
         most: usize,
         rng: &mut ChaCha8Rng,
     ) -> Option<Search> {
-        let is_due = |path: &Path| {
-            let sure = if path.limit.is_some() {
+        let is_due = |suspect: &&Suspect| {
+            let sure = if self.limits.contains_key(&suspect.to) {
                 SURE_IF_NARROW
             } else {
                 SURE
             };
-            let sure = interval.saturating_mul(sure);
-            let is_in_doubt = path
-                .searched
-                .is_none_or(|(at, upto)| now.saturating_since(at) >= sure || path.longest > upto);
-            let is_lasting = now.saturating_since(path.since) >= interval.saturating_mul(LASTING);
-            path.intervals >= INTERVALS && is_lasting && is_in_doubt
+            let is_in_doubt = suspect.searched.is_none_or(|(at, upto)| {
+                let since = now.saturating_since(at);
+                since >= interval.saturating_mul(sure) || suspect.longest > upto
+            });
+            let lasts = now.saturating_since(suspect.since);
+            let is_lasting = lasts >= interval.saturating_mul(LASTING);
+            suspect.intervals >= INTERVALS && is_lasting && is_in_doubt
         };
-        let due = self.known.iter().filter(|(_, path)| is_due(path));
-        let (to, path) = due.max_by_key(|(_, path)| path.intervals)?;
+        let due = self.suspects.iter().filter(is_due);
+        let suspect = due.max_by_key(|suspect| suspect.intervals)?;
+        let limit = self.limits.get(&suspect.to).copied();
         // The longest that is sent over a narrow path says nothing.
-        let length = match path.limit {
+        let length = match limit {
             Some(_) => most,
-            None => path.longest.min(most),
+            None => suspect.longest.min(most),
         };
         Some(Search {
-            to: *to,
+            to: suspect.to,
             token: rng.next_u32(),
             length,
-            limit: path.limit,
+            limit,
             sent: SmallVec::new(),
             tried: 0,
             heard: 0,
@@ -284,27 +281,32 @@ impl Paths {
 
     /// A search is over. Tells what it has found, if that is new.
     fn conclude(&mut self, now: Instant, search: &Search) -> Option<Found> {
-        self.make_room(true);
-        let path = self.known.get_mut(&search.to)?;
-        (path.intervals, path.longest) = (0, 0);
+        let address = search.to;
         let first = search.sent.first().copied();
+        // If nothing has arrived, the peer is gone, and what was known before holds.
         let limit = match search.arrived {
-            Some(arrived) if Some(arrived) == first => None,
-            Some(arrived) => Some(arrived),
-            // The peer is gone. What was known before holds.
-            None => path.limit,
+            Some(arrived) => Some(arrived).filter(|_| Some(arrived) != first),
+            None => search.limit,
         };
         // Longer datagrams than these are not sent over a narrow path.
         let upto = search.arrived.filter(|_| limit.is_none());
-        path.searched = Some((now, upto.unwrap_or(usize::MAX)));
-        let before = core::mem::replace(&mut path.limit, limit);
-        match (before, limit) {
-            (None, Some(_)) => self.narrow = self.narrow.saturating_add(1),
-            (Some(_), None) => self.narrow = self.narrow.saturating_sub(1),
-            _ => {}
+        self.take_suspect(now, address);
+        self.suspects.push(Suspect {
+            searched: Some((now, upto.unwrap_or(usize::MAX))),
+            ..Suspect::new(now, address)
+        });
+        match limit {
+            Some(limit) => {
+                self.limits.insert(address, limit);
+                if self.limits.len() > NARROW {
+                    self.limits.pop_first();
+                }
+            }
+            None => {
+                self.limits.remove(&address);
+            }
         }
-        let address = search.to;
-        (before != limit).then_some(Found { address, limit })
+        (search.limit != limit).then_some(Found { address, limit })
     }
 }
 
@@ -408,8 +410,6 @@ mod tests {
     use proptest::prelude::*;
     use rand_chacha::rand_core::SeedableRng;
 
-    use std::vec::Vec;
-
     const INTERVAL: Duration = Duration::from_secs(1);
     const USUAL: Lengths = Lengths {
         fill: 1200,
@@ -449,12 +449,20 @@ mod tests {
     }
 
     #[test]
+    fn the_least_length_is_the_least_that_may_be_configured() {
+        let mut config = Config::lan();
+        config.max_datagram = u16::try_from(LEAST).unwrap();
+        assert!(config.check().is_ok());
+        config.max_datagram -= 1;
+        assert!(config.check().is_err());
+    }
+
+    #[test]
     fn a_path_that_carries_everything_is_probed_once() {
         let mut paths = Paths::default();
         assert_eq!(play(&mut paths, 0..200, 1200, 1400, 5, || true), []);
         assert_eq!(paths.lengths(address(1), USUAL), USUAL);
-        let searched = paths.known.get(&address(1)).and_then(|path| path.searched);
-        assert_eq!(searched, Some((at(11), 1200)));
+        assert_eq!(paths.suspects[0].searched, Some((at(11), 1200)));
     }
 
     #[test]
@@ -521,16 +529,10 @@ mod tests {
         let to = |n: u32| SocketAddr::from(([10, 0, 0, 1], u16::try_from(n).unwrap()));
         for n in 0..1000 {
             paths.note_sent(at(n), INTERVAL, to(n), 1200);
-            if n < 10 {
-                paths.known.get_mut(&to(n)).unwrap().limit = Some(800);
-                paths.narrow += 1;
-            }
         }
-        assert_eq!(paths.known.len(), SUSPECTS + 10);
-        assert_eq!(
-            (paths.known.contains_key(&to(999)), paths.narrow()),
-            (true, 10)
-        );
+        assert_eq!(paths.suspects.len(), SUSPECTS);
+        let has = |n| paths.suspects.iter().any(|suspect| suspect.to == to(n));
+        assert!(has(999) && !has(1));
     }
 
     proptest! {
@@ -548,7 +550,7 @@ mod tests {
             let lengths = paths.lengths(address(1), USUAL);
             prop_assert!(lengths.fill >= LEAST && lengths.most <= USUAL.most);
             prop_assert!(len <= carries || lengths.most <= carries, "{lengths:?}");
-            prop_assert_eq!(paths.narrow(), u64::from(lengths != USUAL));
+            prop_assert_eq!(paths.narrow(), usize::from(lengths != USUAL));
         }
     }
 }

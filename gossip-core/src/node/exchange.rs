@@ -65,10 +65,6 @@ impl Node {
         self.raise_prune_time(head.prune_time);
         if agrees(&self.context, sender, &head) {
             count(&mut self.context.metrics.exchanges_in_agreement);
-            if self.is_joining(sender) && self.is_where_it_says(from, sender) {
-                // It goes on asking until it is told that it knows the table.
-                Sync::confirm(&mut self.context, from, &head);
-            }
             // A node that agrees with a member knows the table, whichever of them began.
             self.failure.on_learned(self.context.now);
             return self.local.on_learned(&mut self.context);
@@ -129,12 +125,6 @@ impl Node {
             return false;
         }
         agrees(&self.context, datagram.sender, head)
-    }
-
-    /// Whether a sender has not announced itself yet.
-    fn is_joining(&self, sender: Sender) -> bool {
-        let record = self.context.table.get(sender.id);
-        record.is_some_and(|record| record.declared() == Declared::Joining)
     }
 
     /// Whether what is sent back reaches the sender, and no victim whose address the sender has forged.

@@ -255,7 +255,7 @@ impl Node {
             down: gauge(self.context.table.down_len()),
             state_bytes: gauge(self.context.table.state_bytes()),
             clock_ahead_ms: self.context.clock_ahead(),
-            narrow_paths: self.context.paths.narrow(),
+            narrow_paths: gauge(self.context.paths.narrow()),
             ..self.context.metrics
         }
     }

@@ -11,7 +11,6 @@
 //! of regions of the id space, until the regions are small enough to list. Each leg is answered by the next
 //! one, up to [`LAST_LEG`]. What is still open then is left to the next exchange.
 
-use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use smallvec::SmallVec;
@@ -135,20 +134,6 @@ impl Sync {
             narrow_down(context, leg);
         }
         leg.learned(context)
-    }
-
-    /// Tells the sender of a SYN that both know the same.
-    pub(crate) fn confirm(context: &mut Context, to: SocketAddr, head: &ExchangeHead) {
-        debug_assert_eq!(head.leg, FIRST_LEG);
-        context.send(Outgoing::Answer(Answer {
-            to,
-            leg: head.leg.saturating_add(1),
-            mode: head.mode,
-            plan: Vec::new(),
-            sent: 0,
-            most: BUDGET,
-            truncated: false,
-        }));
     }
 
     /// Answers a leg, and sees to it that what is still missing is asked for.
@@ -283,6 +268,7 @@ mod tests {
     use crate::state::attribute::Declared;
     use crate::sync::staging::Sent;
     use crate::wire::message::{Delta, ModeTag};
+    use alloc::vec::Vec;
 
     const BOTH: ModeTag = ModeTag::PushPull;
     const HASH: u128 = 5;

@@ -152,7 +152,7 @@ pub(crate) struct Space<'b> {
 
 impl<'b> Space<'b> {
     /// All of a buffer.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "map"))]
     pub(crate) const fn all(buffer: &'b mut [u8]) -> Self {
         let fill = buffer.len();
         Self { buffer, fill }
@@ -189,11 +189,7 @@ impl<'b> Encoder<'b> {
         let Space { buffer, fill } = space;
         let fill = fill.min(buffer.len());
         let buffer = buffer.get_mut(..fill)?;
-        let reborrowed = Space {
-            buffer: &mut *buffer,
-            fill,
-        };
-        let len = Encoder::new(reborrowed, sender, message)?.len();
+        let len = Encoder::new(Space::all(&mut *buffer), sender, message)?.len();
         Some((len, buffer.get_mut(len..)?))
     }
 
